@@ -1,0 +1,4 @@
+// Command fleetctl.
+package main
+
+func main() {}

@@ -1,0 +1,4 @@
+// Command fleetsim.
+package main
+
+func main() {}

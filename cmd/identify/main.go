@@ -1,0 +1,4 @@
+// Command identify.
+package main
+
+func main() {}

@@ -1,0 +1,66 @@
+package enroll
+
+// Config is fleet.yaml. Unknown keys are errors with file and line.
+type Config struct {
+	Version   string        `yaml:"version"`
+	Inventory string        `yaml:"inventory,omitempty"`
+	Cluster   ClusterConfig `yaml:"cluster"`
+	Bot       BotConfig     `yaml:"bot"`
+	Token     TokenConfig   `yaml:"token"`
+	Tbot      TbotConfig    `yaml:"tbot"`
+	Rollout   RolloutConfig `yaml:"rollout"`
+}
+
+// ClusterConfig says where tbot connects to; exactly one is set. Values are host:port.
+type ClusterConfig struct {
+	ProxyServer string `yaml:"proxy_server,omitempty"`
+	AuthServer  string `yaml:"auth_server,omitempty"`
+	Tctl        string `yaml:"tctl,omitempty"` // the tctl to run; default "tctl" from PATH
+}
+
+// BotConfig is the bot that all hosts join as.
+type BotConfig struct {
+	Name  string   `yaml:"name"`
+	Roles []string `yaml:"roles"`
+}
+
+// TokenConfig says how tokens are made from records.
+type TokenConfig struct {
+	Name          string   `yaml:"name"`
+	Kind          string   `yaml:"kind,omitempty"` // bot (default) or node
+	EKCertCAs     []string `yaml:"ekcert_cas,omitempty"`
+	WithoutEKCert string   `yaml:"without_ekcert,omitempty"` // hash-only (default) or refuse
+	Match         string   `yaml:"match,omitempty"`          // hash (default) or hash+serial
+	MaxRules      int      `yaml:"max_rules,omitempty"`      // default 1000
+	MaxBytes      int      `yaml:"max_bytes,omitempty"`      // default 262144, of the JSON that the cluster stores
+}
+
+// TbotConfig says what lands on the hosts.
+type TbotConfig struct {
+	Install   InstallConfig    `yaml:"install,omitempty"`
+	User      string           `yaml:"user,omitempty"`      // default teleport
+	Group     string           `yaml:"group,omitempty"`     // default teleport
+	Config    string           `yaml:"config,omitempty"`    // default /etc/tbot.yaml
+	Storage   string           `yaml:"storage,omitempty"`   // default /var/lib/teleport/bot
+	Binary    string           `yaml:"binary,omitempty"`    // default: tbot in PATH, /usr/local/bin or /opt/teleport/…
+	DiagAddr  string           `yaml:"diag_addr,omitempty"` // host:port of /livez and /readyz
+	Hardening *bool            `yaml:"hardening,omitempty"` // the hardening drop-in; default true
+	Services  []map[string]any `yaml:"services"`
+}
+
+// InstallConfig says where tbot comes from.
+type InstallConfig struct {
+	From   string            `yaml:"from,omitempty"` // none (default), file, url, script
+	Files  map[string]string `yaml:"files,omitempty"`
+	URL    string            `yaml:"url,omitempty"`
+	SHA256 map[string]string `yaml:"sha256,omitempty"`
+}
+
+// RolloutConfig says how many hosts are worked on at once and when to stop. Batch and MaxFailures are a number or a
+// percentage ("20%").
+type RolloutConfig struct {
+	Forks       int    `yaml:"forks,omitempty"`        // default 50
+	Canary      int    `yaml:"canary,omitempty"`       // default 1
+	Batch       string `yaml:"batch,omitempty"`        // default 20%
+	MaxFailures string `yaml:"max_failures,omitempty"` // default 5%
+}

@@ -1,0 +1,54 @@
+package enroll
+
+import (
+	"context"
+	"fmt"
+
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// Dialer is what enroll needs of remote.Dialer; tests put their own there.
+type Dialer interface {
+	Dial(ctx context.Context, t remote.Target) (*remote.Conn, error)
+}
+
+// BecomePolicy says what the command line adds to the inventory's become variables.
+type BecomePolicy struct {
+	Method   string
+	User     string
+	Password string // from --ask-become-pass, a file or the environment
+}
+
+// target turns a host of the inventory into what remote needs to reach it.
+func target(h inventory.Host, become BecomePolicy, password string) (remote.Target, error) {
+	c, err := h.Connection()
+	if err != nil {
+		return remote.Target{}, fmt.Errorf("inventory: %w", err)
+	}
+	return remote.Target{
+		Name:           h.Name,
+		Host:           c.Host,
+		Port:           c.Port,
+		User:           c.User,
+		Password:       firstOf(c.Password, password),
+		PrivateKeyFile: c.PrivateKeyFile,
+		SSHArgs:        c.SSHArgs,
+		Become: remote.Become{
+			Method:   firstOf(c.BecomeMethod, become.Method, "sudo"),
+			User:     firstOf(c.BecomeUser, become.User, "root"),
+			Password: firstOf(c.BecomePassword, become.Password),
+			Exe:      c.BecomeExe,
+			Flags:    c.BecomeFlags,
+		},
+	}, nil
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,42 @@
+// Package enroll does the work of fleetctl: scan, records, tokens, plan, apply, verify, rollout. It ties inventory,
+// remote, tpm, store and templates together, and prints nothing.
+package enroll
+
+import (
+	"time"
+)
+
+// Outcome of one host in a run, in the words of Ansible's recap.
+type Outcome string
+
+// Outcomes.
+const (
+	OK          Outcome = "ok"
+	Changed     Outcome = "changed"
+	Skipped     Outcome = "skipped"
+	Unreachable Outcome = "unreachable"
+	Failed      Outcome = "failed"
+	Canceled    Outcome = "canceled"
+)
+
+// Result is how a run ended for one host.
+type Result struct {
+	Host    string        `json:"host"`
+	Outcome Outcome       `json:"outcome"`
+	Status  string        `json:"status,omitempty"`  // stable word for the cause: "host-key-changed", "no-tpm", "changed-ek"…
+	Message string        `json:"message,omitempty"` // for people; free of control characters
+	Hint    string        `json:"hint,omitempty"`    // what to do
+	EKHash  string        `json:"ek_public_hash,omitempty"`
+	Serial  string        `json:"ek_certificate_serial,omitempty"`
+	Proven  bool          `json:"proven,omitempty"`
+	Steps   []StepResult  `json:"steps,omitempty"` // of enroll: what was done or would be
+	Took    time.Duration `json:"took_ns"`
+}
+
+// StepResult is one step of a host's plan.
+type StepResult struct {
+	Step    string `json:"step"`             // e.g. "user teleport", "/etc/tbot.yaml"
+	Changed bool   `json:"changed"`          // or would be, with --check
+	Reason  string `json:"reason,omitempty"` // why it is done, or why there is nothing to do
+	Diff    string `json:"diff,omitempty"`
+}

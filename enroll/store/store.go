@@ -1,0 +1,111 @@
+// Package store keeps the records of a fleet so that they survive: every observation of every host, the accepted
+// identity, the token that each host is assigned to and what is installed. It judges no TPM and knows no SSH.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"time"
+)
+
+// Errors of a store.
+var (
+	ErrNotFound    = errors.New("no such record")
+	ErrLocked      = errors.New("records are in use by another run")
+	ErrNewerSchema = errors.New("records were written by a newer fleetctl")
+	ErrCorrupt     = errors.New("records are damaged")
+)
+
+// Identity is an EK as tbot presents it, and how we came to know it.
+type Identity struct {
+	EKHash   string `json:"ek_public_hash"`                  // 64 lower-case hex digits
+	EKSerial string `json:"ek_certificate_serial,omitempty"` // "5e:cd:5f:8e"; "" without certificate
+	EKPub    []byte `json:"ek_public,omitempty"`             // PKIX DER
+	EKCert   []byte `json:"ek_certificate,omitempty"`        // DER
+	Proven   bool   `json:"proven"`                          // by credential activation
+	Via      string `json:"via"`                             // helper, shell, tbot, import
+}
+
+// Observation is what one run saw of one host. Observations are append-only.
+type Observation struct {
+	Host     string          `json:"host"`
+	Run      int64           `json:"run"`
+	At       time.Time       `json:"at"`
+	Outcome  string          `json:"outcome"` // ok, changed, skipped, unreachable, failed, canceled
+	Status   string          `json:"status"`  // why: "host-key-changed", "no-tpm", "unproven"…; "" when ok
+	Message  string          `json:"message,omitempty"`
+	Identity *Identity       `json:"identity,omitempty"` // nil when the TPM could not be asked
+	TPM      json.RawMessage `json:"tpm,omitempty"`      // tpm.Properties and findings, as JSON
+}
+
+// Record is what is known of a host now.
+type Record struct {
+	Host      string       `json:"host"`
+	Accepted  *Identity    `json:"accepted,omitempty"` // the identity that gets a rule
+	Pending   *Identity    `json:"pending,omitempty"`  // a different one, seen later, that waits for Accept
+	Last      *Observation `json:"last,omitempty"`
+	Token     string       `json:"token,omitempty"`     // sticky assignment
+	Installed *Installed   `json:"installed,omitempty"` // what enroll put there
+}
+
+// Installed is what enroll last put on a host.
+type Installed struct {
+	At           time.Time `json:"at"`
+	Token        string    `json:"token"`
+	TbotVersion  string    `json:"tbot_version"`
+	ConfigSHA256 string    `json:"config_sha256"`
+	UnitSHA256   string    `json:"unit_sha256"`
+}
+
+// Verdict is what Put made of an observation.
+type Verdict struct {
+	Changed    bool     // an identity that differs from the accepted one: it waits, the accepted one stays
+	Old        string   // the accepted EK hash, when Changed
+	Duplicates []string // other hosts whose accepted or pending identity is the same EK
+}
+
+// Duplicate is one EK that several hosts present.
+type Duplicate struct {
+	EKHash string
+	Hosts  []string // sorted
+}
+
+// Run is one run of fleetctl.
+type Run struct {
+	ID      int64     `json:"id"`
+	Command string    `json:"command"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	State   string    `json:"state"` // running, done, failed, interrupted
+	Hosts   int       `json:"hosts"`
+}
+
+// Store keeps records. An implementation commits before it returns, and is safe for use by several goroutines.
+type Store interface {
+	BeginRun(ctx context.Context, command string, hosts int) (int64, error)
+	EndRun(ctx context.Context, run int64, state string) error
+	Runs(ctx context.Context, limit int) ([]Run, error) // newest first
+
+	// Put appends an observation. The first proven (or imported) identity of a host is accepted; a later, different
+	// one is pending. It returns when the observation is durable; concurrent Puts share a commit.
+	Put(ctx context.Context, o Observation) (Verdict, error)
+
+	Record(ctx context.Context, host string) (Record, error) // ErrNotFound
+	Records(ctx context.Context) iter.Seq2[Record, error]    // by host name
+	History(ctx context.Context, host string) iter.Seq2[Observation, error]
+	Seen(ctx context.Context, run int64) (map[string]string, error) // host → outcome of that run, for resume and retry
+	Duplicates(ctx context.Context) ([]Duplicate, error)
+
+	Accept(ctx context.Context, hosts ...string) error // pending becomes accepted
+	Forget(ctx context.Context, hosts ...string) error
+	Assign(ctx context.Context, tokens map[string]string) error // host → token name, in one transaction
+	SetInstalled(ctx context.Context, host string, i *Installed) error
+	Close() error
+}
+
+// Open opens the SQLite file, creates it where there is none, and migrates an older schema.
+func Open(ctx context.Context, path string) (Store, error) {
+	return nil, errors.New("store: not built yet")
+}

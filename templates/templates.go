@@ -1,0 +1,2 @@
+// Package templates embeds what lands on hosts and in the cluster.
+package templates

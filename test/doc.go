@@ -1,0 +1,2 @@
+// Package test is the laboratory of real hosts.
+package test
