@@ -21,16 +21,25 @@ const (
 
 // Result is how a run ended for one host.
 type Result struct {
-	Host    string        `json:"host"`
-	Outcome Outcome       `json:"outcome"`
-	Status  string        `json:"status,omitempty"`  // stable word for the cause: "host-key-changed", "no-tpm", "changed-ek"…
-	Message string        `json:"message,omitempty"` // for people; free of control characters
-	Hint    string        `json:"hint,omitempty"`    // what to do
-	EKHash  string        `json:"ek_public_hash,omitempty"`
-	Serial  string        `json:"ek_certificate_serial,omitempty"`
-	Proven  bool          `json:"proven,omitempty"`
-	Steps   []StepResult  `json:"steps,omitempty"` // of enroll: what was done or would be
-	Took    time.Duration `json:"took_ns"`
+	Host     string        `json:"host"`
+	Outcome  Outcome       `json:"outcome"`
+	Status   string        `json:"status,omitempty"`  // stable word for the cause: "host-key-changed", "no-tpm", "changed-ek"…
+	Message  string        `json:"message,omitempty"` // for people; free of control characters
+	Hint     string        `json:"hint,omitempty"`    // what to do
+	EKHash   string        `json:"ek_public_hash,omitempty"`
+	Serial   string        `json:"ek_certificate_serial,omitempty"`
+	Proven   bool          `json:"proven,omitempty"`
+	Warnings []Warning     `json:"warnings,omitempty"` // why a join will or may fail
+	Steps    []StepResult  `json:"steps,omitempty"`    // of enroll: what was done or would be
+	Took     time.Duration `json:"took_ns"`
+}
+
+// Warning is something that the user should know of a host that may join all the same; Fatal: tbot will not join.
+type Warning struct {
+	Code    string `json:"code"`
+	Fatal   bool   `json:"fatal,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
 }
 
 // StepResult is one step of a host's plan.

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+// version is set by the build (-ldflags -X main.version=…).
+var version = "dev"
+
+// app is one run of the command line: where it reads and writes. The contract: results go to stdout; everything else
+// goes to stderr, prefixed, in lower case, without a full stop; an error is followed by a hint that says what to do.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	terminal       bool // stderr is one: bars and prompts make sense
+}
+
+// run runs one command line and returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, terminal: isTerminal(stderr)}
+	c := a.command()
+	err := c.RunContext(ctx, reorder(c, slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags()), args))
+	return a.exit(ctx, err)
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// command is the whole command line.
+func (a *app) command() *cli.App {
+	return &cli.App{
+		Name:            "fleetctl",
+		Usage:           "enroll a fleet of Linux hosts in a Teleport cluster with the tpm join method",
+		Version:         version,
+		HideHelpCommand: true,
+		Reader:          a.stdin,
+		Writer:          a.stdout,
+		ErrWriter:       a.stderr,
+		ExitErrHandler:  func(*cli.Context, error) {}, // exit codes are made in one place: exit
+		OnUsageError:    usageError,
+		CommandNotFound: nil,
+		Action:          a.noCommand,
+		Commands:        a.commands(),
+		CustomAppHelpTemplate: cli.AppHelpTemplate + "\nExit codes: 0 all well; 1 error; 2 usage or bad input; 3 some hosts failed;\n" +
+			"4 --check found changes to make; 130 interrupted.\n",
+	}
+}
+
+func (a *app) commands() []*cli.Command {
+	commands := []*cli.Command{
+		a.initCommand(),
+		a.scanCommand(),
+	}
+	for _, c := range commands {
+		c.OnUsageError = usageError
+		for _, sub := range c.Subcommands {
+			sub.OnUsageError = usageError
+		}
+	}
+	return commands
+}
+
+func (a *app) noCommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return usage("no such command: %q", c.Args().First())
+	}
+	return cli.ShowAppHelp(c)
+}
+
+// Flags that every command about hosts takes.
+func (a *app) commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Value: "fleet.yaml", Usage: "the fleet `FILE`"},
+		&cli.StringFlag{Name: "db", Value: "fleet.db", Usage: "the records' `FILE`"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table, json, jsonl, yaml or csv"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say on stderr what is done"},
+		&cli.BoolFlag{Name: "no-progress", Usage: "no progress bar"},
+	}
+}
+
+// Flags that say which hosts.
+func (a *app) hostFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "inventory", Aliases: []string{"i"},
+			Usage: "an inventory `SOURCE` (file, directory, program, host list or -); again for more, the last wins"},
+		&cli.StringFlag{Name: "limit", Aliases: []string{"l"}, Usage: "only hosts that match this `PATTERN`"},
+	}
+}
+
+// Flags that say how to reach hosts.
+func (a *app) connectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "forks", Usage: "work on `N` hosts at once (default: rollout.forks, else 50)"},
+		&cli.DurationFlag{Name: "timeout", Value: 3 * time.Minute, Usage: "for one host, all in all"},
+		&cli.DurationFlag{Name: "connect-timeout", Value: 10 * time.Second, Usage: "for one TCP connection"},
+		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "log in as `USER` where the inventory names none"},
+		&cli.StringFlag{Name: "private-key", Usage: "log in with this key `FILE` where the inventory names none"},
+		&cli.BoolFlag{Name: "ask-pass", Aliases: []string{"k"}, Usage: "ask for the SSH password"},
+		&cli.BoolFlag{Name: "ask-become-pass", Aliases: []string{"K"}, Usage: "ask for the become (sudo) password"},
+		&cli.StringFlag{Name: "become-password-file", Usage: "read the become password from the first line of `FILE`"},
+		&cli.StringFlag{Name: "become-method", Usage: "sudo, doas or su (default: sudo)"},
+		&cli.StringFlag{Name: "become-user", Usage: "become `USER` where the inventory names none (default: root)"},
+		&cli.StringFlag{Name: "host-key-checking", Value: "strict", Usage: "strict, accept-new (trust on first use) or off"},
+		&cli.StringFlag{Name: "ssh-config", Aliases: []string{"F"}, Usage: "the OpenSSH configuration `FILE`"},
+	}
+}
+
+// usage is an error of the command line itself.
+func usage(format string, args ...any) error {
+	return &usageErr{msg: fmt.Sprintf(format, args...)}
+}
+
+type usageErr struct{ msg string }
+
+func (e *usageErr) Error() string { return e.msg }
+
+func usageError(_ *cli.Context, err error, _ bool) error { return usage("%v", err) }

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"fleetctl/enroll"
+	"fleetctl/enroll/store"
+	"fleetctl/inventory"
+)
+
+func (a *app) scanCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "scan",
+		Usage:     "ask every host's TPM who it is, and record it",
+		ArgsUsage: "[INVENTORY]",
+		Flags: concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "resume", Usage: "go on with the last scan: only hosts that it did not finish"},
+			&cli.BoolFlag{Name: "retry-failed", Usage: "only hosts that failed in the last scan"},
+		}),
+		Action: a.scan,
+	}
+}
+
+func scanFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "proof", Value: true, Usage: "prove by credential activation that the TPM holds its EK"},
+		&cli.StringFlag{Name: "identify-with", Value: enroll.ViaHelper, Usage: "helper, shell or tbot"},
+		&cli.BoolFlag{Name: "compare-with-tbot", Usage: "ask the tbot on the hosts, too, and name those that differ"},
+		&cli.BoolFlag{Name: "keep-helper", Usage: "leave the helper on the hosts for the next scan"},
+	}
+}
+
+func concat(lists ...[]cli.Flag) []cli.Flag {
+	var all []cli.Flag
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+func (a *app) scan(c *cli.Context) error {
+	p, err := a.printer(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.config(c, false)
+	if err != nil {
+		return err
+	}
+	hosts, err := a.hosts(c, cfg)
+	if err != nil {
+		return err
+	}
+	st, err := a.open(c)
+	if err != nil {
+		return err
+	}
+	defer st.Close() //nolint:errcheck // every record is committed when it is put
+	hosts, run, err := chooseRun(c, st, hosts)
+	if err != nil {
+		return err
+	}
+	if len(hosts) == 0 {
+		a.say("nothing to do: the last scan finished all of these hosts")
+		return nil
+	}
+	results, err := a.scanHosts(c, cfg, st, run, hosts)
+	if err != nil && len(results) == 0 {
+		return err
+	}
+	summary := enroll.Summarize(run, results)
+	if perr := p.results(results, summary); perr != nil {
+		return perr
+	}
+	a.say("%s", summary)
+	if err != nil {
+		return err
+	}
+	return summary.Err()
+}
+
+// scanHosts scans with the flags' options, and closes the run in the records however it ends.
+func (a *app) scanHosts(c *cli.Context, cfg enroll.Config, st store.Store, run int64, hosts []inventory.Host,
+) (results []enroll.Result, err error) {
+	opts, err := a.scanOptions(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	acc, err := a.access(c)
+	if err != nil {
+		return nil, err
+	}
+	defer acc.dialer.Close() //nolint:errcheck // shared connections; the hosts' own are closed
+	opts.Dialer, opts.Become, opts.Password = acc.dialer, acc.become, acc.password
+	opts.Store = st
+	if run == 0 {
+		if run, err = st.BeginRun(c.Context, "scan", len(hosts)); err != nil {
+			return nil, err
+		}
+	}
+	opts.Run = run
+	bar := a.bar(c, len(hosts), "scan")
+	opts.OnResult = bar.result
+	results, err = enroll.Scan(c.Context, hosts, opts)
+	bar.finish()
+	return results, errors.Join(err, endRun(c.Context, st, run, err))
+}
+
+func (a *app) scanOptions(c *cli.Context, cfg enroll.Config) (opts enroll.ScanOptions, err error) {
+	opts = enroll.ScanOptions{
+		Helpers: helperFiles(), Via: c.String("identify-with"), Compare: c.Bool("compare-with-tbot"),
+		KeepHelper: c.Bool("keep-helper"), Proof: c.Bool("proof"), Timeout: c.Duration("timeout"),
+	}
+	switch opts.Via {
+	case enroll.ViaHelper, enroll.ViaShell, enroll.ViaTbot:
+	default:
+		return opts, usage("--identify-with %s: none of helper, shell, tbot", opts.Via)
+	}
+	if opts.Forks, err = forks(c, cfg); err != nil {
+		return opts, err
+	}
+	if c.Bool("verbose") {
+		opts.Logf = a.say
+	}
+	opts.CAs, err = cas(cfg)
+	return opts, err
+}
+
+// chooseRun narrows the hosts for --resume and --retry-failed; run is 0 when a new one shall begin.
+func chooseRun(c *cli.Context, st store.Store, hosts []inventory.Host) ([]inventory.Host, int64, error) {
+	resume, retry := c.Bool("resume"), c.Bool("retry-failed")
+	if resume && retry {
+		return nil, 0, usage("--resume and --retry-failed exclude each other")
+	}
+	if !resume && !retry {
+		return hosts, 0, nil
+	}
+	last, err := lastScan(c.Context, st)
+	if err != nil {
+		return nil, 0, err
+	}
+	seen, err := st.Seen(c.Context, last.ID)
+	if err != nil {
+		return nil, 0, err
+	}
+	var rest []inventory.Host
+	for _, h := range hosts {
+		outcome, ok := seen[h.Name]
+		failed := outcome == string(enroll.Failed) || outcome == string(enroll.Unreachable)
+		if resume && !ok || retry && ok && failed {
+			rest = append(rest, h)
+		}
+	}
+	if retry {
+		return rest, 0, nil
+	}
+	return rest, last.ID, nil
+}
+
+func lastScan(ctx context.Context, st store.Store) (store.Run, error) {
+	runs, err := st.Runs(ctx, 1000)
+	if err != nil {
+		return store.Run{}, err
+	}
+	for _, r := range runs {
+		if r.Command == "scan" {
+			return r, nil
+		}
+	}
+	return store.Run{}, inputError(errors.New("there is no earlier scan in these records"))
+}
+
+// endRun records how a run ended, also when the context is done already.
+func endRun(ctx context.Context, st store.Store, run int64, err error) error {
+	state := "done"
+	switch {
+	case ctx.Err() != nil:
+		state = "interrupted"
+	case err != nil:
+		state = "failed"
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return st.EndRun(ctx, run, state)
+}

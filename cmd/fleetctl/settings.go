@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"fleetctl/enroll"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// config reads fleet.yaml. A command that can do without it gets the defaults when there is none and -f names none.
+func (a *app) config(c *cli.Context, needed bool) (enroll.Config, error) {
+	path := c.String("file")
+	if !needed && !c.IsSet("file") {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return enroll.DefaultConfig(), nil
+		}
+	}
+	return enroll.LoadConfig(path)
+}
+
+// hosts loads the inventory (an argument, -i, or fleet.yaml's) and selects by --limit.
+func (a *app) hosts(c *cli.Context, cfg enroll.Config) ([]inventory.Host, error) {
+	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
+	if len(sources) == 0 && cfg.Inventory != "" {
+		sources = []string{cfg.Inventory}
+	}
+	if len(sources) == 0 {
+		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
+	}
+	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin})
+	if err != nil {
+		return nil, inputError(err)
+	}
+	patterns := []string{"all"}
+	if limit := c.String("limit"); limit != "" {
+		patterns = append(patterns, limit)
+	}
+	hosts, err := inv.Select(patterns...)
+	if err != nil {
+		return nil, inputError(err)
+	}
+	if len(hosts) == 0 {
+		return nil, inputError(errors.New("no host matches: look at \"fleetctl inventory\" and --limit"))
+	}
+	return hosts, nil
+}
+
+// inputError marks an error as something that the user has to correct (exit 2).
+func inputError(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w%w", err, quiet{enroll.ErrInput})
+}
+
+// quiet is an error for errors.Is that adds nothing to the text.
+type quiet struct{ error }
+
+func (quiet) Error() string   { return "" }
+func (q quiet) Unwrap() error { return q.error }
+
+// open opens the records.
+func (a *app) open(c *cli.Context) (store.Store, error) {
+	st, err := store.Open(c.Context, c.String("db"))
+	if err != nil {
+		return nil, fmt.Errorf("records %s: %w", c.String("db"), err)
+	}
+	return st, nil
+}
+
+// cas loads the EK certificate authorities of fleet.yaml; nil when there are none.
+func cas(cfg enroll.Config) (*tpm.CASet, error) {
+	if len(cfg.Token.EKCertCAs) == 0 {
+		return nil, nil
+	}
+	set, err := tpm.LoadCAs(cfg.Token.EKCertCAs...)
+	if err != nil {
+		return nil, inputError(fmt.Errorf("token.ekcert_cas: %w", err))
+	}
+	return set, nil
+}
+
+// access is how hosts are reached.
+type access struct {
+	dialer   *remote.Dialer
+	become   enroll.BecomePolicy
+	password string
+}
+
+// access asks for the secrets, once and before anything else, and makes the dialer.
+func (a *app) access(c *cli.Context) (access, error) {
+	var acc access
+	var err error
+	acc.become = enroll.BecomePolicy{Method: c.String("become-method"), User: c.String("become-user")}
+	if acc.password, err = a.sshPassword(c); err != nil {
+		return access{}, err
+	}
+	if acc.become.Password, err = a.becomePassword(c); err != nil {
+		return access{}, err
+	}
+	opts := remote.Options{
+		HostKeyChecking: c.String("host-key-checking"),
+		ConnectTimeout:  c.Duration("connect-timeout"),
+		SSHConfig:       c.String("ssh-config"),
+		User:            c.String("user"),
+		PrivateKey:      c.String("private-key"),
+		Passphrase:      a.passphrase,
+		Accepted:        func(host, key string) { a.say("accepted the host key of %s: %s", host, key) },
+	}
+	if c.Bool("verbose") {
+		opts.Logf = a.say
+	}
+	if acc.dialer, err = remote.NewDialer(opts); err != nil {
+		return access{}, inputError(err)
+	}
+	return acc, nil
+}
+
+func forks(c *cli.Context, cfg enroll.Config) (int, error) {
+	n := cfg.Rollout.Forks
+	if c.IsSet("forks") {
+		n = c.Int("forks")
+	}
+	if n < 1 || n > 10000 {
+		return 0, usage("--forks %d: not between 1 and 10000", n)
+	}
+	return n, nil
+}

@@ -1,0 +1,283 @@
+package enroll
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// The ways to ask a TPM.
+const (
+	ViaHelper = "helper" // pushed, run, removed
+	ViaShell  = "shell"  // TPM commands through sh and dd on the host
+	ViaTbot   = "tbot"   // the tbot that is installed there; unproven
+)
+
+// ScanOptions of Scan.
+type ScanOptions struct {
+	Dialer     Dialer
+	Store      store.Store
+	Helpers    fs.FS         // identify-linux-ARCH.gz
+	Via        string        // ViaHelper (default), ViaShell or ViaTbot
+	Compare    bool          // ask the host's tbot, too, and compare
+	KeepHelper bool          // leave the helper on the hosts, for the next scan
+	Proof      bool          // credential activation
+	CAs        *tpm.CASet    // of ekcert_cas; nil without
+	Forks      int           // hosts at once
+	Timeout    time.Duration // a host
+	Become     BecomePolicy
+	Password   string               // --ask-pass
+	Run        int64                // of the store
+	OnResult   func(Result)         // after every host, one at a time, in the order of completion; may be nil
+	Logf       func(string, ...any) // -v; may be nil
+}
+
+// Scan asks every host's TPM who it is and records what it saw. A host's result is durable before OnResult hears of it.
+// The results are in the order of hosts. One host's failure never ends the scan: the error is of the records alone, or
+// the context's.
+func Scan(ctx context.Context, hosts []inventory.Host, opts ScanOptions) ([]Result, error) {
+	s := &scanner{opts: opts, helpers: newHelpers(opts.Helpers)}
+	results := make([]Result, len(hosts))
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	report := reporter(opts.OnResult)
+	each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
+		r, err := s.host(ctx, h)
+		if err != nil {
+			stop(err) // the records fail: nothing that we would learn now could be kept
+		}
+		results[i] = r
+		report(r)
+	})
+	if err := context.Cause(ctx); err != nil {
+		return results, err
+	}
+	return results, s.refuseDuplicates(ctx, hosts, results)
+}
+
+type scanner struct {
+	opts    ScanOptions
+	helpers *helpers
+}
+
+func (s *scanner) logf(format string, args ...any) {
+	if s.opts.Logf != nil {
+		s.opts.Logf(format, args...)
+	}
+}
+
+// sighting is what one host's TPM said.
+type sighting struct {
+	report *tpm.Report
+	via    string
+}
+
+// host scans one host and records the observation. The error is of the records.
+func (s *scanner) host(ctx context.Context, h inventory.Host) (Result, error) {
+	start := time.Now()
+	if ctx.Err() != nil {
+		return Result{Host: h.Name, Outcome: Canceled, Status: "canceled", Message: "canceled before it began"}, nil
+	}
+	seen, err := s.ask(ctx, h)
+	r := s.result(ctx, h, seen, err)
+	r.Took = time.Since(start)
+	if r.Outcome == Canceled {
+		return r, nil // an interrupted host was not seen: a resumed scan takes it again
+	}
+	// A host that has answered is recorded even when Ctrl-C came meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	verdict, err := s.opts.Store.Put(ctx, observation(s.opts.Run, r, seen))
+	if err != nil {
+		r = Result{Host: h.Name, Outcome: Failed, Status: "not-recorded", Message: printable(err.Error())}
+		return r, fmt.Errorf("records: %w", err)
+	}
+	return judged(r, verdict), nil
+}
+
+// ask connects to the host and asks its TPM.
+func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
+	t, err := target(h, s.opts.Become, s.opts.Password)
+	if err != nil {
+		return sighting{}, err
+	}
+	conn, err := s.opts.Dialer.Dial(ctx, t)
+	if err != nil {
+		return sighting{}, err
+	}
+	defer conn.Close() //nolint:errcheck // whatever is wrong with closing, the host has been seen or not
+	device, err := deviceOf(h)
+	if err != nil {
+		return sighting{}, err
+	}
+	p, err := runProbe(ctx, conn, device)
+	if err != nil {
+		return sighting{}, err
+	}
+	return s.askTPM(ctx, conn, question{host: h, probe: p, device: device, become: p.becomeFor(h)})
+}
+
+// deviceOf reads the host variable tpm_device: a character device or a unix socket; "" lets the helper choose.
+func deviceOf(h inventory.Host) (string, error) {
+	v, ok := h.Vars["tpm_device"]
+	if !ok || v == nil {
+		return "", nil
+	}
+	path, ok := v.(string)
+	if !ok || len(path) < 2 || path[0] != '/' || path != printable(path) {
+		return "", fmt.Errorf("%w: tpm_device: %s is not an absolute path", errInventory, printable(fmt.Sprintf("%#v", v)))
+	}
+	return path, nil
+}
+
+// result says how the scan of a host ended.
+func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, err error) Result {
+	r := Result{Host: h.Name, Outcome: OK}
+	if err != nil {
+		r = failure(ctx, h, err)
+	}
+	if seen.report == nil {
+		return r
+	}
+	r.EKHash, r.Serial = seen.report.Identity.Hash, seen.report.Identity.Serial
+	r.Proven = seen.report.Proven
+	for _, f := range seen.report.Findings {
+		r.Warnings = append(r.Warnings, Warning{Code: f.Code, Fatal: f.Fatal, Message: printable(f.Message), Hint: f.Hint})
+	}
+	for _, t := range seen.report.Timings {
+		s.logf("%s: %s took %s", h.Name, printable(t.Command), t.Took.Round(time.Microsecond))
+	}
+	return r
+}
+
+// tpmDetails is what records keep of a TPM besides its identity.
+type tpmDetails struct {
+	tpm.Properties
+	KeyType  string        `json:"key_type,omitempty"`
+	Issuer   string        `json:"ekcert_issuer,omitempty"`
+	NotAfter *time.Time    `json:"ekcert_not_after,omitempty"`
+	Findings []tpm.Finding `json:"findings,omitempty"`
+}
+
+func observation(run int64, r Result, seen sighting) store.Observation {
+	o := store.Observation{
+		Host: r.Host, Run: run, At: time.Now().UTC(),
+		Outcome: string(r.Outcome), Status: r.Status, Message: r.Message,
+	}
+	if seen.report == nil || r.Outcome != OK {
+		return o // what a failed host claimed is in the message; it is nobody's identity
+	}
+	id := seen.report.Identity
+	o.Identity = &store.Identity{
+		EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER,
+		Proven: seen.report.Proven, Via: seen.via,
+	}
+	d := tpmDetails{Properties: seen.report.Properties, KeyType: id.KeyType, Findings: seen.report.Findings}
+	if c := id.Certificate; c != nil {
+		d.Issuer, d.NotAfter = printable(c.Issuer.String()), &c.NotAfter
+	}
+	o.TPM, _ = json.Marshal(d) // strings, numbers and times: it can't fail
+	return o
+}
+
+// judged adds what the records make of an observation.
+func judged(r Result, v store.Verdict) Result {
+	if !v.Changed {
+		return r
+	}
+	r.Outcome, r.Status = Failed, "changed-ek"
+	r.Message = fmt.Sprintf("the EK changed: accepted %s, now %s; the old rule stays", v.Old, r.EKHash)
+	r.Hint = "find out why (a new board? another machine?), then: fleetctl records accept " + r.Host
+	return r
+}
+
+// reporter lets one goroutine at a time call f.
+func reporter(f func(Result)) func(Result) {
+	if f == nil {
+		return func(Result) {}
+	}
+	lock := make(chan struct{}, 1)
+	return func(r Result) {
+		lock <- struct{}{}
+		defer func() { <-lock }()
+		f(r)
+	}
+}
+
+// question is what askTPM has to know.
+type question struct {
+	host   inventory.Host
+	probe  probe
+	device string
+	become bool
+}
+
+// askTPM examines the TPM by the way that was asked for, or by the next one that can work on this host.
+func (s *scanner) askTPM(ctx context.Context, conn *remote.Conn, q question) (sighting, error) {
+	if q.probe.os != "Linux" {
+		return sighting{}, fmt.Errorf("%w: the host runs %q, and tbot's tpm join needs Linux", tpm.ErrNoTPM, q.probe.os)
+	}
+	via := firstOf(s.opts.Via, ViaHelper)
+	if via == ViaHelper {
+		seen, err := s.askHelper(ctx, conn, q)
+		if !errors.Is(err, remote.ErrNoExecDir) && !errors.Is(err, errNoHelper) {
+			return seen, err
+		}
+		s.logf("%s: %v: asking through the shell", q.host.Name, err)
+		return s.askShell(ctx, conn, q, err)
+	}
+	return s.askShell(ctx, conn, q, nil)
+}
+
+// askHelper pushes the helper and talks to it.
+func (s *scanner) askHelper(ctx context.Context, conn *remote.Conn, q question) (sighting, error) {
+	h, err := s.helpers.get(q.probe.arch, q.probe.uname)
+	if err != nil {
+		return sighting{}, err
+	}
+	payload := remote.Payload{Name: "identify", Data: h.data, SHA256: h.sum, Become: q.become, Keep: s.opts.KeepHelper}
+	if q.device != "" {
+		payload.Args = []string{"-device", q.device}
+	}
+	proc, err := conn.StartPayload(ctx, payload)
+	if err != nil {
+		return sighting{}, fmt.Errorf("helper: %w", err)
+	}
+	return s.examine(ctx, proc, tpm.HelperLink(proc.Stdin, proc.Stdout), ViaHelper)
+}
+
+// examine reads and proves over a link to a running process, and explains a link that broke by how the process ended.
+func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Link, via string) (sighting, error) {
+	report, err := tpm.Examine(ctx, link, tpm.ExamineOptions{Proof: s.opts.Proof, CAs: s.opts.CAs})
+	proc.Stdin.Close() //nolint:errcheck // tells the other end that we are done; if it fails, so does the Wait
+	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
+		err = explainEnd(proc, err)
+	}
+	closeErr := proc.Close()
+	if closeErr != nil {
+		s.logf("closing the %s: %v", via, closeErr)
+	}
+	return sighting{report: report, via: via}, err
+}
+
+// explainEnd adds the exit code and the last words of a process whose protocol broke.
+func explainEnd(proc *remote.Process, err error) error {
+	code, stderr, waitErr := proc.Wait()
+	switch {
+	case waitErr != nil:
+		return fmt.Errorf("%w (%w)", err, waitErr)
+	case len(stderr) > 0:
+		return fmt.Errorf("%w (exit code %d: %s)", err, code, printable(string(stderr)))
+	case code != 0:
+		return fmt.Errorf("%w (exit code %d)", err, code)
+	}
+	return err
+}
