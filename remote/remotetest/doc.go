@@ -1,2 +1,3 @@
-// Package remotetest holds an in-process SSH server with scripted faults and the conformance suite of remote.
+// Package remotetest holds an in-process SSH server with scripted faults and the conformance suite of remote. It serves
+// loopback addresses only, and it is strict: a user, key, command or request that nobody scripted is refused.
 package remotetest
