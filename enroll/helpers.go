@@ -62,7 +62,7 @@ func (h *helpers) unpack(goarch string) (helper, error) {
 	if err != nil {
 		return helper{}, fmt.Errorf("helper: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		return helper{}, fmt.Errorf("helper %s: %w", name, err)

@@ -113,7 +113,7 @@ func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
 	if err != nil {
 		return sighting{}, err
 	}
-	defer conn.Close() //nolint:errcheck // whatever is wrong with closing, the host has been seen or not
+	defer conn.Close()
 	device, err := deviceOf(h)
 	if err != nil {
 		return sighting{}, err
@@ -257,7 +257,7 @@ func (s *scanner) askHelper(ctx context.Context, conn *remote.Conn, q question) 
 // examine reads and proves over a link to a running process, and explains a link that broke by how the process ended.
 func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Link, via string) (sighting, error) {
 	report, err := tpm.Examine(ctx, link, tpm.ExamineOptions{Proof: s.opts.Proof, CAs: s.opts.CAs})
-	proc.Stdin.Close() //nolint:errcheck // tells the other end that we are done; if it fails, so does the Wait
+	proc.Stdin.Close()
 	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
 		err = explainEnd(proc, err)
 	}

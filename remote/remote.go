@@ -75,7 +75,7 @@ type Options struct {
 	KeepAlive        time.Duration                        // 15 s
 	Retries          int                                  // of what a retry can help, 3
 	SSHConfig        string                               // -F; "" is OpenSSH's default
-	User             string                               // where neither Target nor the OpenSSH configuration names one; "" is the local user's name
+	User             string                               // where nothing else names one; "" is the local user
 	PrivateKey       string                               // -i: tried where Target names no key
 	Accepted         func(host, fingerprint string)       // accept-new: hears of every key that was added to known_hosts; may be nil
 	Passphrase       func(keyFile string) (string, error) // asked once a key; nil: encrypted keys are skipped

@@ -116,10 +116,10 @@ func writeCSV(w io.Writer, header []string, n int, row func(int) (any, []string)
 	for i, h := range header {
 		names[i] = strings.ReplaceAll(strings.ToLower(h), " ", "_")
 	}
-	_ = out.Write(names) //nolint:errcheck // the writer keeps its first error for Error
+	_ = out.Write(names)
 	for i := range n {
 		_, cells := row(i)
-		_ = out.Write(cells) //nolint:errcheck // see above
+		_ = out.Write(cells)
 	}
 	out.Flush()
 	return out.Error()

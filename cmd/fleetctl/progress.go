@@ -43,19 +43,19 @@ func (b *bar) result(r enroll.Result) {
 		}
 	}
 	if b.bar != nil {
-		_ = b.bar.Add(1) //nolint:errcheck // a bar that can't be drawn is no reason to stop
+		_ = b.bar.Add(1)
 	}
 }
 
 func (b *bar) clear() {
 	if b.bar != nil {
-		_ = b.bar.Clear() //nolint:errcheck // see result
+		_ = b.bar.Clear()
 	}
 }
 
 func (b *bar) finish() {
 	if b.bar != nil {
-		_ = b.bar.Finish() //nolint:errcheck // see result
+		_ = b.bar.Finish()
 	}
 }
 

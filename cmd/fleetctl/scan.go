@@ -59,7 +59,7 @@ func (a *app) scan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer st.Close() //nolint:errcheck // every record is committed when it is put
+	defer st.Close()
 	hosts, run, err := chooseRun(c, st, hosts)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (a *app) scanHosts(c *cli.Context, cfg enroll.Config, st store.Store, run i
 	if err != nil {
 		return nil, err
 	}
-	defer acc.dialer.Close() //nolint:errcheck // shared connections; the hosts' own are closed
+	defer acc.dialer.Close()
 	opts.Dialer, opts.Become, opts.Password = acc.dialer, acc.become, acc.password
 	opts.Store = st
 	if run == 0 {

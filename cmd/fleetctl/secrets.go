@@ -57,7 +57,7 @@ func (a *app) prompt(what string) (string, error) {
 		return "", inputError(fmt.Errorf("there is no terminal to ask for the %s: use a file or the environment "+
 			"(%s, %s)", what, envPassword, envBecomePassword))
 	}
-	defer tty.Close() //nolint:errcheck // a terminal
+	defer tty.Close()
 	fmt.Fprintf(tty, "%s: ", what)
 	secret, err := term.ReadPassword(int(tty.Fd()))
 	fmt.Fprintln(tty)

@@ -1,0 +1,58 @@
+# fleetctl: "make help" lists the targets.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+ARCHS   := amd64 arm64 arm 386 riscv64 ppc64le s390x
+HELPERS := $(ARCHS:%=cmd/fleetctl/helpers/identify-linux-%.gz)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# What the helper is made of; the embedded ones are rebuilt when any of it changes.
+IDENTIFY := $(shell find cmd/identify enroll/tpm -name '*.go' -not -name '*_test.go') go.mod go.sum Makefile
+
+# Debian packages that the tests, the lab and the demo need; TEST_APT in full, DEMO_APT for the demo alone.
+DEMO_APT := swtpm swtpm-tools openssh-client
+TEST_APT := $(DEMO_APT) ansible-core openssh-server sudo debootstrap systemd-container iproute2 zstd jq procps \
+            busybox ksh fish csh doas gcc libc6-dev
+
+.PHONY: help build helpers test lint lab demo bench fuzz clean deps
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+
+build: helpers ## bin/fleetctl with the helpers for every architecture, and bin/fleetsim
+	go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/fleetctl ./cmd/fleetsim
+	@ls -l bin/fleetctl | awk '{ printf "%-28s %10d bytes\n", $$9, $$5 }'
+
+helpers: $(HELPERS)
+	@for a in $(ARCHS); do \
+	  printf '%-28s %10d bytes, compressed %d\n' "identify-linux-$$a" \
+	    "$$(stat -c %s bin/helpers/identify-linux-$$a)" "$$(stat -c %s cmd/fleetctl/helpers/identify-linux-$$a.gz)"; \
+	done
+
+# softfloat and GOARM=5 run on every board of the architecture; the helper does no arithmetic that would mind.
+cmd/fleetctl/helpers/identify-linux-%.gz: $(IDENTIFY)
+	@mkdir -p bin/helpers
+	CGO_ENABLED=0 GOOS=linux GOARCH=$* GOARM=5 GO386=softfloat \
+	  go build -trimpath -ldflags='-s -w' -o bin/helpers/identify-linux-$* ./cmd/identify
+	gzip -9nc bin/helpers/identify-linux-$* >$@
+
+test: deps build ## every test: units with -race, real sshd, real TPM emulators, and the lab of real hosts (root)
+	go vet ./...
+	go test -race -timeout 15m ./...
+	cd test && go vet ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -timeout 20m ./...
+
+lint: ## golangci-lint and gofmt
+	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go tool -modfile=test/tools/go.mod golangci-lint run ./...
+	cd test && go tool -modfile=tools/go.mod golangci-lint run --config ../.golangci.yml ./...
+
+lab: deps build ## the end-to-end test on a laboratory of real hosts (root)
+	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl go test -v -count=1 -timeout 20m ./e2e/...
+
+deps: # the Debian packages of the tests: installed as root, else asked for
+	@.ci/need $(TEST_APT)
+
+clean: ## removes what was built
+	rm -rf bin $(HELPERS)
