@@ -43,11 +43,18 @@ func concat(lists ...[]cli.Flag) []cli.Flag {
 }
 
 func (a *app) scan(c *cli.Context) error {
+	if c.Bool("resume") && c.Bool("retry-failed") {
+		return usage("--resume and --retry-failed exclude each other")
+	}
 	p, err := a.printer(c)
 	if err != nil {
 		return err
 	}
 	cfg, err := a.config(c, false)
+	if err != nil {
+		return err
+	}
+	opts, err := a.scanOptions(c, cfg)
 	if err != nil {
 		return err
 	}
@@ -59,55 +66,47 @@ func (a *app) scan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	hosts, run, err := chooseRun(c, st, hosts)
-	if err != nil {
+	defer st.Close() // every record is committed when it is put
+	opts.Store = st
+	if hosts, opts.Run, err = chooseRun(c, st, hosts); err != nil {
 		return err
 	}
 	if len(hosts) == 0 {
 		a.say("nothing to do: the last scan finished all of these hosts")
 		return nil
 	}
-	results, err := a.scanHosts(c, cfg, st, run, hosts)
-	if err != nil && len(results) == 0 {
+	results, err := a.scanHosts(c, &opts, hosts)
+	if results == nil {
 		return err
 	}
-	summary := enroll.Summarize(run, results)
-	if perr := p.results(results, summary); perr != nil {
-		return perr
-	}
+	summary := enroll.Summarize(opts.Run, results)
+	perr := p.results(results, summary)
 	a.say("%s", summary)
-	if err != nil {
+	if err = errors.Join(err, perr); err != nil {
 		return err
 	}
 	return summary.Err()
 }
 
-// scanHosts scans with the flags' options, and closes the run in the records however it ends.
-func (a *app) scanHosts(c *cli.Context, cfg enroll.Config, st store.Store, run int64, hosts []inventory.Host,
-) (results []enroll.Result, err error) {
-	opts, err := a.scanOptions(c, cfg)
-	if err != nil {
-		return nil, err
-	}
+// scanHosts connects, scans, shows how far it is, and closes the run in the records however it ends. Without results
+// nothing was begun.
+func (a *app) scanHosts(c *cli.Context, opts *enroll.ScanOptions, hosts []inventory.Host) ([]enroll.Result, error) {
 	acc, err := a.access(c)
 	if err != nil {
 		return nil, err
 	}
-	defer acc.dialer.Close()
+	defer acc.dialer.Close() // shared connections; the hosts' own are closed
 	opts.Dialer, opts.Become, opts.Password = acc.dialer, acc.become, acc.password
-	opts.Store = st
-	if run == 0 {
-		if run, err = st.BeginRun(c.Context, "scan", len(hosts)); err != nil {
+	if opts.Run == 0 {
+		if opts.Run, err = opts.Store.BeginRun(c.Context, "scan", len(hosts)); err != nil {
 			return nil, err
 		}
 	}
-	opts.Run = run
 	bar := a.bar(c, len(hosts), "scan")
 	opts.OnResult = bar.result
-	results, err = enroll.Scan(c.Context, hosts, opts)
+	results, err := enroll.Scan(c.Context, hosts, *opts)
 	bar.finish()
-	return results, errors.Join(err, endRun(c.Context, st, run, err))
+	return results, errors.Join(err, endRun(c.Context, opts.Store, opts.Run, err))
 }
 
 func (a *app) scanOptions(c *cli.Context, cfg enroll.Config) (opts enroll.ScanOptions, err error) {
@@ -133,9 +132,6 @@ func (a *app) scanOptions(c *cli.Context, cfg enroll.Config) (opts enroll.ScanOp
 // chooseRun narrows the hosts for --resume and --retry-failed; run is 0 when a new one shall begin.
 func chooseRun(c *cli.Context, st store.Store, hosts []inventory.Host) ([]inventory.Host, int64, error) {
 	resume, retry := c.Bool("resume"), c.Bool("retry-failed")
-	if resume && retry {
-		return nil, 0, usage("--resume and --retry-failed exclude each other")
-	}
 	if !resume && !retry {
 		return hosts, 0, nil
 	}
