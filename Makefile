@@ -19,7 +19,7 @@ TEST_APT := $(DEMO_APT) ansible-core openssh-server sudo debootstrap systemd-con
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: helpers ## bin/fleetctl with the helpers for every architecture, and bin/fleetsim
 	go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/fleetctl ./cmd/fleetsim

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -20,21 +19,18 @@ var version = "dev"
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool // stderr is one: bars and prompts make sense
+	terminal       bool // stderr is one: bars make sense
+	interrupts     *interrupts
 }
 
 // run runs one command line and returns the exit code.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, terminal: isTerminal(stderr)}
+func (a *app) run(ctx context.Context, args []string) int {
 	c := a.command()
-	err := c.RunContext(ctx, reorder(c, slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags()), args))
-	return a.exit(ctx, err)
+	everywhere := concat(a.commonFlags(), a.hostFlags(), a.connectFlags())
+	return a.exit(ctx, c.RunContext(ctx, reorder(c, everywhere, args)))
 }
 
-func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // command is the whole command line.
 func (a *app) command() *cli.App {
