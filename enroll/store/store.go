@@ -16,6 +16,11 @@ var (
 	ErrLocked      = errors.New("records are in use by another run")
 	ErrNewerSchema = errors.New("records were written by a newer fleetctl")
 	ErrCorrupt     = errors.New("records are damaged")
+	ErrForeign     = errors.New("not a file of fleetctl's records")
+	ErrReadOnly    = errors.New("records cannot be written")
+	ErrNoSpace     = errors.New("no space left for the records")
+	ErrNotPending  = errors.New("no changed identity waits for acceptance")
+	ErrClosed      = errors.New("records are closed")
 )
 
 // Identity is an EK as tbot presents it, and how we came to know it.
@@ -47,6 +52,7 @@ type Record struct {
 	Pending   *Identity    `json:"pending,omitempty"`  // a different one, seen later, that waits for Accept
 	Last      *Observation `json:"last,omitempty"`
 	Token     string       `json:"token,omitempty"`     // sticky assignment
+	TokenEK   string       `json:"token_ek,omitempty"`  // the EK hash that was accepted when the token was assigned
 	Installed *Installed   `json:"installed,omitempty"` // what enroll put there
 }
 
@@ -88,8 +94,10 @@ type Store interface {
 	EndRun(ctx context.Context, run int64, state string) error
 	Runs(ctx context.Context, limit int) ([]Run, error) // newest first
 
-	// Put appends an observation. The first proven (or imported) identity of a host is accepted; a later, different
-	// one is pending. It returns when the observation is durable; concurrent Puts share a commit.
+	// Put appends an observation and returns when it is durable; concurrent Puts share a commit. The first proven
+	// identity of a host is accepted. A later one with another EK is pending, and the observation is kept as failed
+	// with status "changed-ek". An identity that is not proven is accepted only where none is yet, and only when the
+	// outcome is ok or changed: what a failed proof claimed is kept as evidence and nothing more.
 	Put(ctx context.Context, o Observation) (Verdict, error)
 
 	Record(ctx context.Context, host string) (Record, error) // ErrNotFound
@@ -103,9 +111,4 @@ type Store interface {
 	Assign(ctx context.Context, tokens map[string]string) error // host → token name, in one transaction
 	SetInstalled(ctx context.Context, host string, i *Installed) error
 	Close() error
-}
-
-// Open opens the SQLite file, creates it where there is none, and migrates an older schema.
-func Open(ctx context.Context, path string) (Store, error) {
-	return nil, errors.New("store: not built yet")
 }

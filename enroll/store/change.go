@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// States of a run.
+const (
+	StateRunning     = "running"
+	StateDone        = "done"
+	StateFailed      = "failed"
+	StateInterrupted = "interrupted"
+)
+
+// BeginRun takes the lock that keeps runs apart (ErrLocked when another process has it) and notes the run. Runs that
+// were never ended, because their process died, are marked as interrupted.
+func (s *sqlite) BeginRun(ctx context.Context, command string, hosts int) (id int64, err error) {
+	fresh, err := s.lock.acquire(ctx, command)
+	if err != nil {
+		return 0, fmt.Errorf("records %s: %w", s.path, err)
+	}
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if fresh { // nobody else runs: what still says so has died
+			const abandon = "UPDATE runs SET state = ? WHERE state = ?"
+			if _, err := tx.ExecContext(ctx, abandon, StateInterrupted, StateRunning); err != nil {
+				return err
+			}
+		}
+		const insert = "INSERT INTO runs (command, started, state, hosts) VALUES (?, ?, ?, ?)"
+		res, err := tx.ExecContext(ctx, insert, command, toUnix(time.Now()), StateRunning, hosts)
+		if err != nil {
+			return err
+		}
+		id, err = res.LastInsertId()
+		return err
+	})
+	if err != nil {
+		s.lock.release()
+		return 0, err
+	}
+	return id, nil
+}
+
+func (s *sqlite) EndRun(ctx context.Context, run int64, state string) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		const update = "UPDATE runs SET ended = ?, state = ? WHERE id = ? AND state = ?"
+		return mustChange(ctx, tx, fmt.Sprintf("running run %d", run), update, toUnix(time.Now()), state, run, StateRunning)
+	})
+	if err == nil {
+		s.lock.release()
+	}
+	return err
+}
+
+// Accept makes the pending identity of each host the accepted one; of all hosts or, when one of them has none
+// (ErrNotPending), of none.
+func (s *sqlite) Accept(ctx context.Context, hosts ...string) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, host := range hosts {
+			var pending sql.NullInt64
+			err := tx.QueryRowContext(ctx, "SELECT pending FROM hosts WHERE name = ? AND known = 1", host).Scan(&pending)
+			if isNoRows(err) {
+				return fmt.Errorf("%w: %s", ErrNotFound, host)
+			}
+			if err != nil {
+				return err
+			}
+			if !pending.Valid {
+				return fmt.Errorf("%w: %s", ErrNotPending, host)
+			}
+			const update = "UPDATE hosts SET accepted = pending, pending = NULL WHERE name = ?"
+			if _, err := tx.ExecContext(ctx, update, host); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Forget drops what is known of each host: identities, assignment and installed state. Its observations stay, as they
+// are what happened. All hosts or, when one is not known (ErrNotFound), none.
+func (s *sqlite) Forget(ctx context.Context, hosts ...string) error {
+	const update = `UPDATE hosts SET known = 0, accepted = NULL, pending = NULL, last = NULL, token = '', token_ek = '',
+installed = NULL WHERE name = ? AND known = 1`
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, host := range hosts {
+			if err := mustChange(ctx, tx, host, update, host); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Assign notes the token of each host; "" takes it away. Hosts that are not known are an error (ErrNotFound).
+func (s *sqlite) Assign(ctx context.Context, tokens map[string]string) error {
+	const update = `UPDATE hosts SET token = ?1, token_ek = iif(?1 = '', '',
+	coalesce((SELECT ek_hash FROM identities WHERE id = accepted), '')) WHERE name = ?2 AND known = 1`
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		st, err := tx.PrepareContext(ctx, update)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = st.Close() }()
+		for host, token := range tokens {
+			res, err := st.ExecContext(ctx, token, host)
+			if err := changedOne(res, err, host); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// SetInstalled notes what is installed on a host; nil: nothing any more.
+func (s *sqlite) SetInstalled(ctx context.Context, host string, i *Installed) error {
+	var value any
+	if i != nil {
+		data, err := json.Marshal(i)
+		if err != nil {
+			return err
+		}
+		value = string(data)
+	}
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		return mustChange(ctx, tx, host, "UPDATE hosts SET installed = ? WHERE name = ? AND known = 1", value, host)
+	})
+}
+
+// mustChange runs an update and reports ErrNotFound for what when it changed nothing.
+func mustChange(ctx context.Context, tx *sql.Tx, what, query string, args ...any) error {
+	res, err := tx.ExecContext(ctx, query, args...)
+	return changedOne(res, err, what)
+}
+
+func changedOne(res sql.Result, err error, what string) error {
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: %s", ErrNotFound, what)
+	}
+	return nil
+}
