@@ -98,9 +98,12 @@ func (a *app) scanHosts(c *cli.Context, opts *enroll.ScanOptions, hosts []invent
 	defer acc.dialer.Close() // shared connections; the hosts' own are closed
 	opts.Dialer, opts.Become, opts.Password = acc.dialer, acc.become, acc.password
 	if opts.Run == 0 {
-		if opts.Run, err = opts.Store.BeginRun(c.Context, "scan", len(hosts)); err != nil {
-			return nil, err
-		}
+		opts.Run, err = opts.Store.BeginRun(c.Context, "scan", len(hosts))
+	} else {
+		err = opts.Store.ResumeRun(c.Context, opts.Run)
+	}
+	if err != nil {
+		return nil, err
 	}
 	bar := a.bar(c, len(hosts), "scan")
 	opts.OnResult = bar.result

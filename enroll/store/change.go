@@ -21,14 +21,11 @@ const (
 func (s *sqlite) BeginRun(ctx context.Context, command string, hosts int) (id int64, err error) {
 	fresh, err := s.lock.acquire(ctx, command)
 	if err != nil {
-		return 0, fmt.Errorf("records %s: %w", s.path, err)
+		return 0, err
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		if fresh { // nobody else runs: what still says so has died
-			const abandon = "UPDATE runs SET state = ? WHERE state = ?"
-			if _, err := tx.ExecContext(ctx, abandon, StateInterrupted, StateRunning); err != nil {
-				return err
-			}
+		if err := abandon(ctx, tx, fresh); err != nil {
+			return err
 		}
 		const insert = "INSERT INTO runs (command, started, state, hosts) VALUES (?, ?, ?, ?)"
 		res, err := tx.ExecContext(ctx, insert, command, toUnix(time.Now()), StateRunning, hosts)
@@ -43,6 +40,34 @@ func (s *sqlite) BeginRun(ctx context.Context, command string, hosts int) (id in
 		return 0, err
 	}
 	return id, nil
+}
+
+// ResumeRun takes the lock and goes on with an earlier run, which EndRun ends again.
+func (s *sqlite) ResumeRun(ctx context.Context, run int64) error {
+	fresh, err := s.lock.acquire(ctx, fmt.Sprintf("run %d, resumed", run))
+	if err != nil {
+		return err
+	}
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := abandon(ctx, tx, fresh); err != nil {
+			return err
+		}
+		const update = "UPDATE runs SET state = ?, ended = 0 WHERE id = ?"
+		return mustChange(ctx, tx, fmt.Sprintf("run %d", run), update, StateRunning, run)
+	})
+	if err != nil {
+		s.lock.release()
+	}
+	return err
+}
+
+// abandon marks runs whose process has died, once this one has the lock.
+func abandon(ctx context.Context, tx *sql.Tx, fresh bool) error {
+	if !fresh {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE runs SET state = ? WHERE state = ?", StateInterrupted, StateRunning)
+	return err
 }
 
 func (s *sqlite) EndRun(ctx context.Context, run int64, state string) error {
@@ -89,26 +114,6 @@ installed = NULL WHERE name = ? AND known = 1`
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		for _, host := range hosts {
 			if err := mustChange(ctx, tx, host, update, host); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// Assign notes the token of each host; "" takes it away. Hosts that are not known are an error (ErrNotFound).
-func (s *sqlite) Assign(ctx context.Context, tokens map[string]string) error {
-	const update = `UPDATE hosts SET token = ?1, token_ek = iif(?1 = '', '',
-	coalesce((SELECT ek_hash FROM identities WHERE id = accepted), '')) WHERE name = ?2 AND known = 1`
-	return s.inTx(ctx, func(tx *sql.Tx) error {
-		st, err := tx.PrepareContext(ctx, update)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = st.Close() }()
-		for host, token := range tokens {
-			res, err := st.ExecContext(ctx, token, host)
-			if err := changedOne(res, err, host); err != nil {
 				return err
 			}
 		}

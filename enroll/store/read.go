@@ -57,9 +57,8 @@ WHERE h.name = ? ORDER BY o.id`, host)
 
 func (s *sqlite) Seen(ctx context.Context, run int64) (map[string]string, error) {
 	seen := map[string]string{}
-	scan := func(rows *sql.Rows) (o [2]string, err error) { return o, rows.Scan(&o[0], &o[1]) }
 	query := "SELECT h.name, o.outcome FROM observations o JOIN hosts h ON h.id = o.host WHERE o.run = ? ORDER BY o.id"
-	for o, err := range stream(ctx, s, scan, query, run) {
+	for o, err := range stream(ctx, s, scanPair, query, run) {
 		if err != nil {
 			return nil, err
 		}
@@ -75,9 +74,8 @@ func (s *sqlite) Duplicates(ctx context.Context) ([]Duplicate, error) {
 	UNION SELECT i.ek_hash, h.name FROM hosts h JOIN identities i ON i.id = h.pending WHERE h.known = 1)
 SELECT ek_hash, name FROM claims
 WHERE ek_hash IN (SELECT ek_hash FROM claims GROUP BY ek_hash HAVING count(*) > 1) ORDER BY ek_hash, name`
-	scan := func(rows *sql.Rows) (c [2]string, err error) { return c, rows.Scan(&c[0], &c[1]) }
 	var found []Duplicate
-	for c, err := range stream(ctx, s, scan, query) {
+	for c, err := range stream(ctx, s, scanPair, query) {
 		if err != nil {
 			return nil, err
 		}
@@ -134,6 +132,11 @@ func stream[T any](
 			yield(none, explain(err))
 		}
 	}
+}
+
+func scanPair(rows *sql.Rows) (pair [2]string, err error) {
+	err = rows.Scan(&pair[0], &pair[1])
+	return pair, err
 }
 
 // nullIdentity is an identity behind a LEFT JOIN.

@@ -13,7 +13,7 @@ const applicationID = 0x666c6374
 // number of migrations that it has seen. What stands here was released: never change one, append another.
 //
 // Times are microseconds since 1970 in UTC; 0 is no time.
-var migrations = []string{schemaV1}
+var migrations = []string{schemaV1, schemaV2}
 
 // Hosts stay as rows when they are forgotten (known = 0), because the observations of them stay. Identities and TPM
 // details hardly change from scan to scan, so that an observation refers to them by content.
@@ -69,6 +69,22 @@ CREATE TABLE observations (
 CREATE INDEX observations_host ON observations (host);
 CREATE INDEX observations_run ON observations (run);
 CREATE TABLE probe (id INTEGER PRIMARY KEY, data BLOB) STRICT; -- see probeWrite
+`
+
+// What was written into which token: rules of hosts that are forgotten stay, until they are taken out of the cluster.
+const schemaV2 = `
+CREATE TABLE tokens (
+	name TEXT PRIMARY KEY,
+	kind TEXT NOT NULL,
+	bot  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE rules (
+	token     TEXT NOT NULL,
+	ek_hash   TEXT NOT NULL,
+	ek_serial TEXT NOT NULL,
+	host      TEXT NOT NULL,
+	PRIMARY KEY (token, ek_hash, ek_serial)
+) STRICT, WITHOUT ROWID;
 `
 
 // migrate brings the schema to the newest version in one transaction a step. Two processes may do it at once: the

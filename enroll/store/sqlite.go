@@ -44,7 +44,7 @@ func Open(ctx context.Context, path string) (Store, error) {
 func OpenWith(ctx context.Context, path string, opts Options) (Store, error) {
 	s, err := open(ctx, path, opts)
 	if err != nil {
-		return nil, fmt.Errorf("records %s: %w", path, explain(err))
+		return nil, explain(err)
 	}
 	return s, nil
 }

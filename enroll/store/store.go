@@ -78,6 +78,21 @@ type Duplicate struct {
 	Hosts  []string // sorted
 }
 
+// Token is a token that fleetctl made.
+type Token struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`          // bot or node
+	Bot  string `json:"bot,omitempty"` // whom its hosts join as
+}
+
+// Rule is an allow rule that fleetctl wrote into a token.
+type Rule struct {
+	Token    string `json:"token"`
+	EKHash   string `json:"ek_public_hash"`
+	EKSerial string `json:"ek_certificate_serial,omitempty"`
+	Host     string `json:"host"`
+}
+
 // Run is one run of fleetctl.
 type Run struct {
 	ID      int64     `json:"id"`
@@ -91,6 +106,7 @@ type Run struct {
 // Store keeps records. An implementation commits before it returns, and is safe for use by several goroutines.
 type Store interface {
 	BeginRun(ctx context.Context, command string, hosts int) (int64, error)
+	ResumeRun(ctx context.Context, run int64) error
 	EndRun(ctx context.Context, run int64, state string) error
 	Runs(ctx context.Context, limit int) ([]Run, error) // newest first
 
@@ -109,6 +125,14 @@ type Store interface {
 	Accept(ctx context.Context, hosts ...string) error // pending becomes accepted
 	Forget(ctx context.Context, hosts ...string) error
 	Assign(ctx context.Context, tokens map[string]string) error // host → token name, in one transaction
+
+	// Publish notes tokens and rules that go to the cluster, together with the assignment, in one transaction. Rules
+	// add up, so that a rule in the cluster can be told from one that somebody else wrote; Retract takes rules back.
+	Publish(ctx context.Context, assign map[string]string, tokens []Token, rules []Rule) error
+	Retract(ctx context.Context, rules []Rule) error
+	Tokens(ctx context.Context) ([]Token, error) // by name
+	Rules(ctx context.Context) iter.Seq2[Rule, error]
+
 	SetInstalled(ctx context.Context, host string, i *Installed) error
 	Close() error
 }

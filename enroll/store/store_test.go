@@ -375,6 +375,68 @@ func TestRunsThatDiedAreInterrupted(t *testing.T) {
 	}
 }
 
+func TestAnInterruptedRunCanBeResumed(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	run, err := s.BeginRun(t.Context(), "scan", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.EndRun(t.Context(), run, store.StateInterrupted); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ResumeRun(t.Context(), run+1); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("resuming a run that never was: %v", err)
+	}
+	if err := s.ResumeRun(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.EndRun(t.Context(), run, store.StateDone); err != nil {
+		t.Fatal(err)
+	}
+	if runs, err := s.Runs(t.Context(), 1); err != nil || runs[0].ID != run || runs[0].State != store.StateDone {
+		t.Errorf("%+v, %v", runs, err)
+	}
+}
+
+func TestPublishedRulesAreRemembered(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	put(t, s, ok("a", proven(1)))
+	rules := []store.Rule{{Token: "fleet", EKHash: ek(1), Host: "a"}, {Token: "fleet-2", EKHash: ek(2), EKSerial: "01", Host: "b"}}
+	tokens := []store.Token{{Name: "fleet", Kind: "bot", Bot: "fleet"}, {Name: "fleet-2", Kind: "node"}}
+	for range 2 {
+		if err := s.Publish(t.Context(), map[string]string{"a": "fleet"}, tokens, rules); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Forget(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	var got []store.Rule
+	for r, err := range s.Rules(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, r)
+	}
+	if !slices.Equal(got, rules) {
+		t.Errorf("rules %+v", got)
+	}
+	if got, err := s.Tokens(t.Context()); err != nil || !slices.Equal(got, tokens) {
+		t.Errorf("tokens %+v, %v", got, err)
+	}
+	if err := s.Retract(t.Context(), rules[1:]); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Tokens(t.Context()); err != nil || !slices.Equal(got, tokens[:1]) {
+		t.Errorf("after retracting the only rule: tokens %+v, %v", got, err)
+	}
+	if err := s.Publish(t.Context(), nil, nil, []store.Rule{{Token: "fleet", EKHash: "12"}}); err == nil {
+		t.Error("a rule with a bad hash was noted")
+	}
+}
+
 func TestClosedStoreSaysSo(t *testing.T) {
 	t.Parallel()
 	s := openNew(t)
