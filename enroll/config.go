@@ -37,15 +37,19 @@ type TokenConfig struct {
 
 // TbotConfig says what lands on the hosts.
 type TbotConfig struct {
-	Install   InstallConfig    `yaml:"install,omitempty"`
-	User      string           `yaml:"user,omitempty"`      // default teleport
-	Group     string           `yaml:"group,omitempty"`     // default teleport
-	Config    string           `yaml:"config,omitempty"`    // default /etc/tbot.yaml
-	Storage   string           `yaml:"storage,omitempty"`   // default /var/lib/teleport/bot
-	Binary    string           `yaml:"binary,omitempty"`    // default: tbot in PATH, /usr/local/bin or /opt/teleport/…
-	DiagAddr  string           `yaml:"diag_addr,omitempty"` // host:port of /livez and /readyz
-	Hardening *bool            `yaml:"hardening,omitempty"` // the hardening drop-in; default true
-	Services  []map[string]any `yaml:"services"`
+	Install   InstallConfig `yaml:"install,omitempty"`
+	User      string        `yaml:"user,omitempty"`      // default teleport
+	Group     string        `yaml:"group,omitempty"`     // default teleport
+	Config    string        `yaml:"config,omitempty"`    // default /etc/tbot.yaml
+	Storage   string        `yaml:"storage,omitempty"`   // default /var/lib/teleport/bot
+	Binary    string        `yaml:"binary,omitempty"`    // default: tbot in PATH, /usr/local/bin or /opt/teleport/…
+	DiagAddr  string        `yaml:"diag_addr,omitempty"` // host:port of /livez and /readyz
+	Hardening *bool         `yaml:"hardening,omitempty"` // the hardening drop-in; default true
+
+	CredentialTTL   string `yaml:"credential_ttl,omitempty"`   // of tbot.yaml, e.g. "1h"; default tbot's
+	RenewalInterval string `yaml:"renewal_interval,omitempty"` // of tbot.yaml; lower than credential_ttl
+
+	Services []map[string]any `yaml:"services"`
 }
 
 // InstallConfig says where tbot comes from.
@@ -63,4 +67,7 @@ type RolloutConfig struct {
 	Canary      int    `yaml:"canary,omitempty"`       // default 1
 	Batch       string `yaml:"batch,omitempty"`        // default 20%
 	MaxFailures string `yaml:"max_failures,omitempty"` // default 5%
+
+	Order  []string `yaml:"order,omitempty"`  // groups of the inventory: whose hosts come first
+	Jitter string   `yaml:"jitter,omitempty"` // the longest random wait before a tbot starts, e.g. "5s"; default none
 }

@@ -31,6 +31,7 @@ type Result struct {
 	Proven   bool          `json:"proven,omitempty"`
 	Warnings []Warning     `json:"warnings,omitempty"` // why a join will or may fail
 	Steps    []StepResult  `json:"steps,omitempty"`    // of enroll: what was done or would be
+	Log      []string      `json:"log,omitempty"`      // the last lines of tbot's journal, when it did not join
 	Took     time.Duration `json:"took_ns"`
 }
 

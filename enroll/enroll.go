@@ -1,0 +1,309 @@
+package enroll
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"fleetctl/enroll/store"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+	"fleetctl/templates"
+)
+
+// EnrollOptions of Enroll.
+type EnrollOptions struct {
+	Config     Config
+	Dialer     Dialer
+	Store      store.Store              // keeps what was installed; nil: nothing does
+	TokenOf    func(host string) string // the token that a host joins with; "" for none
+	Templates  *templates.Set
+	Check      bool // change nothing: the results say what would be done
+	Diff       bool // results hold diffs of file contents
+	Adopt      bool // replace a configuration or a unit that somebody else wrote
+	NoRollback bool // leave changed files as they are when something fails
+	Forks      int
+	Timeout    time.Duration // a host
+	Become     BecomePolicy
+	Password   string          // --ask-pass
+	Stop       <-chan struct{} // closed: no new hosts start, those that run come to their end
+	Verify     VerifyOptions
+	OnResult   func(Result) // after every host, one at a time, in the order of completion; may be nil
+	Logf       func(string, ...any)
+
+	dial func(context.Context, remote.Target) (Conn, error) // tests put their own there
+}
+
+// Enroll makes every host what fleet.yaml, the inventory and its token say: facts, plan, apply, verify, in a rollout.
+// What is wrong with the configuration, an override or a template is found before any host is contacted: the error is
+// an ErrInput then. Results are in the order of hosts.
+func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]Result, error) {
+	e, err := newEnroller(hosts, opts)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPace(opts.Config.Rollout, opts.Forks, len(hosts))
+	if err != nil {
+		return nil, err
+	}
+	groups := make([][]string, len(hosts))
+	for i := range hosts {
+		groups[i] = hosts[i].Groups
+	}
+	order := inOrder(groups, opts.Config.Rollout.Order)
+	results := make([]Result, len(hosts))
+	report := reporter(opts.OnResult)
+	r := rollout{
+		pace: p, n: len(hosts), stop: opts.Stop,
+		run: func(ctx context.Context, i int) bool {
+			res := e.hostInTime(ctx, hosts[order[i]])
+			results[order[i]] = res
+			report(res)
+			return res.Outcome != Failed && res.Outcome != Unreachable
+		},
+		skip: func(i int, why string) {
+			res := skipped(hosts[order[i]].Name, why)
+			results[order[i]] = res
+			report(res)
+		},
+	}
+	if opts.Check {
+		r.pace = pace{workers: p.workers, batch: len(hosts), budget: len(hosts)} // looking needs no canary
+	}
+	r.do(ctx)
+	return results, context.Cause(ctx)
+}
+
+func skipped(host, why string) Result {
+	r := Result{Host: host, Outcome: Skipped, Status: "not-started", Message: "not started: " + why,
+		Hint: "when the cause is found, run enroll again: what is done stays done"}
+	if why == whyInterrupted {
+		r.Outcome, r.Status, r.Hint = Canceled, "canceled", ""
+	}
+	return r
+}
+
+type enroller struct {
+	opts EnrollOptions
+}
+
+func newEnroller(hosts []inventory.Host, opts EnrollOptions) (*enroller, error) {
+	if opts.Templates == nil {
+		set, err := templates.Load("")
+		if err != nil {
+			return nil, err
+		}
+		opts.Templates = set
+	}
+	if opts.dial == nil {
+		opts.dial = func(ctx context.Context, t remote.Target) (Conn, error) { return opts.Dialer.Dial(ctx, t) }
+	}
+	e := &enroller{opts: opts}
+	var errs []error
+	for _, h := range hosts {
+		if _, err := e.desired(h); err != nil && len(errs) < 20 {
+			errs = append(errs, &InputError{File: h.Pos.File, Line: h.Pos.Line, Msg: h.Name + ": " + err.Error()})
+		}
+	}
+	return e, errors.Join(errs...)
+}
+
+func (e *enroller) desired(h inventory.Host) (Desired, error) {
+	d, err := desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
+	d.Adopt = e.opts.Adopt
+	return d, err
+}
+
+func (e *enroller) hostInTime(ctx context.Context, h inventory.Host) Result {
+	start := time.Now()
+	if e.opts.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, e.opts.Timeout)
+		defer cancel()
+	}
+	r := e.host(ctx, h)
+	r.Took = time.Since(start)
+	return r
+}
+
+// host takes one host all the way.
+func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
+	d, err := e.desired(h)
+	if err != nil {
+		return failure(ctx, h, err)
+	}
+	if d.Token == "" { // nothing that the host says could change that
+		return refused(h.Name, Plan(h, &Facts{Device: DeviceFacts{Path: "/dev/tpmrm0"}}, d))
+	}
+	t, err := target(h, e.opts.Become, e.opts.Password)
+	if err != nil {
+		return failure(ctx, h, err)
+	}
+	conn, err := e.opts.dial(ctx, t)
+	if err != nil {
+		return failure(ctx, h, err)
+	}
+	defer conn.Close() //nolint:errcheck // what was done on the host is known by now
+	f, err := GatherFacts(ctx, conn, d)
+	if err != nil {
+		return failure(ctx, h, err)
+	}
+	steps := Plan(h, f, d)
+	switch {
+	case len(problems(steps)) > 0:
+		return refused(h.Name, steps)
+	case e.opts.Check || !changes(steps):
+		return e.planned(h, f, steps)
+	}
+	return e.change(ctx, conn, change{host: h, facts: f, desired: d, steps: steps})
+}
+
+// refused is the result of a plan with problems: nothing is done, and all of them are named.
+func refused(host string, steps []Step) Result {
+	r := Result{Host: host, Outcome: Failed}
+	for i, p := range problems(steps) {
+		if i == 0 {
+			r.Status, r.Message, r.Hint = p.Status, p.Message, p.Hint
+			continue
+		}
+		r.Message += "; " + p.Message
+	}
+	return r
+}
+
+// planned is the result of a plan that isn't applied: because of --check, or because there is nothing to do.
+func (e *enroller) planned(h inventory.Host, f *Facts, steps []Step) Result {
+	r := Result{Host: h.Name, Outcome: OK, Steps: e.stepResults(steps)}
+	if changes(steps) {
+		r.Outcome = Changed
+	}
+	noteNoService(&r, f)
+	return r
+}
+
+func noteNoService(r *Result, f *Facts) {
+	if f.Systemd == 0 {
+		r.Status, r.Message = "no-systemd", "tbot is configured, but systemd doesn't run here: nothing starts it"
+	}
+}
+
+func (e *enroller) stepResults(steps []Step) []StepResult {
+	out := make([]StepResult, len(steps))
+	for i, s := range steps {
+		out[i] = StepResult{Step: s.Name, Changed: s.Changes(), Reason: s.Reason}
+		if e.opts.Diff {
+			out[i].Diff = s.Diff
+		}
+	}
+	return out
+}
+
+// change is one host's plan with what it was made from.
+type change struct {
+	host    inventory.Host
+	facts   *Facts
+	desired Desired
+	steps   []Step
+}
+
+// starts says whether the plan starts tbot, so that there is something to verify.
+func (c change) starts() bool {
+	for _, s := range c.steps {
+		for _, a := range s.Actions {
+			if a.Start {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// change applies a plan and verifies what came of it.
+func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
+	done, err := Apply(ctx, conn, c.steps, ApplyOptions{Pending: c.starts(), Jitter: e.jitter()})
+	if err == nil && c.starts() {
+		err = e.verify(ctx, conn, c)
+	}
+	if err != nil {
+		return e.failed(ctx, conn, c, len(done), err)
+	}
+	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps)}
+	noteNoService(&r, c.facts)
+	if err := e.record(ctx, c); err != nil {
+		return failure(ctx, c.host, err)
+	}
+	return r
+}
+
+func (e *enroller) jitter() time.Duration {
+	d, _ := time.ParseDuration(e.opts.Config.Rollout.Jitter) // checked with the configuration
+	return d
+}
+
+// notJoined is a tbot that was started and didn't join.
+type notJoined struct {
+	*Problem
+	log []string
+}
+
+func (e *enroller) verify(ctx context.Context, conn Conn, c change) error {
+	h, err := Verify(ctx, conn, c.facts, c.desired, e.opts.Verify)
+	if err != nil {
+		return err
+	}
+	if h.State == "joined" {
+		return nil
+	}
+	skew := time.Unix(c.facts.Now, 0).Sub(time.Now())
+	return &notJoined{Problem: h.explain(skew), log: h.Log}
+}
+
+// failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
+func (e *enroller) failed(ctx context.Context, conn Conn, c change, done int, err error) Result {
+	r := failure(ctx, c.host, err)
+	if nj := (*notJoined)(nil); errors.As(err, &nj) {
+		r.Outcome, r.Status, r.Message, r.Hint = Failed, nj.Status, nj.Message, nj.Hint
+		r.Log = nj.log
+	} else if p := (*Problem)(nil); errors.As(err, &p) {
+		r.Outcome, r.Status, r.Message, r.Hint = Failed, p.Status, p.Message, p.Hint
+	} else if errors.Is(err, errScript) {
+		r.Status = "step-failed"
+	}
+	r.Steps = e.stepResults(c.steps[:min(len(c.steps), done)])
+	if e.opts.NoRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
+		return r
+	}
+	// The step that failed may have replaced its file: it is taken back, too.
+	said, rerr := rollback(ctx, conn, c.steps[:min(len(c.steps), done+1)], c.facts)
+	switch {
+	case rerr != nil:
+		r.Message += "; " + printable(rerr.Error())
+	case said != "":
+		r.Message += "; " + said
+	}
+	return r
+}
+
+// record keeps what was installed.
+func (e *enroller) record(ctx context.Context, c change) error {
+	if e.opts.Store == nil {
+		return nil
+	}
+	files, err := c.desired.render(c.facts)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return e.opts.Store.SetInstalled(ctx, c.host.Name, &store.Installed{
+		At: time.Now().UTC(), Token: c.desired.Token, TbotVersion: c.facts.Tbot.Version,
+		ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
+	})
+}
+
+func hexSum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,228 @@
+package enroll
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"fleetctl/remote"
+)
+
+// Health is how tbot does after a start.
+type Health struct {
+	State    string   // joined; active (it runs, and whether it joined can't be told); failed, restarting, not-joined
+	By       string   // what says that it joined: readyz or journal
+	Ready    string   // the last HTTP status of /readyz
+	Restarts int      // how often it ended while it was watched
+	Log      []string // the journal's last lines, when it is not joined
+}
+
+// VerifyOptions of Verify.
+type VerifyOptions struct {
+	Watch time.Duration // how long tbot has to run without a restart; 3 s
+	Limit time.Duration // how long to wait until it joined; 90 s
+}
+
+// Verify watches tbot on the host until it has joined and runs steadily, or the limit is over, or it keeps ending: one
+// script and one round trip. The error is an error of the connection; what tbot does is in Health. since is the host's
+// clock before the change: older lines of the journal don't count.
+func Verify(ctx context.Context, conn Conn, f *Facts, d Desired, opts VerifyOptions) (Health, error) {
+	out, err := conn.Run(ctx, remote.Cmd{Script: verifyScript(f, d, opts), Become: true})
+	if err != nil {
+		return Health{}, fmt.Errorf("verify: %w", err)
+	}
+	if out.ExitCode != 0 {
+		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, printable(tail(string(out.Stderr), 300)))
+	}
+	return parseHealth(out.Stdout)
+}
+
+func verifyScript(f *Facts, d Desired, opts VerifyOptions) string {
+	host, port, _ := net.SplitHostPort(d.Tbot.DiagAddr)
+	if host == "" || host == "0.0.0.0" {
+		host = "127.0.0.1"
+	}
+	trust := "" // before 17, /readyz says 200 whatever happens
+	if m := major(f.Tbot.Version); m == 0 || m >= 17 {
+		trust = "1"
+	}
+	vars := fmt.Sprintf("DIAGHOST=%s\nDIAGPORT=%s\nTRUST=%s\nSINCE=%d\nWATCH=%d\nLIMIT=%d\nPENDING=%s\n",
+		remote.Quote(host), remote.Quote(port), trust, f.Now, seconds(opts.Watch, 3*time.Second),
+		seconds(opts.Limit, 90*time.Second), pendingPath)
+	return vars + scriptPrelude + verifyBody
+}
+
+func seconds(d, or time.Duration) int {
+	if d <= 0 {
+		d = or
+	}
+	return int((d + time.Second - 1) / time.Second)
+}
+
+// joinedLine is what tbot logs when it has an identity from the cluster, in every version that knows the tpm method.
+const joinedLine = "Fetched new bot identity"
+
+const verifyBody = `prop() { printf '%s\n' "$all" | sed -n "s/^$1=//p"; }
+log() { journalctl -u tbot.service --since "@$SINCE" -o cat --no-pager -n "$1" 2>/dev/null; }
+end=$(( $(date +%s) + LIMIT )) since=$(date +%s) last= ends=0 state= by= ready= dead=
+while :; do
+  all=$(systemctl show tbot.service -p ActiveState -p SubState -p MainPID 2>/dev/null)
+  a=$(prop ActiveState) pid=$(prop MainPID) now=$(date +%s)
+  if [ "$a" = active ] && [ "$(prop SubState)" = running ]; then
+    if [ "$pid" != "$last" ]; then
+      if [ -n "$last" ] && [ -z "$dead" ]; then ends=$((ends + 1)); fi
+      last=$pid since=$now dead=
+    fi
+    if [ -n "$DIAGPORT" ]; then
+      ready=$(http "$DIAGHOST" "$DIAGPORT" /readyz)
+      if [ "$ready" = 200 ] && [ -n "$TRUST" ]; then by=readyz; fi
+    fi
+    if [ -z "$by" ] && log 500 | grep -q '` + joinedLine + `'; then by=journal; fi
+    if [ -n "$by" ] && [ $((now - since)) -ge "$WATCH" ]; then state=joined; break; fi
+  else
+    if [ -z "$dead" ]; then ends=$((ends + 1)) dead=1 by=; fi
+    if [ "$a" = failed ] || [ "$a" = inactive ]; then state=failed; break; fi
+  fi
+  if [ "$ends" -ge 2 ]; then state=restarting; break; fi
+  if [ "$now" -ge "$end" ]; then
+    if [ "$a" != active ]; then state=restarting
+    elif [ -n "$DIAGPORT" ] && [ -n "$TRUST" ]; then state=not-joined
+    else state=active; fi
+    break
+  fi
+  sleep 1
+done
+if [ "$state" = joined ]; then rm -f "$PENDING"; fi
+kv state "$state"
+kv by "$by"
+kv ready "$ready"
+kv restarts "$ends"
+if [ "$state" != joined ]; then
+  n=0
+  log 20 | while IFS= read -r l; do n=$((n + 1)); kv "log.$n" "$l"; done
+fi
+echo end=1
+`
+
+var errHealth = errors.New("verify: the host's answer can't be read")
+
+func parseHealth(out []byte) (Health, error) {
+	var h Health
+	whole := false
+	for line := range bytes.Lines(out) {
+		key, value, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), "=")
+		var err error
+		switch {
+		case !ok:
+			err = errHealth
+		case key == "state":
+			err = setWord(value, &h.State, "joined", "active", "failed", "restarting", "not-joined")
+		case key == "by":
+			err = setWord(value, &h.By, "", "readyz", "journal")
+		case key == "ready":
+			h.Ready = cut(value, 8)
+		case key == "restarts":
+			h.Restarts, err = strconv.Atoi(value)
+		case key == "end":
+			whole = true
+		case strings.HasPrefix(key, "log.") && len(h.Log) < 20:
+			h.Log = append(h.Log, cut(value, 500))
+		default:
+			err = errHealth
+		}
+		if err != nil {
+			return Health{}, fmt.Errorf("%w: line %q", errHealth, cut(string(line), 80))
+		}
+	}
+	if !whole {
+		return Health{}, fmt.Errorf("%w: it is cut off", errHealth)
+	}
+	return h, nil
+}
+
+// causeOfFailure is a known way in which tbot fails.
+type causeOfFailure struct {
+	says    *regexp.Regexp // in the journal
+	status  string
+	message string
+	hint    string
+}
+
+// knownCauses go from special to general. The words are those of tbot, of Teleport's server (which tbot repeats), and
+// of the kernel's errors.
+var knownCauses = [...]causeOfFailure{
+	{regexp.MustCompile(`(?i)requires? (a )?teleport enterprise|enterprise (license|licence|only|feature)`), "needs-enterprise",
+		"the cluster refuses: the tpm join method requires an Enterprise licence", "ask tctl status which edition the cluster runs"},
+	{regexp.MustCompile(`(?i)(did not|does not|doesn't) match any allow rule|no (matching )?(allow )?rule|not match any allow`), "no-rule",
+		"the token has no rule for this TPM's hash", "fleetctl tokens --diff shows what the cluster has; scan the host again if its TPM changed"},
+	{regexp.MustCompile(`(?i)ekcert_allowed_cas|ek ?cert.*(unknown authority|verif|expired|allowed)|certificate signed by unknown authority.*ek`), "ekcert-refused",
+		"the cluster doesn't accept the TPM's EK certificate (CA check)",
+		"the token needs the certificate that directly issued it: fleetctl records --issuers"},
+	{regexp.MustCompile(`(?i)token.*(not found|expired|does not exist)`), "token-missing",
+		"the cluster doesn't know the token", "fleetctl tokens --apply"},
+	{regexp.MustCompile(`(?i)(tpm[^:]*|/dev/tpm\S*):? .*permission denied|permission denied.*tpm`), "tpm-permission",
+		"tbot may not open the TPM device: permission denied", "is its user in the group tss, and does the device belong to it? SELinux and AppArmor can refuse, too"},
+	{regexp.MustCompile(`(?i)device or resource busy|tpm.*\bbusy\b`), "tpm-busy",
+		"another program holds the TPM", "look for it with fuser /dev/tpm0 /dev/tpmrm0"},
+	{regexp.MustCompile(`(?i)lockout`), "tpm-lockout", "the TPM is in lockout", "wait until it has passed, or clear it: tpm2_dictionarylockout -c"},
+	{regexp.MustCompile(`(?i)activat\w* credential|credential activation`), "activation-failed",
+		"the TPM could not prove its EK to the cluster", "scan the host: it says what is wrong with its TPM"},
+	{regexp.MustCompile(`(?i)no such (file or directory|device).*tpm|tpm.*(no such (file|device)|not found)|no tpm`), "no-tpm",
+		"tbot finds no TPM", "look at ls -l /dev/tpm* on the host"},
+	{regexp.MustCompile(`(?i)not yet valid|certificate has expired`), "clock",
+		"a certificate is not valid at the host's time", "check the host's clock: timedatectl"},
+	{regexp.MustCompile(`(?i)address already in use`), "address-in-use", "an address that tbot shall listen on is taken", "another tbot.diag_addr or service address helps"},
+	{regexp.MustCompile(`(?i)field \S+ not found|unmarshal|unknown (key|field|service)|parsing (config|yaml)|invalid config|unsupported version`), "bad-config",
+		"tbot refuses its configuration", "look at tbot.services: does this version of tbot know them?"},
+	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset`), "cluster-unreachable",
+		"tbot can't reach the cluster", "does the host resolve and reach cluster.proxy_server? Is a proxy needed?"},
+	{regexp.MustCompile(`(?i)certificate signed by unknown authority|x509:`), "cluster-certificate",
+		"tbot doesn't trust the cluster's certificate", "does the host have the CA of the proxy's certificate?"},
+	{regexp.MustCompile(`(?i)permission denied|read-only file system`), "permission",
+		"tbot may not read or write something", "is it an output directory, or the hardening drop-in? (tbot: {hardening: false})"},
+	{regexp.MustCompile(`(?i)no space left`), "no-space", "no space left on the host", "free some"},
+	{regexp.MustCompile(`(?i)access denied`), "access-denied", "the cluster refuses", "the audit log of the cluster says why"},
+}
+
+// skewLimit is from where on a clock that is off is named as the likely cause.
+const skewLimit = 2 * time.Minute
+
+// explain translates what a tbot that didn't join says. The last line that is known counts: it is the newest.
+func (h Health) explain(skew time.Duration) *Problem {
+	p := &Problem{Status: "not-joined", Message: "tbot has not joined", Hint: "journalctl -u tbot on the host says more"}
+	switch h.State {
+	case "failed", "restarting":
+		p.Status, p.Message = "service-failed", "tbot doesn't keep running"
+	case "active":
+		p.Status, p.Message = "join-unknown", "tbot runs, and nothing says that it joined"
+		p.Hint = "set tbot.diag_addr: then /readyz says so"
+	}
+	for i := len(h.Log) - 1; i >= 0; i-- {
+		if c := causeIn(h.Log[i]); c != nil {
+			p.Status, p.Message, p.Hint = c.status, c.message, c.hint
+			break
+		}
+	}
+	if skew.Abs() > skewLimit {
+		p.Message += fmt.Sprintf("; the host's clock is off by %s", skew.Abs().Round(time.Second))
+		if p.Status == "clock" || p.Status == "not-joined" || p.Status == "cluster-certificate" {
+			p.Status, p.Hint = "clock", "set the host's clock: timedatectl set-ntp true"
+		}
+	}
+	return p
+}
+
+func causeIn(line string) *causeOfFailure {
+	for i := range knownCauses {
+		if knownCauses[i].says.MatchString(line) {
+			return &knownCauses[i]
+		}
+	}
+	return nil
+}
