@@ -1,10 +1,12 @@
 // Package inventory turns what the user wrote (an Ansible inventory in any of its formats) into hosts. It reads files
 // and runs executable inventories; it never connects to a host and knows neither SSH nor TPMs.
+//
+// The reference is ansible-core: the same sources give the same hosts, groups and variables, traps included. Where
+// Ansible warns and goes on with half an inventory (a file that it cannot parse, a duplicate key), Load fails instead.
 package inventory
 
 import (
-	"context"
-	"errors"
+	"fmt"
 	"io"
 )
 
@@ -14,13 +16,30 @@ type Pos struct {
 	Line, Column int
 }
 
+// String is "file:line:column", without the parts that are unknown.
+func (p Pos) String() string {
+	switch {
+	case p.Line == 0:
+		return p.File
+	case p.Column == 0:
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	default:
+		return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+	}
+}
+
 // Host is one host of the inventory, with its variables resolved by Ansible's precedence. It is a value: changing it
-// changes nothing else.
+// changes nothing else; only lists and maps inside of a variable are shared between hosts, and for reading alone.
+//
+// Variables are nil, bool, int, *big.Int, float64, string, []any, map[string]any, Vault or Unsafe. A YAML date is a
+// string in ISO 8601, and a key that is no string is written as JSON writes it, as in Ansible's own JSON output.
 type Host struct {
 	Name   string         // the inventory name (alias); patterns and descriptions use it
 	Groups []string       // every group that holds the host, ancestors included, sorted; without "all"
 	Vars   map[string]any // resolved variables: group_vars, host_vars and inline ones
 	Pos    Pos            // where the host was first written
+
+	sealed []string // vault-encrypted group_vars and host_vars files of the host, which we cannot read
 }
 
 // Connection is what the inventory says about reaching a host. Zero values mean that it says nothing, so that the
@@ -32,7 +51,7 @@ type Connection struct {
 	User           string
 	Password       string
 	PrivateKeyFile string
-	SSHArgs        []string // ansible_ssh_common_args and then ansible_ssh_extra_args, split as a shell does
+	SSHArgs        []string // ansible_ssh_args, _ssh_common_args and then _ssh_extra_args, split as a shell does
 	Become         *bool
 	BecomeMethod   string
 	BecomeUser     string
@@ -44,23 +63,9 @@ type Connection struct {
 // Options of Load.
 type Options struct {
 	Stdin io.Reader // read when a source is "-"
-}
 
-// Inventory is a loaded inventory.
-type Inventory struct{}
-
-// Load reads the sources in order; where two say different things, the later one wins.
-func Load(ctx context.Context, sources []string, opts Options) (*Inventory, error) {
-	return nil, errors.New("inventory: not built yet")
-}
-
-// Select returns the hosts that match every given pattern (a host pattern, then --limit), in inventory order.
-func (inv *Inventory) Select(patterns ...string) ([]Host, error) {
-	return nil, errors.New("inventory: not built yet")
-}
-
-// Connection reads the connection variables of the host, the old spellings included. A vault or Jinja value in one of
-// them is an error that says what to do.
-func (h Host) Connection() (Connection, error) {
-	return Connection{}, errors.New("inventory: not built yet")
+	// PlaybookDir is where group_vars and host_vars are looked for besides the directories of the sources; they win
+	// over those. Empty means the working directory, as for ansible-inventory. It is not looked at when standard
+	// input is the only source.
+	PlaybookDir string
 }

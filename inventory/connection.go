@@ -1,0 +1,209 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+)
+
+// ErrSealed says that a connection variable cannot be read: it is encrypted with Ansible Vault or holds a Jinja
+// expression, and neither is evaluated here.
+var ErrSealed = errors.New("fleetctl does not evaluate it")
+
+// Connection reads the connection variables of the host, the old spellings included. A vault or Jinja value in one of
+// them is an ErrSealed that says what to do. So is a vault-encrypted group_vars or host_vars file of the host, as it may
+// hold any of them.
+//
+// Of several names for one thing, the last one that is set wins, as in Ansible's plugins.
+func (h Host) Connection() (Connection, error) {
+	if len(h.sealed) > 0 {
+		return Connection{}, fmt.Errorf("%s is encrypted with Ansible Vault: %w; %s", h.sealed[0], ErrSealed, hintListing)
+	}
+	r := &varReader{vars: h.Vars}
+	c := Connection{
+		Type:           r.kind(),
+		Host:           r.text("ansible_host", "ansible_ssh_host"),
+		Port:           r.port("ansible_port", "ansible_ssh_port"),
+		User:           r.text("ansible_user", "ansible_ssh_user"),
+		Password:       r.text("ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
+		PrivateKeyFile: r.text("ansible_private_key_file", "ansible_ssh_private_key_file"),
+		SSHArgs:        r.args("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"),
+	}
+	r.become(&c)
+	if r.err != nil {
+		return Connection{}, r.err
+	}
+	if c.Host == "" {
+		c.Host = h.Name
+	}
+	return c, nil
+}
+
+// What to do about a value that is not readable. The output of ansible-inventory has encrypted files in clear, but
+// single !vault values and Jinja expressions stand in it as they were written.
+const (
+	hintListing = "pipe `ansible-inventory -i INVENTORY --list --ask-vault-pass` into standard input and read it with -i -"
+	hintVault   = "encrypt the whole vars file instead and " + hintListing +
+		", or give the value on the command line or in a later -i"
+	hintJinja = "write the value itself (mark it !unsafe if the braces are meant literally), or give it in a later -i"
+)
+
+// varReader reads variables and keeps the first error.
+type varReader struct {
+	vars map[string]any
+	err  error
+}
+
+func (r *varReader) fail(name, format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(name+" "+format, args...)
+	}
+}
+
+// last is the last of the variables that is set, and its name.
+func (r *varReader) last(names ...string) (name string, value any) {
+	for _, n := range names {
+		if v := r.vars[n]; v != nil {
+			name, value = n, v
+		}
+	}
+	return name, value
+}
+
+// text is a variable as a string; a whole number is its digits, as Ansible would write it.
+func (r *varReader) text(names ...string) string {
+	name, value := r.last(names...)
+	switch v := value.(type) {
+	case nil:
+	case string:
+		if strings.Contains(v, "{{") || strings.Contains(v, "{%") || strings.Contains(v, "{#") {
+			r.fail(name, "holds a Jinja expression: %w; %s", ErrSealed, hintJinja)
+			return ""
+		}
+		return v
+	case Unsafe:
+		return string(v)
+	case Vault:
+		r.fail(name, "is encrypted with Ansible Vault: %w; %s", ErrSealed, hintVault)
+	case int:
+		return strconv.Itoa(v)
+	case *big.Int:
+		return v.String()
+	default:
+		r.fail(name, "must be a string, not %s; put it in quotes", typeName(value))
+	}
+	return ""
+}
+
+func typeName(v any) string {
+	switch v.(type) {
+	case bool:
+		return "a boolean"
+	case float64:
+		return "a decimal number"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a mapping"
+	}
+	return "this"
+}
+
+func (r *varReader) kind() string {
+	switch kind := r.text("ansible_connection"); strings.TrimPrefix(kind, "ansible.builtin.") {
+	case "":
+		return ""
+	case "ssh", "smart", "paramiko", "paramiko_ssh":
+		return "ssh"
+	default:
+		r.fail("ansible_connection", "is %q: fleetctl reaches hosts over SSH alone; leave the host out with --limit", kind)
+		return ""
+	}
+}
+
+func (r *varReader) port(names ...string) int {
+	name, _ := r.last(names...)
+	text := strings.TrimSpace(r.text(names...))
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 65535 {
+		r.fail(name, "is %q: a port is a number from 1 to 65535", text)
+		return 0
+	}
+	return n
+}
+
+// args puts the variables together, each split as a shell does.
+func (r *varReader) args(names ...string) []string {
+	var args []string
+	for _, name := range names {
+		words, _, err := shellSplit(r.text(name), false)
+		if err != nil {
+			r.fail(name, "cannot be split as a shell does: %w", err)
+		}
+		for _, w := range words {
+			args = append(args, w.text)
+		}
+	}
+	return args
+}
+
+// boolean is a variable as Ansible reads booleans, or nil where it isn't set.
+func (r *varReader) boolean(name string) *bool {
+	yes, no := true, false
+	switch v := r.vars[name].(type) {
+	case nil:
+		return nil
+	case bool:
+		return &v
+	case float64:
+		if v == 1 {
+			return &yes
+		}
+		if v == 0 {
+			return &no
+		}
+	}
+	switch text := r.text(name); strings.ToLower(strings.TrimSpace(text)) {
+	case "y", "yes", "on", "1", "true", "t":
+		return &yes
+	case "n", "no", "off", "0", "false", "f":
+		return &no
+	default:
+		r.fail(name, "is %q: write true or false", text)
+		return nil
+	}
+}
+
+// become reads ansible_become and its kin. The old spellings ansible_sudo and ansible_su ask for become, too, and name
+// the method; the variables of a method (ansible_sudo_pass) count for that method.
+func (r *varReader) become(c *Connection) {
+	c.BecomeMethod = strings.TrimPrefix(r.text("ansible_become_method"), "ansible.builtin.")
+	for _, method := range []string{"su", "sudo"} {
+		if on := r.boolean("ansible_" + method); on != nil {
+			c.Become = on
+			if *on && c.BecomeMethod == "" {
+				c.BecomeMethod = method
+			}
+		}
+	}
+	if on := r.boolean("ansible_become"); on != nil {
+		c.Become = on
+	}
+	method := c.BecomeMethod
+	if i := strings.LastIndexByte(method, '.'); i >= 0 {
+		method = method[i+1:]
+	}
+	if method == "" {
+		method = "sudo"
+	}
+	old := "ansible_" + method
+	c.BecomeUser = r.text("ansible_become_user", old+"_user")
+	c.BecomePassword = r.text("ansible_become_password", "ansible_become_pass", old+"_pass")
+	c.BecomeExe = r.text("ansible_become_exe", old+"_exe")
+	c.BecomeFlags = r.text("ansible_become_flags", old+"_flags")
+}

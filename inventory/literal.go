@@ -1,0 +1,4 @@
+package inventory
+
+// literalOrText is a value of an INI inventory.
+func literalOrText(s string) any { return s }

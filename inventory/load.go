@@ -1,0 +1,237 @@
+package inventory
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Stdin is the source that stands for standard input.
+const Stdin = "-"
+
+// Load reads the sources in order; where two say different things, the later one wins. A source is a file (YAML, INI,
+// JSON or host names, one a line), an executable that prints JSON when it is called with --list, a directory of these,
+// "-" for standard input, or host names with a comma ("a,b" or "a,").
+//
+// A source that cannot be read or parsed is an error; most are an *Error, which names file, line and column.
+func Load(ctx context.Context, sources []string, opts Options) (*Inventory, error) {
+	l := &loader{graph: newGraph(), opts: opts}
+	var dirs []string
+	for _, source := range sources {
+		dir, err := l.source(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		if dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	if err := l.graph.finish(); err != nil {
+		return nil, err
+	}
+	if l.adjacent {
+		dirs = append(dirs, playbookDir(opts))
+	}
+	files, err := readVars(l.graph, dirs)
+	if err != nil {
+		return nil, err
+	}
+	return &Inventory{graph: l.graph, files: files}, nil
+}
+
+func playbookDir(opts Options) string {
+	if opts.PlaybookDir == "" {
+		return "."
+	}
+	return opts.PlaybookDir
+}
+
+type loader struct {
+	graph    *graph
+	opts     Options
+	adjacent bool // a source other than standard input was read, so that the playbook directory counts
+}
+
+// source adds one source to the graph. It returns the directory whose group_vars and host_vars belong to the source.
+func (l *loader) source(ctx context.Context, source string) (dir string, err error) {
+	if source == Stdin {
+		return "", l.stdin()
+	}
+	l.adjacent = true
+	info, err := os.Stat(source)
+	switch {
+	case err != nil && strings.ContainsRune(source, ','):
+		return "", addHostList(l.graph, source)
+	case err != nil:
+		return "", fmt.Errorf("inventory %s: %w", source, bare(err))
+	case info.IsDir():
+		return source, l.directory(ctx, source, 0)
+	}
+	return filepath.Dir(source), l.file(ctx, source)
+}
+
+// bare takes the file name out of the error, which names it already.
+func bare(err error) error {
+	var perr *os.PathError
+	if errors.As(err, &perr) {
+		return perr.Err
+	}
+	return err
+}
+
+func (l *loader) stdin() error {
+	if l.opts.Stdin == nil {
+		return errors.New("inventory -: there is no standard input to read")
+	}
+	data, err := io.ReadAll(l.opts.Stdin)
+	if err != nil {
+		return fmt.Errorf("inventory from standard input: %w", err)
+	}
+	return l.content("<stdin>", "", data)
+}
+
+// ignoredExtensions are what Ansible skips in a directory of inventories, .ini included.
+var ignoredExtensions = []string{
+	".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry",
+}
+
+// directory reads the files of a directory and of those below it in ASCII order.
+func (l *loader) directory(ctx context.Context, dir string, depth int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("inventory %s: %w", dir, bare(err))
+	}
+	if depth > 40 {
+		return errorAt(Pos{File: dir}, "directories are nested too deeply, or in a circle of links")
+	}
+	for _, e := range entries {
+		name, path := e.Name(), filepath.Join(dir, e.Name())
+		if l.ignored(path, name) {
+			continue
+		}
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			err = fmt.Errorf("inventory %s: %w", path, bare(err))
+		case info.IsDir():
+			err = l.directory(ctx, path, depth+1)
+		default:
+			err = l.file(ctx, path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *loader) ignored(path, name string) bool {
+	if name[0] == '.' || name == "group_vars" || name == "host_vars" || name == "vars_plugins" {
+		return true
+	}
+	for _, ext := range ignoredExtensions {
+		if !strings.HasSuffix(name, ext) {
+			continue
+		}
+		if ext == ".ini" || ext == ".cfg" {
+			l.graph.warn(Pos{File: path}, "skipped: Ansible ignores *%s in a directory of inventories", ext)
+		}
+		return true
+	}
+	return false
+}
+
+// file reads one file, which may be an executable.
+func (l *loader) file(ctx context.Context, path string) error {
+	ran, err := l.script(ctx, path)
+	if ran || err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("inventory %s: %w", path, bare(err))
+	}
+	return l.content(path, pythonExt(filepath.Base(path)), data)
+}
+
+// content reads an inventory in whichever format it is. The extension decides as it does for Ansible: .yml, .yaml, .json
+// and no extension are YAML or JSON when they hold a mapping and INI otherwise; everything else is INI.
+func (l *loader) content(file, ext string, data []byte) error {
+	if err := checkUTF8(file, data); err != nil {
+		return err
+	}
+	if bytes.HasPrefix(data, []byte(vaultHeader)) {
+		return errorAt(Pos{File: file, Line: 1, Column: 1}, "the file is encrypted with Ansible Vault: pipe "+
+			"`ansible-inventory -i %s --list --ask-vault-pass` into standard input and read it with -i -", file)
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	switch ext {
+	case ".toml":
+		return errorAt(Pos{File: file}, "TOML inventories are not read: convert the file with `ansible-inventory -i %s --list`", file)
+	case "", ".yml", ".yaml", ".json":
+		return l.structured(file, ext, data)
+	}
+	lines, err := parseINI(file, data)
+	if err != nil {
+		return err
+	}
+	return addINI(l.graph, lines)
+}
+
+// structured reads YAML, JSON or, where it is neither, INI.
+func (l *loader) structured(file, ext string, data []byte) error {
+	if looksLikeJSON(data) {
+		doc, err := parseJSON(file, data)
+		if err == nil && doc.isMapping() {
+			if isListing(doc) {
+				return addListing(l.graph, doc, nil)
+			}
+			return addYAML(l.graph, doc)
+		}
+		if err != nil && ext == ".json" {
+			return err
+		}
+	}
+	doc, err := parseYAML(file, data)
+	if err == nil && doc.isMapping() {
+		return addYAML(l.graph, doc)
+	}
+	if err == nil && doc.root == nil {
+		return nil // nothing but comments
+	}
+	lines, iniErr := parseINI(file, data)
+	if iniErr == nil {
+		return addINI(l.graph, lines)
+	}
+	if looksLikeYAML(ext, data) {
+		if err == nil {
+			err = errorAt(doc.pos(doc.root), "an inventory is a mapping of groups, not %s", kindName(doc.root))
+		}
+		return err
+	}
+	return iniErr
+}
+
+// looksLikeYAML decides which of two errors helps the user, where a file is neither YAML nor INI.
+func looksLikeYAML(ext string, data []byte) bool {
+	if ext != "" {
+		return true
+	}
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || line[0] == '#' || line[0] == ';':
+		case line[0] == '[':
+			return false
+		default:
+			first, _, _ := strings.Cut(line, " ")
+			return line == "---" || line[0] == '{' || line[0] == '-' || strings.HasSuffix(first, ":")
+		}
+	}
+	return false
+}

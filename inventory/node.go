@@ -1,0 +1,414 @@
+package inventory
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Vault is a value that was encrypted with Ansible Vault (!vault): the ciphertext with its header.
+type Vault string
+
+// Unsafe is a string marked !unsafe: literal text in which Jinja means nothing.
+type Unsafe string
+
+// maxAliased bounds how many values the aliases of a document may stand for, so that a small file cannot fill the
+// memory ("billion laughs").
+const maxAliased = 10_000_000
+
+// document is a parsed YAML or JSON document.
+type document struct {
+	file    string
+	root    *yaml.Node // nil when there is nothing in it
+	keys    map[string]string
+	anchors map[*yaml.Node]anchored
+	aliased int
+}
+
+// anchored is the value that aliases share, and how many values it consists of. open marks the value as being read.
+type anchored struct {
+	value any
+	size  int
+	open  bool
+}
+
+// pair is one entry of a mapping.
+type pair struct {
+	key, value *yaml.Node
+	text       string // the key as text
+	isString   bool   // the key is a string in YAML, too
+}
+
+// parseYAML reads the one document of a YAML stream.
+func parseYAML(file string, data []byte) (*document, error) {
+	doc := &document{file: file, keys: map[string]string{}, anchors: map[*yaml.Node]anchored{}}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	root := new(yaml.Node)
+	if err := decodeNode(dec, root); err != nil {
+		if errors.Is(err, io.EOF) {
+			return doc, nil
+		}
+		return nil, &Error{Pos: yamlErrorPos(file, dec), Msg: "YAML: " + yamlMessage(err)}
+	}
+	second := new(yaml.Node)
+	switch err := decodeNode(dec, second); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		return nil, &Error{Pos: yamlErrorPos(file, dec), Msg: "YAML: " + yamlMessage(err)}
+	default:
+		return nil, errorAt(doc.pos(second), "a second YAML document begins here; an inventory is one document")
+	}
+	if len(root.Content) > 0 {
+		doc.root = root.Content[0]
+	}
+	return doc, nil
+}
+
+// decodeNode decodes one document. The decoder panics on some malformed input instead of returning an error.
+func decodeNode(dec *yaml.Decoder, node *yaml.Node) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot be parsed (%v)", r)
+		}
+	}()
+	return dec.Decode(node)
+}
+
+// yamlMessage is the parser's complaint without the line, which is often that of the enclosing block or off by one.
+func yamlMessage(err error) string {
+	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(msg, "line "); ok {
+		if _, after, found := strings.Cut(rest, ": "); found {
+			msg = after
+		}
+	}
+	return msg
+}
+
+// yamlErrorPos is where the parser stopped. yaml.v3 (whose last release is v3.0.1) knows line and column but prints
+// only a line, so this reads its mark; without the mark, the error names the file alone.
+func yamlErrorPos(file string, dec *yaml.Decoder) Pos {
+	pos := Pos{File: file}
+	mark := reflect.ValueOf(dec).Elem()
+	for _, name := range []string{"parser", "parser", "problem_mark"} {
+		if mark.Kind() == reflect.Pointer {
+			mark = mark.Elem()
+		}
+		if mark.Kind() != reflect.Struct {
+			return pos
+		}
+		mark = mark.FieldByName(name)
+	}
+	if mark.Kind() != reflect.Struct {
+		return pos
+	}
+	line, column := mark.FieldByName("line"), mark.FieldByName("column")
+	if line.CanInt() && column.CanInt() {
+		pos.Line, pos.Column = int(line.Int())+1, int(column.Int())+1
+	}
+	return pos
+}
+
+func (d *document) pos(n *yaml.Node) Pos {
+	return Pos{File: d.file, Line: n.Line, Column: n.Column}
+}
+
+// follow is the node that an alias stands for, or the node itself.
+func follow(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode && n.Alias != nil {
+		n = n.Alias
+	}
+	return n
+}
+
+// isNull says whether the node is absent or null.
+func (d *document) isNull(n *yaml.Node) bool {
+	n = follow(n)
+	if n.Kind != yaml.ScalarNode {
+		return false
+	}
+	v, err := d.scalar(n)
+	return err == nil && v == nil
+}
+
+// pairs are the entries of a mapping in order, with what << merges in; a key that stands there twice is an error.
+// depth counts merges inside of merges, which only an alias to an enclosing mapping can make endless.
+func (d *document) pairs(n *yaml.Node, depth int) ([]pair, error) {
+	if depth > 100 {
+		return nil, errorAt(d.pos(n), "the mapping merges itself (<<)")
+	}
+	own := make([]pair, 0, len(n.Content)/2)
+	var merged []pair
+	seen := make(map[string]int, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind == yaml.ScalarNode && key.Tag == "!!merge" {
+			more, err := d.merge(value, depth)
+			if err != nil {
+				return nil, err
+			}
+			merged = append(merged, more...)
+			continue
+		}
+		text, isString, err := d.keyText(key)
+		if err != nil {
+			return nil, err
+		}
+		if first, ok := seen[text]; ok {
+			return nil, errorAt(d.pos(key), "duplicate key %q: it already stands in line %d", text, own[first].key.Line)
+		}
+		seen[text] = len(own)
+		own = append(own, pair{key, value, text, isString})
+	}
+	if merged == nil {
+		return own, nil
+	}
+	return overlay(merged, own), nil
+}
+
+// merge are the entries that "<<: value" brings in; of several mappings, the first one wins.
+func (d *document) merge(value *yaml.Node, depth int) ([]pair, error) {
+	value = follow(value)
+	switch value.Kind {
+	case yaml.MappingNode:
+		pairs, err := d.pairs(value, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		return pairs, d.countAliased(value, len(pairs))
+	case yaml.SequenceNode:
+		var all []pair
+		for i := len(value.Content) - 1; i >= 0; i-- {
+			item := follow(value.Content[i])
+			if item.Kind != yaml.MappingNode {
+				return nil, errorAt(d.pos(value.Content[i]), "<< takes a mapping or a list of mappings")
+			}
+			more, err := d.merge(item, depth)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, more...)
+		}
+		return all, nil
+	}
+	return nil, errorAt(d.pos(value), "<< takes a mapping or a list of mappings")
+}
+
+// overlay puts the entries together: a key keeps its first place and its last value, as in a Python dict.
+func overlay(lists ...[]pair) []pair {
+	var out []pair
+	index := make(map[string]int)
+	for _, list := range lists {
+		for _, p := range list {
+			if i, ok := index[p.text]; ok {
+				out[i] = p
+				continue
+			}
+			index[p.text] = len(out)
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (d *document) countAliased(n *yaml.Node, size int) error {
+	d.aliased += size
+	if d.aliased > maxAliased {
+		return errorAt(d.pos(n), "the aliases of this file stand for more than %d values", maxAliased)
+	}
+	return nil
+}
+
+// keyText is a key as text, and whether it is a string in YAML.
+func (d *document) keyText(key *yaml.Node) (text string, isString bool, err error) {
+	n := follow(key)
+	if n.Kind != yaml.ScalarNode {
+		return "", false, errorAt(d.pos(key), "a key must be a plain value, not a list or a mapping")
+	}
+	v, err := d.scalar(n)
+	if err != nil {
+		return "", false, err
+	}
+	switch v := v.(type) {
+	case string:
+		if s, ok := d.keys[v]; ok {
+			return s, true, nil // one copy of ansible_host, not one a host
+		}
+		d.keys[v] = v
+		return v, true, nil
+	case Unsafe:
+		return string(v), true, nil
+	case Vault:
+		return "", false, errorAt(d.pos(key), "a key cannot be encrypted")
+	}
+	return strings.Trim(string(appendJSON(nil, v, 0)), `"`), false, nil
+}
+
+// value is the node as a value of a variable.
+func (d *document) value(n *yaml.Node) (any, error) {
+	v, _, err := d.sized(n)
+	return v, err
+}
+
+// sized is the value of the node and the number of values in it.
+func (d *document) sized(n *yaml.Node) (any, int, error) {
+	if n.Kind == yaml.AliasNode || n.Anchor != "" {
+		return d.shared(n)
+	}
+	return d.build(n)
+}
+
+// shared reads a node that has an anchor once, for all its aliases.
+func (d *document) shared(n *yaml.Node) (any, int, error) {
+	target := follow(n)
+	a, known := d.anchors[target]
+	if a.open {
+		return nil, 0, errorAt(d.pos(n), "*%s stands inside of what it names", n.Value)
+	}
+	if !known {
+		d.anchors[target] = anchored{open: true}
+		v, size, err := d.build(target)
+		if err != nil {
+			return nil, 0, err
+		}
+		a = anchored{value: v, size: size}
+		d.anchors[target] = a
+	}
+	if n.Kind == yaml.AliasNode {
+		return a.value, a.size, d.countAliased(n, a.size)
+	}
+	return a.value, a.size, nil
+}
+
+func (d *document) build(n *yaml.Node) (any, int, error) {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		v, err := d.scalar(n)
+		return v, 1, err
+	case yaml.SequenceNode:
+		return d.sequence(n)
+	case yaml.MappingNode:
+		return d.mapping(n)
+	}
+	return nil, 0, errorAt(d.pos(n), "unexpected YAML node")
+}
+
+func (d *document) sequence(n *yaml.Node) (any, int, error) {
+	if err := d.checkTag(n, "!!seq"); err != nil {
+		return nil, 0, err
+	}
+	list, total := make([]any, 0, len(n.Content)), 1
+	for _, item := range n.Content {
+		v, size, err := d.sized(item)
+		if err != nil {
+			return nil, 0, err
+		}
+		list, total = append(list, v), total+size
+	}
+	if n.Tag == "!unsafe" {
+		return makeUnsafe(list), total, nil
+	}
+	return list, total, nil
+}
+
+func (d *document) mapping(n *yaml.Node) (any, int, error) {
+	if err := d.checkTag(n, "!!map"); err != nil {
+		return nil, 0, err
+	}
+	pairs, err := d.pairs(n, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	m, total := make(map[string]any, len(pairs)), 1
+	for _, p := range pairs {
+		v, size, err := d.sized(p.value)
+		if err != nil {
+			return nil, 0, err
+		}
+		m[p.text], total = v, total+size
+	}
+	if n.Tag == "!unsafe" {
+		return makeUnsafe(m), total, nil
+	}
+	return m, total, nil
+}
+
+func (d *document) checkTag(n *yaml.Node, want string) error {
+	if n.Tag == "" || n.Tag == want || n.Tag == "!unsafe" {
+		return nil
+	}
+	return errorAt(d.pos(n), "the tag %s is not known in an inventory", n.Tag)
+}
+
+// scalar is the value of a scalar node.
+func (d *document) scalar(n *yaml.Node) (any, error) {
+	var v any
+	var err error
+	switch {
+	case n.Style&yaml.TaggedStyle != 0:
+		v, err = taggedScalar(n.Tag, n.Value)
+	case n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		v = n.Value
+	default:
+		v, err = plainScalar(n.Value)
+	}
+	if err != nil {
+		return nil, &Error{Pos: d.pos(n), Msg: err.Error()}
+	}
+	return v, nil
+}
+
+func taggedScalar(tag, text string) (any, error) {
+	switch tag {
+	case "!vault", "!vault-encrypted":
+		return Vault(text), nil
+	case "!unsafe":
+		return Unsafe(text), nil
+	case "!!str", "!!python/unicode":
+		return text, nil
+	case "!!null":
+		return nil, nil
+	case "!!int":
+		return parseYAMLInt(text)
+	case "!!float":
+		return parseYAMLFloat(text)
+	case "!!timestamp":
+		return parseTimestamp(text)
+	case "!!bool":
+		if v, ok := plainWord(strings.ToLower(text)).(bool); ok {
+			return v, nil
+		}
+		return nil, fmt.Errorf("%q is no boolean", text)
+	case "!!binary":
+		raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), ""))
+		return string(raw), err
+	}
+	return nil, fmt.Errorf("the tag %s is not known in an inventory", tag)
+}
+
+// makeUnsafe marks every string in the value.
+func makeUnsafe(v any) any {
+	switch v := v.(type) {
+	case string:
+		return Unsafe(v)
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = makeUnsafe(item)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, item := range v {
+			out[key] = makeUnsafe(item)
+		}
+		return out
+	}
+	return v
+}

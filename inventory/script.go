@@ -1,0 +1,100 @@
+package inventory
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// script runs the file with --list when it is executable. ran is false for a file that the kernel cannot execute: a text
+// file with the executable bit set, which is read like any other.
+func (l *loader) script(ctx context.Context, path string) (ran bool, err error) {
+	if unix.Access(path, unix.X_OK) != nil {
+		return false, nil
+	}
+	out, err := runScript(ctx, path, "--list")
+	if errors.Is(err, syscall.ENOEXEC) {
+		return false, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	file := path + " --list"
+	if err := checkUTF8(file, out); err != nil {
+		return true, err
+	}
+	doc, err := parseJSON(file, out)
+	if err != nil {
+		return true, err
+	}
+	if !doc.isMapping() {
+		return true, errorAt(doc.pos(doc.root), "an executable inventory must print a JSON object")
+	}
+	return true, addListing(l.graph, doc, func(host string) (map[string]any, error) {
+		return askScript(ctx, path, host)
+	})
+}
+
+// askScript runs the executable with --host, as Ansible does where --list gave no _meta.
+func askScript(ctx context.Context, path, host string) (map[string]any, error) {
+	out, err := runScript(ctx, path, "--host", host)
+	if err != nil {
+		return nil, err
+	}
+	if len(bytes.TrimSpace(out)) == 0 {
+		return nil, nil
+	}
+	file := path + " --host " + host
+	doc, err := parseDocument(file, out)
+	if err != nil || doc.root == nil {
+		return nil, err
+	}
+	v, err := doc.value(doc.root)
+	if err != nil {
+		return nil, err
+	}
+	vars, ok := v.(map[string]any)
+	if !ok {
+		return nil, errorAt(doc.pos(doc.root), "an executable inventory must print a JSON object")
+	}
+	return vars, nil
+}
+
+func runScript(ctx context.Context, path string, args ...string) ([]byte, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, abs, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = 5 * time.Second // a grandchild that keeps the pipe open must not hold us for ever
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("inventory %s %s: %w%s", path, strings.Join(args, " "), err, lastWords(stderr.String()))
+	}
+	return stdout.Bytes(), nil
+}
+
+// lastWords is the end of what a program said before it failed.
+func lastWords(stderr string) string {
+	stderr = strings.TrimSpace(stderr)
+	if stderr == "" {
+		return ""
+	}
+	const most = 500
+	if len(stderr) > most {
+		stderr = "…" + stderr[len(stderr)-most:]
+	}
+	return ": " + strings.ToValidUTF8(stderr, "\uFFFD")
+}
