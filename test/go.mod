@@ -3,6 +3,7 @@ module fleetctl/test
 go 1.26.0
 
 require (
+	fleetctl v0.0.0-00010101000000-000000000000
 	github.com/google/go-attestation v0.6.1
 	github.com/google/go-tpm v0.9.8
 	github.com/gravitational/teleport/api v0.0.0-20250128104452-ecabf6b767ac
@@ -19,7 +20,6 @@ require (
 	github.com/gravitational/trace v1.4.0 // indirect
 	github.com/jonboulle/clockwork v0.5.0 // indirect
 	github.com/mattermost/xml-roundtrip-validator v0.1.0 // indirect
-	github.com/rogpeppe/go-internal v1.16.0 // indirect
 	github.com/russellhaering/gosaml2 v0.9.1 // indirect
 	github.com/russellhaering/goxmldsig v1.4.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
