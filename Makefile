@@ -51,6 +51,22 @@ lint: ## golangci-lint and gofmt
 lab: deps build ## the end-to-end test on a laboratory of real hosts (root)
 	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl go test -v -count=1 -timeout 20m ./e2e/...
 
+demo: build ## the main job at once, on 20 simulated hosts (no root but for installing swtpm)
+	@.ci/need $(DEMO_APT)
+	bin/fleetsim -demo
+
+bench: build ## benchmarks of every package, then scans of simulated fleets
+	go test -run '^$$' -bench . -benchmem ./...
+	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl go test -run '^$$' -bench . -benchmem ./...
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@for p in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+	  done; \
+	done
+
 deps: # the Debian packages of the tests: installed as root, else asked for
 	@.ci/need $(TEST_APT)
 
