@@ -56,6 +56,7 @@ func (a *app) commands() []*cli.Command {
 	commands := []*cli.Command{
 		a.initCommand(),
 		a.scanCommand(),
+		a.enrollCommand(),
 	}
 	for _, c := range commands {
 		c.OnUsageError = usageError

@@ -96,6 +96,12 @@ func (a *app) scanHosts(c *cli.Context, opts *enroll.ScanOptions, hosts []invent
 		return nil, err
 	}
 	defer acc.dialer.Close() // shared connections; the hosts' own are closed
+	return a.scanOver(c, acc, opts, hosts)
+}
+
+// scanOver is scanHosts with the connections of a run that has more to do with them.
+func (a *app) scanOver(c *cli.Context, acc access, opts *enroll.ScanOptions, hosts []inventory.Host,
+) (results []enroll.Result, err error) {
 	opts.Dialer, opts.Become, opts.Password = acc.dialer, acc.become, acc.password
 	if opts.Run == 0 {
 		opts.Run, err = opts.Store.BeginRun(c.Context, "scan", len(hosts))
@@ -107,7 +113,7 @@ func (a *app) scanHosts(c *cli.Context, opts *enroll.ScanOptions, hosts []invent
 	}
 	bar := a.bar(c, len(hosts), "scan")
 	opts.OnResult = bar.result
-	results, err := enroll.Scan(c.Context, hosts, *opts)
+	results, err = enroll.Scan(c.Context, hosts, *opts)
 	bar.finish()
 	return results, errors.Join(err, endRun(c.Context, opts.Store, opts.Run, err))
 }
