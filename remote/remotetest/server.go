@@ -19,6 +19,7 @@ import (
 // Config of a Server.
 type Config struct {
 	Addr    string                                // host:port to listen on; default 127.0.0.1:0; 0.0.0.0 serves all of 127/8
+	Listen  net.Listener                          // used instead of Addr, and closed by Close
 	Host    Host                                  // what every local address is, unless HostFor says otherwise
 	HostFor func(local netip.Addr) (*Host, error) // the host at a local address; an error closes the connection
 	Logf    func(format string, args ...any)      // nil: silent
@@ -86,9 +87,12 @@ func Start(cfg Config) (*Server, error) {
 	if len(cfg.Host.HostKeys) == 0 && cfg.HostFor == nil {
 		return nil, errors.New("remotetest: a host needs a host key")
 	}
-	l, err := net.Listen("tcp", cfg.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("remotetest: %w", err)
+	l := cfg.Listen
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", cfg.Addr); err != nil {
+			return nil, fmt.Errorf("remotetest: %w", err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{cfg: cfg, listener: l, ctx: ctx, cancel: cancel, conns: map[net.Conn]struct{}{}}

@@ -15,6 +15,8 @@ type ShellConfig struct {
 	Dir   string   // working directory; "" is the server's
 	Env   []string // the whole environment, KEY=VALUE; nil: PATH alone, and HOME=Dir
 	Shell string   // the login shell; default /bin/sh
+
+	Start func(*exec.Cmd) error // starts the command, e.g. in namespaces of its own; default (*exec.Cmd).Start
 }
 
 // Shell is a Handler that really runs the command, as the login shell of a user does: Shell -c COMMAND. The process
@@ -22,6 +24,9 @@ type ShellConfig struct {
 func Shell(cfg ShellConfig) Handler {
 	if cfg.Shell == "" {
 		cfg.Shell = "/bin/sh"
+	}
+	if cfg.Start == nil {
+		cfg.Start = (*exec.Cmd).Start
 	}
 	if cfg.Env == nil {
 		cfg.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + cfg.Dir}
@@ -38,7 +43,7 @@ func (cfg ShellConfig) run(ctx context.Context, req *Request) int {
 	cmd.WaitDelay = 2 * time.Second
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
-		err = cmd.Start()
+		err = cfg.Start(cmd)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintln(req.Stderr, err)
