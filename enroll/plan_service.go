@@ -63,7 +63,7 @@ func (p *planner) hardening() {
 // deviceDropIn keeps the TPM open to the group where no udev does.
 func (p *planner) deviceDropIn() {
 	const name = "TPM drop-in"
-	if p.d.Tbot.User != "root" && !p.f.Udev && p.f.Device.Type == "char" {
+	if p.d.Tbot.User != "root" && !p.udevOwns() && p.f.Device.Type == "char" {
 		p.unitFile(name, devicePath, p.files.device)
 		return
 	}
@@ -97,7 +97,7 @@ func (p *planner) enable() {
 // one means a restart.
 func (p *planner) run() {
 	s := p.f.Service
-	start := fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null; systemctl restart %[1]s", unitName)
+	start := fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null || :\nsystemctl restart %[1]s", unitName)
 	switch {
 	case s.Active != "active":
 		p.do("start", fmt.Sprintf("%s is %s", unitName, firstOf(s.Active, "inactive")), Action{Script: start, Start: true})

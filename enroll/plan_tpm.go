@@ -47,6 +47,9 @@ func (p *planner) accessGroup() {
 	p.restart = append(p.restart, "group "+accessGroup)
 }
 
+// udevOwns says whether udev sets the device's permissions: it runs, and the kernel has told it of a TPM.
+func (p *planner) udevOwns() bool { return p.f.Udev && p.f.Device.Sysfs }
+
 // udevRules are ours only where no package brought any.
 func (p *planner) udevRules() {
 	const name = "udev rules"
@@ -54,8 +57,8 @@ func (p *planner) udevRules() {
 	case p.f.Rules != "":
 		p.done(name, "%s has them", p.f.Rules)
 		return
-	case !p.f.Udev:
-		p.done(name, "no udev runs here")
+	case !p.udevOwns():
+		p.done(name, "no udev here that knows the TPM")
 		return
 	}
 	p.file(name, remote.File{Path: rulesPath, Content: p.files.rules, Mode: 0o644, Owner: "root", Group: "root"}, false)
@@ -89,7 +92,7 @@ func (p *planner) grantScript(granted bool) string {
 	var b strings.Builder
 	dev := remote.Quote(p.f.Device.Path)
 	fmt.Fprintf(&b, "U=%s\n", remote.Quote(p.d.Tbot.User))
-	if !granted && p.f.Udev {
+	if !granted && p.udevOwns() {
 		b.WriteString(`udevadm control --reload-rules || exit 1
 udevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm
 udevadm settle --timeout=10
