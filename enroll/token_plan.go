@@ -1,0 +1,333 @@
+package enroll
+
+import (
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+)
+
+// TokenInput is everything that tokens depend on.
+type TokenInput struct {
+	Records   []store.Record       // those with an accepted identity
+	Policy    TokenConfig          // names, limits, what hosts without a certificate get
+	Bot       BotConfig            // the bot of fleet.yaml
+	BotOf     map[string]BotConfig // by host, for hosts of the inventory
+	SameAs    map[string]string    // host → the name that it is another name of
+	Earlier   []store.Token        // tokens that were made before
+	CAs       IssuerFinder         // nil: EK hashes alone
+	Rebalance bool
+	Now       time.Time
+}
+
+// candidate is a machine on its way to a rule.
+type candidate struct {
+	host   string
+	names  []string // all of its names, with host
+	rec    store.Record
+	bot    string
+	issuer string // PEM of the CA that issued its certificate; "": hash-only
+	rule   Rule
+	moved  bool
+}
+
+// planner makes tokens of an input, step by step.
+type planner struct {
+	in    TokenInput
+	bots  map[string]BotConfig
+	kinds map[string]store.Token // earlier tokens by name
+	set   *TokenSet
+}
+
+// PlanTokens is the pure function from records, policy and earlier assignment to tokens. The same input gives the same
+// bytes. Its steps: machines with one EK become one or are refused; certificates are judged as the server will;
+// hosts that differ in bot or in CA check go to different tokens; within these, a host keeps the token that it has as
+// long as it fits, and the others fill gaps.
+func PlanTokens(in TokenInput) (*TokenSet, error) {
+	p := &planner{
+		in: in, bots: map[string]BotConfig{}, kinds: map[string]store.Token{},
+		set: &TokenSet{hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier},
+	}
+	p.in.Records = slices.SortedFunc(slices.Values(in.Records), func(a, b store.Record) int { return cmp.Compare(a.Host, b.Host) })
+	for _, t := range in.Earlier {
+		p.kinds[t.Name] = t
+	}
+	if err := p.gatherBots(); err != nil {
+		return nil, err
+	}
+	p.shard(p.judgeCertificates(p.machines()))
+	p.makeBots()
+	slices.SortFunc(p.set.Refused, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
+	return p.set, p.set.Lint()
+}
+
+func (in TokenInput) maxRules() int { return firstPositive(in.Policy.MaxRules, defaultRules) }
+func (in TokenInput) maxBytes() int { return firstPositive(in.Policy.MaxBytes, defaultBytes) }
+
+func firstPositive(a, b int) int {
+	if a > 0 {
+		return a
+	}
+	return b
+}
+
+func (in TokenInput) kind() string { return firstOf(in.Policy.Kind, KindBot) }
+
+// gatherBots finds each bot's roles; hosts that say different things of one bot are an error.
+func (p *planner) gatherBots() error {
+	if p.in.kind() == KindNode {
+		return nil
+	}
+	p.bots[p.in.Bot.Name] = p.in.Bot
+	var errs []error
+	for _, host := range sortedKeys(p.in.BotOf) {
+		bot := p.in.BotOf[host]
+		known, ok := p.bots[bot.Name]
+		switch {
+		case !ok:
+			p.bots[bot.Name] = bot
+		case !slices.Equal(sorted(known.Roles), sorted(bot.Roles)):
+			errs = append(errs, &InputError{Msg: fmt.Sprintf("%s: fleetctl_bot: bot %q has roles %v here and %v elsewhere", host,
+				bot.Name, bot.Roles, known.Roles), Hint: "a bot's roles are one list; use another bot name"})
+		}
+	}
+	for _, t := range p.in.Earlier {
+		if _, ok := p.bots[t.Bot]; !ok && t.Bot != "" {
+			p.bots[t.Bot] = BotConfig{Name: t.Bot} // of hosts that left the inventory: their roles are not known any more
+		}
+	}
+	errs = append(errs, p.checkPoolNames())
+	return errors.Join(errs...)
+}
+
+// botOf says whom a host joins as: what the inventory says, else what its token says, else the bot of fleet.yaml.
+func (p *planner) botOf(r store.Record) string {
+	if p.in.kind() == KindNode {
+		return ""
+	}
+	if bot, ok := p.in.BotOf[r.Host]; ok {
+		return bot.Name
+	}
+	if t, ok := p.kinds[r.Token]; ok && t.Kind == KindBot {
+		return t.Bot
+	}
+	return p.in.Bot.Name
+}
+
+func (p *planner) refuse(host, status, hint, format string, args ...any) {
+	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Status: status, Reason: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
+// machines present one EK only the one that had a rule for it before is let through.
+func (p *planner) machines() []candidate {
+	byEK := map[string][]store.Record{}
+	var order []string
+	for _, r := range p.in.Records {
+		ek := r.Accepted.EKHash
+		if byEK[ek] == nil {
+			order = append(order, ek)
+		}
+		byEK[ek] = append(byEK[ek], r)
+	}
+	same := aliases(p.in.SameAs)
+	var found []candidate
+	for _, ek := range order {
+		groups := groupByMachine(byEK[ek], same)
+		if winner := p.chooseHolder(groups); winner != nil {
+			found = append(found, p.candidate(winner, same))
+		}
+	}
+	slices.SortFunc(found, func(a, b candidate) int { return cmp.Compare(a.host, b.host) })
+	return found
+}
+
+// groupByMachine splits records of one EK by the machine that they are names of, in name order.
+func groupByMachine(records []store.Record, same func(string) string) [][]store.Record {
+	index := map[string]int{}
+	var groups [][]store.Record
+	for _, r := range records {
+		root := same(r.Host)
+		i, ok := index[root]
+		if !ok {
+			i = len(groups)
+			index[root] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], r)
+	}
+	return groups
+}
+
+// chooseHolder returns the machine that keeps the EK, and refuses the others: what a newcomer says takes nothing away
+// from a host that has a rule.
+func (p *planner) chooseHolder(groups [][]store.Record) []store.Record {
+	if len(groups) == 1 {
+		return groups[0]
+	}
+	holder := slices.IndexFunc(groups, func(g []store.Record) bool { return slices.ContainsFunc(g, holds) })
+	const hint = "a cloned virtual TPM? If they are one machine under several names, set fleetctl_same_as on the others"
+	for i, g := range groups {
+		if i == holder {
+			continue
+		}
+		for _, r := range g {
+			reason := "presents the same EK as " + strings.Join(otherNames(groups, i), ", ")
+			if holder >= 0 {
+				reason += "; " + groups[holder][0].Host + " had it first and keeps its rule"
+			}
+			p.refuse(r.Host, "duplicate-ek", hint, "%s", reason)
+		}
+	}
+	if holder < 0 {
+		return nil
+	}
+	return groups[holder]
+}
+
+// holds reports whether a record's token was assigned for the very EK that is accepted now.
+func holds(r store.Record) bool { return r.Token != "" && r.TokenEK == r.Accepted.EKHash }
+
+func otherNames(groups [][]store.Record, but int) []string {
+	var names []string
+	for i, g := range groups {
+		for _, r := range g {
+			if i != but {
+				names = append(names, r.Host)
+			}
+		}
+	}
+	return names
+}
+
+// candidate makes one of the names of a machine. The record is that of the name which the others refer to or, when
+// that has no record with this EK, of the one that holds a token.
+func (p *planner) candidate(names []store.Record, same func(string) string) candidate {
+	main := names[0]
+	if i := slices.IndexFunc(names, holds); i >= 0 {
+		main = names[i]
+	}
+	if i := slices.IndexFunc(names, func(r store.Record) bool { return r.Host == same(r.Host) }); i >= 0 {
+		main = names[i]
+	}
+	c := candidate{host: main.Host, rec: main}
+	for _, r := range names {
+		c.names = append(c.names, r.Host)
+		if c.rec.Token == "" {
+			c.rec.Token = r.Token
+		}
+	}
+	c.bot = p.botOf(main)
+	return c
+}
+
+// aliases returns the function from a name to the name that it stands for in the end. Names in a cycle stand for the
+// first of them.
+func aliases(sameAs map[string]string) func(string) string {
+	return func(name string) string {
+		seen := []string{}
+		for {
+			if i := slices.Index(seen, name); i >= 0 {
+				return slices.Min(seen[i:])
+			}
+			next, ok := sameAs[name]
+			if !ok || next == "" {
+				return name
+			}
+			seen = append(seen, name)
+			name = next
+		}
+	}
+}
+
+// judgeCertificates finds the CA of each candidate and writes its rule; a policy may refuse those without one.
+func (p *planner) judgeCertificates(all []candidate) []candidate {
+	reasons := make([]string, len(all))
+	if p.in.CAs != nil {
+		parallel(len(all), func(i int) { all[i].issuer, reasons[i] = p.issuer(all[i].rec.Accepted) })
+	}
+	var kept []candidate
+	for i, c := range all {
+		if reasons[i] != "" && p.in.Policy.WithoutEKCert == "refuse" {
+			for _, name := range c.names {
+				p.refuse(name, "no-ekcert", "token.without_ekcert: hash-only lets it join by its EK hash alone",
+					"%s, and token.without_ekcert is refuse", reasons[i])
+			}
+			continue
+		}
+		c.rule = Rule{Host: c.host, EKHash: c.rec.Accepted.EKHash}
+		if p.in.Policy.Match == "hash+serial" {
+			c.rule.EKSerial = c.rec.Accepted.EKSerial
+		}
+		if !c.rec.Accepted.Proven {
+			p.set.Unproven = append(p.set.Unproven, c.host)
+		}
+		kept = append(kept, c)
+	}
+	describe(kept)
+	return kept
+}
+
+// issuer returns the CA certificate that the token must list for an identity to pass the server's check, or why there
+// is none.
+func (p *planner) issuer(id *store.Identity) (pemText, reason string) {
+	if len(id.EKCert) == 0 {
+		return "", "it presents no EK certificate"
+	}
+	cert, err := x509.ParseCertificate(id.EKCert)
+	if err != nil {
+		return "", fmt.Sprintf("its EK certificate cannot be read: %v", err)
+	}
+	ca := p.in.CAs.Issuer(cert)
+	if ca == nil {
+		return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas", printable(cert.Issuer.String()))
+	}
+	if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
+		return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})), ""
+}
+
+// makeBots lists the bots that tokens name.
+func (p *planner) makeBots() {
+	used := map[string]bool{}
+	if p.in.kind() == KindBot {
+		used[p.in.Bot.Name] = true
+	}
+	for _, t := range p.set.Tokens {
+		if t.Bot != "" {
+			used[t.Bot] = true
+		}
+	}
+	for _, name := range sortedKeys(used) {
+		p.set.Bots = append(p.set.Bots, Bot{Name: name, Roles: slices.Clone(p.bots[name].Roles)})
+	}
+}
+
+// parallel runs fn for 0 to n-1 on all processors.
+func parallel(n int, fn func(i int)) {
+	workers := runtime.GOMAXPROCS(0)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				fn(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
