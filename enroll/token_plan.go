@@ -41,8 +41,8 @@ type candidate struct {
 	moved  bool
 }
 
-// planner makes tokens of an input, step by step.
-type planner struct {
+// tokenPlanner makes tokens of an input, step by step.
+type tokenPlanner struct {
 	in    TokenInput
 	bots  map[string]BotConfig
 	kinds map[string]store.Token // earlier tokens by name
@@ -54,7 +54,7 @@ type planner struct {
 // hosts that differ in bot or in CA check go to different tokens; within these, a host keeps the token that it has as
 // long as it fits, and the others fill gaps.
 func PlanTokens(in TokenInput) (*TokenSet, error) {
-	p := &planner{
+	p := &tokenPlanner{
 		in: in, bots: map[string]BotConfig{}, kinds: map[string]store.Token{},
 		set: &TokenSet{hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier},
 	}
@@ -84,13 +84,13 @@ func firstPositive(a, b int) int {
 func (in TokenInput) kind() string { return firstOf(in.Policy.Kind, KindBot) }
 
 // gatherBots finds each bot's roles; hosts that say different things of one bot are an error.
-func (p *planner) gatherBots() error {
+func (p *tokenPlanner) gatherBots() error {
 	if p.in.kind() == KindNode {
 		return nil
 	}
 	p.bots[p.in.Bot.Name] = p.in.Bot
 	var errs []error
-	for _, host := range sortedKeys(p.in.BotOf) {
+	for _, host := range keysOf(p.in.BotOf) {
 		bot := p.in.BotOf[host]
 		known, ok := p.bots[bot.Name]
 		switch {
@@ -111,7 +111,7 @@ func (p *planner) gatherBots() error {
 }
 
 // botOf says whom a host joins as: what the inventory says, else what its token says, else the bot of fleet.yaml.
-func (p *planner) botOf(r store.Record) string {
+func (p *tokenPlanner) botOf(r store.Record) string {
 	if p.in.kind() == KindNode {
 		return ""
 	}
@@ -124,13 +124,13 @@ func (p *planner) botOf(r store.Record) string {
 	return p.in.Bot.Name
 }
 
-func (p *planner) refuse(host, status, hint, format string, args ...any) {
+func (p *tokenPlanner) refuse(host, status, hint, format string, args ...any) {
 	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Status: status, Reason: fmt.Sprintf(format, args...), Hint: hint})
 }
 
 // machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
 // machines present one EK only the one that had a rule for it before is let through.
-func (p *planner) machines() []candidate {
+func (p *tokenPlanner) machines() []candidate {
 	byEK := map[string][]store.Record{}
 	var order []string
 	for _, r := range p.in.Records {
@@ -171,7 +171,7 @@ func groupByMachine(records []store.Record, same func(string) string) [][]store.
 
 // chooseHolder returns the machine that keeps the EK, and refuses the others: what a newcomer says takes nothing away
 // from a host that has a rule.
-func (p *planner) chooseHolder(groups [][]store.Record) []store.Record {
+func (p *tokenPlanner) chooseHolder(groups [][]store.Record) []store.Record {
 	if len(groups) == 1 {
 		return groups[0]
 	}
@@ -212,7 +212,7 @@ func otherNames(groups [][]store.Record, but int) []string {
 
 // candidate makes one of the names of a machine. The record is that of the name which the others refer to or, when
 // that has no record with this EK, of the one that holds a token.
-func (p *planner) candidate(names []store.Record, same func(string) string) candidate {
+func (p *tokenPlanner) candidate(names []store.Record, same func(string) string) candidate {
 	main := names[0]
 	if i := slices.IndexFunc(names, holds); i >= 0 {
 		main = names[i]
@@ -251,7 +251,7 @@ func aliases(sameAs map[string]string) func(string) string {
 }
 
 // judgeCertificates finds the CA of each candidate and writes its rule; a policy may refuse those without one.
-func (p *planner) judgeCertificates(all []candidate) []candidate {
+func (p *tokenPlanner) judgeCertificates(all []candidate) []candidate {
 	reasons := make([]string, len(all))
 	if p.in.CAs != nil {
 		parallel(len(all), func(i int) { all[i].issuer, reasons[i] = p.issuer(all[i].rec.Accepted) })
@@ -280,7 +280,7 @@ func (p *planner) judgeCertificates(all []candidate) []candidate {
 
 // issuer returns the CA certificate that the token must list for an identity to pass the server's check, or why there
 // is none.
-func (p *planner) issuer(id *store.Identity) (pemText, reason string) {
+func (p *tokenPlanner) issuer(id *store.Identity) (pemText, reason string) {
 	if len(id.EKCert) == 0 {
 		return "", "it presents no EK certificate"
 	}
@@ -299,7 +299,7 @@ func (p *planner) issuer(id *store.Identity) (pemText, reason string) {
 }
 
 // makeBots lists the bots that tokens name.
-func (p *planner) makeBots() {
+func (p *tokenPlanner) makeBots() {
 	used := map[string]bool{}
 	if p.in.kind() == KindBot {
 		used[p.in.Bot.Name] = true
@@ -309,7 +309,7 @@ func (p *planner) makeBots() {
 			used[t.Bot] = true
 		}
 	}
-	for _, name := range sortedKeys(used) {
+	for _, name := range keysOf(used) {
 		p.set.Bots = append(p.set.Bots, Bot{Name: name, Roles: slices.Clone(p.bots[name].Roles)})
 	}
 }
@@ -328,6 +328,6 @@ func parallel(n int, fn func(i int)) {
 	wg.Wait()
 }
 
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+func keysOf[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }

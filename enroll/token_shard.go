@@ -27,7 +27,7 @@ type shard struct {
 }
 
 // shard spreads candidates over tokens.
-func (p *planner) shard(candidates []candidate) {
+func (p *tokenPlanner) shard(candidates []candidate) {
 	pools := map[string]*pool{}
 	for i := range candidates {
 		c := &candidates[i]
@@ -37,7 +37,7 @@ func (p *planner) shard(candidates []candidate) {
 		}
 		pools[base].hosts = append(pools[base].hosts, c)
 	}
-	for _, name := range sortedKeys(pools) {
+	for _, name := range keysOf(pools) {
 		p.fill(pools[name])
 		p.collect(pools[name])
 	}
@@ -45,7 +45,7 @@ func (p *planner) shard(candidates []candidate) {
 }
 
 // poolName is the name of the first token of a pool.
-func (p *planner) poolName(bot string, hashOnly bool) string {
+func (p *tokenPlanner) poolName(bot string, hashOnly bool) string {
 	name := p.in.Policy.Name
 	if bot != "" && bot != p.in.Bot.Name {
 		name += "-" + bot
@@ -58,9 +58,9 @@ func (p *planner) poolName(bot string, hashOnly bool) string {
 
 // checkPoolNames refuses bots whose tokens would be called like another's, so that a token's name always says which
 // pool it belongs to.
-func (p *planner) checkPoolNames() error {
+func (p *tokenPlanner) checkPoolNames() error {
 	owner := map[string]string{}
-	for _, bot := range sortedKeys(p.bots) {
+	for _, bot := range keysOf(p.bots) {
 		for _, hashOnly := range []bool{false, true} {
 			name := p.poolName(bot, hashOnly)
 			for other, of := range owner {
@@ -90,7 +90,7 @@ func shardNumber(base, name string) int {
 
 // fill puts every host of a pool into a shard: first those that have one, which stay while the limits allow, then the
 // others into the first gap.
-func (p *planner) fill(q *pool) {
+func (p *tokenPlanner) fill(q *pool) {
 	var homeless []*candidate
 	for _, c := range q.hosts {
 		n := shardNumber(q.base, c.rec.Token)
@@ -112,7 +112,7 @@ func (p *planner) fill(q *pool) {
 }
 
 // add puts a candidate into shard n, unless it does not fit.
-func (p *planner) add(q *pool, n int, c *candidate) bool {
+func (p *tokenPlanner) add(q *pool, n int, c *candidate) bool {
 	if q.shards[n] == nil {
 		q.shards[n] = p.newShard(q, n)
 	}
@@ -134,12 +134,12 @@ func (p *planner) add(q *pool, n int, c *candidate) bool {
 	return true
 }
 
-func (p *planner) fits(s *shard, c *candidate) bool {
+func (p *tokenPlanner) fits(s *shard, c *candidate) bool {
 	return len(s.token.Rules) < p.in.maxRules() &&
 		s.bytes+ruleBytes(c.rule)+s.caBytes(c.issuer) <= p.in.maxBytes()
 }
 
-func (p *planner) newShard(q *pool, n int) *shard {
+func (p *tokenPlanner) newShard(q *pool, n int) *shard {
 	name := q.base
 	if n > 1 {
 		name += "-" + strconv.Itoa(n)
@@ -150,13 +150,13 @@ func (p *planner) newShard(q *pool, n int) *shard {
 }
 
 // collect takes over the shards that have hosts.
-func (p *planner) collect(q *pool) {
-	for _, n := range sortedKeys(q.shards) {
+func (p *tokenPlanner) collect(q *pool) {
+	for _, n := range keysOf(q.shards) {
 		s := q.shards[n]
 		if len(s.token.Rules) == 0 {
 			continue
 		}
-		s.token.CAs = sortedKeys(s.cas)
+		s.token.CAs = keysOf(s.cas)
 		slices.SortFunc(s.token.Rules, func(a, b Rule) int { return cmp.Compare(a.Host, b.Host) })
 		p.set.Tokens = append(p.set.Tokens, s.token)
 	}

@@ -65,7 +65,7 @@ func writeFiles(dir string, files map[string][]byte, mark string) (changed []str
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	for _, name := range sortedKeys(files) {
+	for _, name := range keysOf(files) {
 		path := filepath.Join(dir, name)
 		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, files[name]) {
 			continue
