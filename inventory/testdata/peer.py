@@ -1,0 +1,54 @@
+"""Runs Ansible's command line many times in one process tree, as starting it costs half a second each time.
+
+Reads one JSON request a line ({"cli": "inventory" or "adhoc", "dir": …, "args": […]}), forks for each, and writes one
+JSON answer a line ({"code": …, "stdout": …, "stderr": …}).
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+import ansible.cli.inventory
+import ansible.cli.adhoc
+
+CLIS = {
+    "inventory": ("ansible-inventory", ansible.cli.inventory.InventoryCLI),
+    "adhoc": ("ansible", ansible.cli.adhoc.AdHocCLI),
+}
+
+
+def child(request, out, err):
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    os.chdir(request["dir"])
+    name, cli = CLIS[request["cli"]]
+    sys.argv = [name] + request["args"]
+    cli.cli_executor(sys.argv)
+
+
+def answer(request):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                child(request, out, err)
+            except SystemExit as exit:
+                code = exit.code if isinstance(exit.code, int) else 0 if exit.code is None else 1
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        out.seek(0)
+        err.seek(0)
+        return {
+            "code": os.waitstatus_to_exitcode(status),
+            "stdout": out.read().decode("utf-8", "replace"),
+            "stderr": err.read().decode("utf-8", "replace"),
+        }
+
+
+for line in sys.stdin:
+    print(json.dumps(answer(json.loads(line))), flush=True)
