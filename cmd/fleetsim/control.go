@@ -67,10 +67,13 @@ func control(o options, stderr io.Writer) error {
 		return err
 	}
 	announce(stderr, s, p, time.Since(began))
-	if len(o.command) == 0 {
-		return p.wait(interrupted)
+	switch {
+	case o.demo:
+		return runDemo(dir, stderr)
+	case len(o.command) > 0:
+		return runCommand(o.command, dir)
 	}
-	return p.runCommand(o.command, dir)
+	return p.wait(interrupted)
 }
 
 // claimDir makes the directory, empties it of an earlier fleet's hosts, and holds it until release.
@@ -170,7 +173,7 @@ func startProcess(ctx context.Context, s spec, stderr io.Writer) (*process, erro
 	defer func() { _ = listener.Close() }()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{keeperName}
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "FLEETSIM_DIR=" + s.Dir}
+	cmd.Env = append(os.Environ(), "FLEETSIM_DIR="+s.Dir)
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.SysProcAttr = childAttr(s.Isolate)
@@ -290,7 +293,7 @@ func (p *process) wait(interrupted context.Context) error {
 }
 
 // runCommand runs the user's command while the fleet runs. Signals from the terminal reach it, too; it decides.
-func (p *process) runCommand(command []string, dir string) error {
+func runCommand(command []string, dir string) error {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "FLEETSIM_DIR="+dir, "PWD="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

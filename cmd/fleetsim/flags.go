@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,9 +23,10 @@ the TPMs (swtpm, one a host). What is simulated:
   - A host is a mount namespace with its own /etc, /var, /home, /root, /run, /tmp, /opt and /usr/local in
     DIR/hosts/NAME; /usr is this machine's, read-only. Logins are as root of a user namespace, who has no power over
     this machine. Run by an ordinary user there is no other user id in it than root's: chown to anyone else fails.
-  - systemctl, journalctl, udevadm and sudo are scripts that keep records of what they were told and start nothing.
-  - Where user namespaces are not allowed (see -isolate) there are no own files: commands run as an ordinary user
-    and see this machine's /etc.
+  - sudo, systemctl, journalctl, udevadm and tbot are scripts: units are recorded as started and nothing is started,
+    and whoever asks the journal of a started unit is told that it joined.
+  - Where user namespaces are not allowed (see -isolate) there are no own files: commands run as an ordinary user,
+    who passes for root after sudo, and see this machine's /etc.
 
 flags:
 `
@@ -37,6 +39,7 @@ type options struct {
 	isolate string // auto, yes or no
 	mix     map[condition]int
 	verbose bool
+	demo    bool
 	command []string
 }
 
@@ -55,6 +58,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	fs.StringVar(&o.isolate, "isolate", "auto", "own file system for each host: yes, no, or `auto` for where it is allowed")
 	fs.StringVar(&mix, "mix", "auto", "hosts that are not healthy with an EK certificate, e.g. `down=2,no-ekcert=5`; of\n"+
 		strings.Join(conditionNames(), ", ")+".\nauto is no-ekcert for every fifth and one each of down, changed-key and cloned, from 10 hosts on")
+	fs.BoolVar(&o.demo, "demo", false, "show what fleetctl does, on a fleet that goes away afterwards")
 	fs.BoolVar(&o.verbose, "v", false, "log connections")
 	if err := fs.Parse(args); err != nil {
 		return o, err
@@ -66,6 +70,9 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 func (o *options) check(mix string) (err error) {
 	if o.n < 1 || o.n > maxHosts {
 		return fmt.Errorf("-n %d: must be 1 to %d", o.n, maxHosts)
+	}
+	if o.demo && len(o.command) > 0 {
+		return errors.New("-demo takes no command")
 	}
 	if o.isolate != "auto" && o.isolate != "yes" && o.isolate != "no" {
 		return fmt.Errorf("-isolate %q: must be auto, yes or no", o.isolate)

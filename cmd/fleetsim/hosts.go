@@ -91,8 +91,10 @@ func (f *fleet) start() error {
 
 // preparePlain checks that hosts without namespaces reach their files: they have to use absolute paths.
 func (f *fleet) preparePlain() error {
-	if err := writeShims(".shims"); err != nil {
-		return err
+	for _, set := range []string{hostShims, plainShims} {
+		if err := writeShims(set, ".shims"); err != nil {
+			return err
+		}
 	}
 	if _, err := os.Stat(filepath.Join(f.Dir, "hosts/.shims")); err != nil {
 		return fmt.Errorf("%w\n  the hosts run as user %d, who can't get there: choose another -dir", err, os.Getuid())

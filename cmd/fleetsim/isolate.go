@@ -124,10 +124,10 @@ func buildMachineFiles() error {
 // buildShims puts the stand-ins in place of the programs that this machine has; hosts find the others in
 // /usr/local/bin.
 func buildShims() error {
-	if err := writeShims(base + "/.shims"); err != nil {
+	if err := writeShims(hostShims, base+"/.shims"); err != nil {
 		return err
 	}
-	for _, name := range shimNames() {
+	for _, name := range shimNames(hostShims) {
 		for _, dir := range []string{"usr/bin", "usr/sbin", "bin", "sbin"} {
 			program := filepath.Join(base, dir, name)
 			if info, err := os.Lstat(program); err != nil || info.IsDir() {

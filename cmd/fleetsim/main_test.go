@@ -48,7 +48,7 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "fleetsim"
-	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

@@ -15,22 +15,30 @@ import (
 //go:embed shims
 var shims embed.FS
 
-func shimNames() []string {
-	entries, _ := fs.ReadDir(shims, "shims") // it is in the binary
+// The stand-ins for programs that a simulated host can't have: those of every host, and those that only hosts without
+// namespaces need besides.
+const (
+	hostShims  = "shims"
+	plainShims = "shims/plain"
+)
+
+func shimNames(set string) []string {
+	entries, _ := fs.ReadDir(shims, set) // it is in the binary
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
 	}
 	return names
 }
 
-// writeShims writes the stand-ins for programs that a simulated host can't have.
-func writeShims(dir string) error {
+func writeShims(set, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, name := range shimNames() {
-		text, err := shims.ReadFile("shims/" + name)
+	for _, name := range shimNames(set) {
+		text, err := shims.ReadFile(set + "/" + name)
 		if err != nil {
 			return err
 		}
@@ -77,7 +85,7 @@ func (f *fleet) makeHost(h host) error {
 	if !f.Isolate {
 		return nil
 	}
-	for _, name := range shimNames() { // for those that this machine has no program of
+	for _, name := range shimNames(hostShims) { // for those that this machine has no program of
 		if err := os.Symlink("/.shims/"+name, filepath.Join(root, "usr/local/sbin", name)); err != nil {
 			return err
 		}
