@@ -35,18 +35,19 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 // command is the whole command line.
 func (a *app) command() *cli.App {
 	return &cli.App{
-		Name:            "fleetctl",
-		Usage:           "enroll a fleet of Linux hosts in a Teleport cluster with the tpm join method",
-		Version:         version,
-		HideHelpCommand: true,
-		Reader:          a.stdin,
-		Writer:          a.stdout,
-		ErrWriter:       a.stderr,
-		ExitErrHandler:  func(*cli.Context, error) {}, // exit codes are made in one place: exit
-		OnUsageError:    usageError,
-		CommandNotFound: nil,
-		Action:          a.noCommand,
-		Commands:        a.commands(),
+		Name:                      "fleetctl",
+		Usage:                     "enroll a fleet of Linux hosts in a Teleport cluster with the tpm join method",
+		Version:                   version,
+		HideHelpCommand:           true,
+		Reader:                    a.stdin,
+		Writer:                    a.stdout,
+		ErrWriter:                 a.stderr,
+		ExitErrHandler:            func(*cli.Context, error) {}, // exit codes are made in one place: exit
+		OnUsageError:              usageError,
+		CommandNotFound:           nil,
+		DisableSliceFlagSeparator: true, // -i a,b is one source
+		Action:                    a.noCommand,
+		Commands:                  a.commands(),
 		CustomAppHelpTemplate: cli.AppHelpTemplate + "\nExit codes: 0 all well; 1 error; 2 usage or bad input; 3 some hosts failed;\n" +
 			"4 --check found changes to make; 130 interrupted.\n",
 	}
@@ -55,6 +56,7 @@ func (a *app) command() *cli.App {
 func (a *app) commands() []*cli.Command {
 	commands := []*cli.Command{
 		a.initCommand(),
+		a.inventoryCommand(),
 		a.scanCommand(),
 		a.enrollCommand(),
 	}

@@ -12,7 +12,6 @@ import (
 	"fleetctl/enroll"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
-	"fleetctl/inventory"
 	"fleetctl/remote"
 )
 
@@ -25,33 +24,6 @@ func (a *app) config(c *cli.Context, needed bool) (enroll.Config, error) {
 		}
 	}
 	return enroll.LoadConfig(path)
-}
-
-// hosts loads the inventory (an argument, -i, or fleet.yaml's) and selects by --limit.
-func (a *app) hosts(c *cli.Context, cfg enroll.Config) ([]inventory.Host, error) {
-	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
-	if len(sources) == 0 && cfg.Inventory != "" {
-		sources = []string{cfg.Inventory}
-	}
-	if len(sources) == 0 {
-		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
-	}
-	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin})
-	if err != nil {
-		return nil, inputError(err)
-	}
-	patterns := []string{"all"}
-	if limit := c.String("limit"); limit != "" {
-		patterns = append(patterns, limit)
-	}
-	hosts, err := inv.Select(patterns...)
-	if err != nil {
-		return nil, inputError(err)
-	}
-	if len(hosts) == 0 {
-		return nil, inputError(errors.New("no host matches: look at \"fleetctl inventory\" and --limit"))
-	}
-	return hosts, nil
 }
 
 // inputError marks an error as something that the user has to correct (exit 2).

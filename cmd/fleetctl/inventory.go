@@ -1,0 +1,194 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"fleetctl/enroll"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+func (a *app) inventoryCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "inventory",
+		Usage:     "show the hosts, as a table or as ansible-inventory prints them",
+		ArgsUsage: "[INVENTORY…]",
+		Flags: concat(a.commonFlags(), a.hostFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "list", Usage: "everything as JSON, as ansible-inventory --list prints it"},
+			&cli.StringFlag{Name: "host", Usage: "the variables of one `HOST` as JSON, as ansible-inventory --host prints them"},
+			&cli.BoolFlag{Name: "graph", Usage: "the tree of groups, as ansible-inventory --graph prints it"},
+		}),
+		Action: a.showInventory,
+	}
+}
+
+func (a *app) showInventory(c *cli.Context) error {
+	p, err := a.printer(c)
+	if err != nil {
+		return err
+	}
+	chosen := 0
+	for _, name := range []string{"list", "host", "graph"} {
+		if c.IsSet(name) {
+			chosen++
+		}
+	}
+	if chosen > 1 || chosen == 1 && (c.IsSet("limit") || c.IsSet("output")) {
+		return usage("--list, --host and --graph exclude each other, --limit and -o")
+	}
+	cfg, err := a.config(c, false)
+	if err != nil {
+		return err
+	}
+	if chosen == 0 {
+		return a.inventoryTable(c, cfg, p)
+	}
+	inv, err := a.loadInventory(c, cfg)
+	if err != nil {
+		return err
+	}
+	return a.ansibleOutput(c, inv)
+}
+
+// ansibleOutput prints what ansible-inventory prints.
+func (a *app) ansibleOutput(c *cli.Context, inv *inventory.Inventory) error {
+	var out []byte
+	var err error
+	switch {
+	case c.Bool("list"):
+		out = inv.List()
+	case c.Bool("graph"):
+		var graph string
+		graph, err = inv.Graph("all")
+		out = []byte(graph)
+	default:
+		out, err = inv.Host(c.String("host"))
+	}
+	if err != nil {
+		return inputError(err)
+	}
+	_, err = a.stdout.Write(out)
+	return err
+}
+
+// loadInventory reads the inventory (arguments, -i, or fleet.yaml's) and says what was skipped in it.
+func (a *app) loadInventory(c *cli.Context, cfg enroll.Config) (*inventory.Inventory, error) {
+	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
+	if len(sources) == 0 && cfg.Inventory != "" {
+		sources = []string{cfg.Inventory}
+	}
+	if len(sources) == 0 {
+		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
+	}
+	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin})
+	if err != nil {
+		return nil, inputError(err)
+	}
+	const most = 20
+	warnings := inv.Warnings()
+	for _, w := range warnings[:min(most, len(warnings))] {
+		a.say("warning: %s", remote.Clean(w))
+	}
+	if more := len(warnings) - most; more > 0 {
+		a.say("warning: and %d more like these", more)
+	}
+	return inv, nil
+}
+
+// hosts loads the inventory and selects by --limit.
+func (a *app) hosts(c *cli.Context, cfg enroll.Config) ([]inventory.Host, error) {
+	inv, err := a.loadInventory(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	patterns := []string{"all"}
+	if limit := c.String("limit"); limit != "" {
+		patterns = append(patterns, limit)
+	}
+	hosts, err := inv.Select(patterns...)
+	if err != nil {
+		return nil, inputError(err)
+	}
+	if len(hosts) == 0 {
+		return nil, inputError(errors.New("no host matches: look at \"fleetctl inventory\" and --limit"))
+	}
+	return hosts, nil
+}
+
+// inventoryRow is a host as "fleetctl inventory" shows it: what the inventory says about reaching it. What it leaves to
+// the OpenSSH configuration is empty.
+type inventoryRow struct {
+	Name    string   `json:"name"`
+	Address string   `json:"address,omitempty"`
+	Port    int      `json:"port,omitempty"`
+	User    string   `json:"user,omitempty"`
+	Groups  []string `json:"groups"`
+	Problem string   `json:"problem,omitempty"` // why the host cannot be reached with this inventory
+	Source  string   `json:"source"`            // file:line:column
+}
+
+// inventoryTable prints the hosts; the run fails when some of them cannot be reached with what the inventory says.
+func (a *app) inventoryTable(c *cli.Context, cfg enroll.Config, p *printer) error {
+	hosts, err := a.hosts(c, cfg)
+	if err != nil {
+		return err
+	}
+	rows := make([]inventoryRow, 0, len(hosts))
+	bad := 0
+	for _, h := range hosts {
+		row := newInventoryRow(h)
+		if row.Problem != "" {
+			bad++
+		}
+		rows = append(rows, row)
+	}
+	if err := p.write(inventoryHeader(bad), len(rows), func(i int) (any, []string) {
+		return rows[i], rows[i].cells(bad)
+	}, func() any { return rows }); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d hosts: %w", bad, len(hosts), enroll.ErrHostsFailed)
+	}
+	return nil
+}
+
+func newInventoryRow(h inventory.Host) inventoryRow {
+	row := inventoryRow{Name: h.Name, Groups: h.Groups, Source: h.Pos.String()}
+	conn, err := h.Connection()
+	if err != nil {
+		row.Problem = err.Error()
+		return row
+	}
+	row.Address, row.Port, row.User = conn.Host, conn.Port, conn.User
+	return row
+}
+
+// inventoryHeader has a column for problems only where there are any.
+func inventoryHeader(bad int) []string {
+	header := []string{"HOST", "ADDRESS", "PORT", "USER", "GROUPS"}
+	if bad > 0 {
+		header = append(header, "PROBLEM")
+	}
+	return header
+}
+
+func (r inventoryRow) cells(bad int) []string {
+	port := ""
+	if r.Port != 0 {
+		port = strconv.Itoa(r.Port)
+	}
+	cells := []string{r.Name, r.Address, port, r.User, strings.Join(r.Groups, ","), r.Problem}
+	if bad == 0 {
+		cells = cells[:len(cells)-1]
+	}
+	for i, cell := range cells {
+		cells[i] = remote.Clean(cell)
+	}
+	return cells
+}
