@@ -49,19 +49,12 @@ func (s *TokenSet) Files() (map[string][]byte, error) {
 // the names of files that changed, sorted. Every file is replaced at once or not at all: on a full disk the old one
 // stays as it was.
 func (s *TokenSet) Write(dir string) (changed []string, err error) {
-	if err := s.Lint(); err != nil {
-		return nil, err
-	}
-	files, err := s.Files()
-	if err != nil {
-		return nil, err
-	}
-	return writeFiles(dir, files, headerMark)
+	return s.WriteAs(dir, FormatTctl)
 }
 
-// writeFiles brings the files that begin with mark in a directory to exactly these. It removes the temporary files of
-// a run that was killed.
-func writeFiles(dir string, files map[string][]byte, mark string) (changed []string, err error) {
+// writeFiles brings the files of a directory that are ours to exactly these. It removes the temporary files of a run
+// that was killed.
+func writeFiles(dir string, files map[string][]byte, ours func(string, []byte) bool) (changed []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -75,7 +68,7 @@ func writeFiles(dir string, files map[string][]byte, mark string) (changed []str
 		}
 		changed = append(changed, name)
 	}
-	gone, err := removeStale(dir, files, mark)
+	gone, err := removeStale(dir, files, ours)
 	changed = append(changed, gone...)
 	slices.Sort(changed)
 	return changed, errors.Join(err, syncDir(dir))
@@ -113,7 +106,7 @@ func fillFile(f *os.File, content []byte) error {
 }
 
 // removeStale removes files of ours that are not wanted any more, and temporary files.
-func removeStale(dir string, wanted map[string][]byte, mark string) (removed []string, err error) {
+func removeStale(dir string, wanted map[string][]byte, ours func(string, []byte) bool) (removed []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -121,7 +114,7 @@ func removeStale(dir string, wanted map[string][]byte, mark string) (removed []s
 	for _, e := range entries {
 		name, path := e.Name(), filepath.Join(dir, e.Name())
 		temporary := strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
-		if _, ok := wanted[name]; ok || !e.Type().IsRegular() || !temporary && !startsWith(path, mark) {
+		if _, ok := wanted[name]; ok || !e.Type().IsRegular() || !temporary && !ours(name, headOfFile(path)) {
 			continue
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -134,15 +127,16 @@ func removeStale(dir string, wanted map[string][]byte, mark string) (removed []s
 	return removed, nil
 }
 
-func startsWith(path, mark string) bool {
+// headOfFile is how a file begins; nothing when it cannot be read.
+func headOfFile(path string) []byte {
 	f, err := os.Open(path) //nolint:gosec // a file of the output directory
 	if err != nil {
-		return false
+		return nil
 	}
 	defer func() { _ = f.Close() }()
-	begin := make([]byte, len(mark))
-	_, err = io.ReadFull(f, begin)
-	return err == nil && string(begin) == mark
+	begin := make([]byte, 128)
+	n, _ := io.ReadFull(f, begin)
+	return begin[:n]
 }
 
 // syncDir makes renames durable.
