@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,14 +92,22 @@ func applyAction(ctx context.Context, conn Conn, a Action, jitter time.Duration)
 	case a.Push != nil:
 		return a.Push.send(ctx, conn)
 	}
-	return runScript(ctx, conn, a.Script)
+	return runScriptWith(ctx, conn, a.Script, a.Stdin)
 }
 
 var errScript = errors.New("it failed on the host")
 
 // runScript runs a step's script as root; any command of it that fails, fails it.
 func runScript(ctx context.Context, conn Conn, script string) error {
-	out, err := conn.Run(ctx, remote.Cmd{Script: scriptPrelude + "umask 022\nset -e\n" + script + "\n", Become: true})
+	return runScriptWith(ctx, conn, script, nil)
+}
+
+func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) error {
+	cmd := remote.Cmd{Script: scriptPrelude + "umask 022\nset -e\n" + script + "\n", Become: true}
+	if stdin != nil {
+		cmd.Stdin = bytes.NewReader(stdin)
+	}
+	out, err := conn.Run(ctx, cmd)
 	if err != nil {
 		return err
 	}

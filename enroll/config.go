@@ -58,6 +58,10 @@ type InstallConfig struct {
 	Files  map[string]string `yaml:"files,omitempty"`
 	URL    string            `yaml:"url,omitempty"`
 	SHA256 map[string]string `yaml:"sha256,omitempty"`
+
+	Version string `yaml:"version,omitempty"` // which Teleport; file and url often say it by name, script asks the cluster
+	Edition string `yaml:"edition,omitempty"` // of script: oss, enterprise (default) or cloud
+	Proxy   string `yaml:"proxy,omitempty"`   // the HTTP proxy that hosts download through
 }
 
 // RolloutConfig says how many hosts are worked on at once and when to stop. Batch and MaxFailures are a number or a

@@ -39,7 +39,7 @@ type Desired struct {
 	Token   string     // the token the host joins with
 	Device  string     // tpm_device of the inventory; "" for the one tbot would take
 	Adopt   bool       // replace a configuration or a unit that somebody else wrote
-	Install *Package   // the tbot to install; nil when it must be there
+	Install *Installer // where tbot comes from; nil when it must be there
 
 	templates *templates.Set
 }

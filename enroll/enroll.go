@@ -4,7 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"time"
 
 	"fleetctl/enroll/store"
@@ -33,17 +39,19 @@ type EnrollOptions struct {
 	OnResult   func(Result) // after every host, one at a time, in the order of completion; may be nil
 	Logf       func(string, ...any)
 
-	dial func(context.Context, remote.Target) (Conn, error) // tests put their own there
+	client *http.Client                                       // for the cluster's version and its installer; nil: the default one
+	dial   func(context.Context, remote.Target) (Conn, error) // tests put their own there
 }
 
 // Enroll makes every host what fleet.yaml, the inventory and its token say: facts, plan, apply, verify, in a rollout.
 // What is wrong with the configuration, an override or a template is found before any host is contacted: the error is
 // an ErrInput then. Results are in the order of hosts.
 func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]Result, error) {
-	e, err := newEnroller(hosts, opts)
+	e, err := newEnroller(ctx, hosts, opts)
 	if err != nil {
 		return nil, err
 	}
+	defer e.close()
 	p, err := newPace(opts.Config.Rollout, opts.Forks, len(hosts))
 	if err != nil {
 		return nil, err
@@ -86,10 +94,12 @@ func skipped(host, why string) Result {
 }
 
 type enroller struct {
-	opts EnrollOptions
+	opts       EnrollOptions
+	dir        string                // temporary, for what installers unpack
+	installers map[string]*Installer // by their configuration, as JSON
 }
 
-func newEnroller(hosts []inventory.Host, opts EnrollOptions) (*enroller, error) {
+func newEnroller(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) (*enroller, error) {
 	if opts.Templates == nil {
 		set, err := templates.Load("")
 		if err != nil {
@@ -100,19 +110,67 @@ func newEnroller(hosts []inventory.Host, opts EnrollOptions) (*enroller, error) 
 	if opts.dial == nil {
 		opts.dial = func(ctx context.Context, t remote.Target) (Conn, error) { return opts.Dialer.Dial(ctx, t) }
 	}
-	e := &enroller{opts: opts}
+	e := &enroller{opts: opts, installers: map[string]*Installer{}}
+	var err error
+	if e.dir, err = os.MkdirTemp("", "fleetctl-"); err != nil {
+		return nil, err
+	}
+	if err := e.check(ctx, hosts); err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *enroller) close() {
+	_ = os.RemoveAll(e.dir) // a temporary directory: there is nobody to tell
+}
+
+// check computes what every host should be like and prepares what shall be installed; it names up to 20 hosts with
+// errors.
+func (e *enroller) check(ctx context.Context, hosts []inventory.Host) error {
 	var errs []error
 	for _, h := range hosts {
-		if _, err := e.desired(h); err != nil && len(errs) < 20 {
+		d, err := e.desired(h)
+		if err == nil {
+			err = e.prepare(ctx, d)
+		}
+		if err != nil && len(errs) < 20 {
 			errs = append(errs, &InputError{File: h.Pos.File, Line: h.Pos.Line, Msg: h.Name + ": " + err.Error()})
 		}
 	}
-	return e, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// prepare makes a host's installer, unless another host has the same one.
+func (e *enroller) prepare(ctx context.Context, d Desired) error {
+	key := installKey(d.Tbot.Install)
+	if _, ok := e.installers[key]; ok {
+		return nil
+	}
+	prep := preparer{client: e.opts.client, dir: filepath.Join(e.dir, strconv.Itoa(len(e.installers)))}
+	if err := os.Mkdir(prep.dir, 0o700); err != nil {
+		return err
+	}
+	in, err := prep.prepare(ctx, d.Tbot.Install, e.opts.Config.Cluster)
+	if err != nil {
+		return err
+	}
+	e.installers[key] = in
+	return nil
+}
+
+func installKey(c InstallConfig) string {
+	raw, _ := json.Marshal(c) // strings and maps of strings: it can't fail
+	return string(raw)
 }
 
 func (e *enroller) desired(h inventory.Host) (Desired, error) {
 	d, err := desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
 	d.Adopt = e.opts.Adopt
+	if d.Install = e.installers[installKey(d.Tbot.Install)]; d.Install != nil && d.Install.ByArch != nil {
+		d.Tbot.Binary = firstOf(d.Tbot.Binary, defaultBinary)
+	}
 	return d, err
 }
 
@@ -158,6 +216,33 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 		return e.planned(h, f, steps)
 	}
 	return e.change(ctx, conn, change{host: h, facts: f, desired: d, steps: steps})
+}
+
+// installFirst brings the new tbot where the plan has one, and makes the rest of the plan anew: the unit and the
+// configuration depend on where tbot is and on what it can. The step stays in the plan, as done and with its undo.
+func (e *enroller) installFirst(ctx context.Context, conn Conn, c *change) error {
+	i := slices.IndexFunc(c.steps, func(s Step) bool { return s.Installs })
+	if i < 0 {
+		return nil
+	}
+	c.steps = c.steps[i : i+1]
+	opts := ApplyOptions{Pending: c.facts.Systemd > 0, Journal: e.journal(ctx, c)}
+	if _, err := Apply(ctx, conn, c.steps, opts); err != nil {
+		return err
+	}
+	c.done = 1
+	f, err := GatherFacts(ctx, conn, c.desired)
+	if err != nil {
+		return err
+	}
+	rest := Plan(c.host, f, c.desired)
+	if slices.ContainsFunc(rest, func(s Step) bool { return s.Installs }) {
+		return &Problem{"install-failed", "a tbot was installed, and it is not the one that was asked for: it is " +
+			firstOf(f.Tbot.Version, "of no known version"), "does tbot.install.version fit the package?"}
+	}
+	f.Now = c.facts.Now // as it was before anything changed
+	c.facts, c.steps = f, append(c.steps, rest...)
+	return nil
 }
 
 // refused is the result of a plan with problems: nothing is done, and all of them are named.
@@ -206,6 +291,7 @@ type change struct {
 	facts   *Facts
 	desired Desired
 	steps   []Step
+	done    int // steps that are done
 }
 
 // starts says whether the plan starts tbot, so that there is something to verify.
@@ -222,12 +308,19 @@ func (c change) starts() bool {
 
 // change applies a plan and verifies what came of it.
 func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
-	done, err := Apply(ctx, conn, c.steps, ApplyOptions{Pending: c.starts(), Jitter: e.jitter()})
+	err := e.installFirst(ctx, conn, &c)
+	if err == nil {
+		var done []StepResult
+		done, err = Apply(ctx, conn, c.steps[c.done:], ApplyOptions{
+			Pending: c.starts(), Jitter: e.jitter(), Journal: e.journal(ctx, &c),
+		})
+		c.done += len(done)
+	}
 	if err == nil && c.starts() {
 		err = e.verify(ctx, conn, c)
 	}
 	if err != nil {
-		return e.failed(ctx, conn, c, len(done), err)
+		return e.failed(ctx, conn, c, err)
 	}
 	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps)}
 	noteNoService(&r, c.facts)
@@ -235,6 +328,11 @@ func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 		return failure(ctx, c.host, err)
 	}
 	return r
+}
+
+// journal keeps on the controller how far a host is.
+func (e *enroller) journal(ctx context.Context, c *change) func(step string, done bool) error {
+	return func(step string, done bool) error { return nil }
 }
 
 func (e *enroller) jitter() time.Duration {
@@ -261,7 +359,7 @@ func (e *enroller) verify(ctx context.Context, conn Conn, c change) error {
 }
 
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
-func (e *enroller) failed(ctx context.Context, conn Conn, c change, done int, err error) Result {
+func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) Result {
 	r := failure(ctx, c.host, err)
 	if nj := (*notJoined)(nil); errors.As(err, &nj) {
 		r.Outcome, r.Status, r.Message, r.Hint = Failed, nj.Status, nj.Message, nj.Hint
@@ -271,12 +369,12 @@ func (e *enroller) failed(ctx context.Context, conn Conn, c change, done int, er
 	} else if errors.Is(err, errScript) {
 		r.Status = "step-failed"
 	}
-	r.Steps = e.stepResults(c.steps[:min(len(c.steps), done)])
+	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
 	if e.opts.NoRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
 		return r
 	}
 	// The step that failed may have replaced its file: it is taken back, too.
-	said, rerr := rollback(ctx, conn, c.steps[:min(len(c.steps), done+1)], c.facts)
+	said, rerr := rollback(ctx, conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
 	switch {
 	case rerr != nil:
 		r.Message += "; " + printable(rerr.Error())

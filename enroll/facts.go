@@ -25,6 +25,7 @@ type Facts struct {
 	SELinux  string           `json:"selinux,omitempty"` // "Enforcing", "Permissive"…
 	AppArmor bool             `json:"apparmor,omitempty"`
 	Tbot     TbotFacts        `json:"tbot"`
+	Tools    []string         `json:"tools,omitempty"` // which of factTools the host has
 	User     *UserFacts       `json:"user,omitempty"`  // tbot.user; nil when there is none
 	Group    bool             `json:"group,omitempty"` // tbot.group exists
 	Access   bool             `json:"access_group,omitempty"`
@@ -49,6 +50,8 @@ type OSFacts struct {
 type TbotFacts struct {
 	Path    string `json:"path,omitempty"`    // absolute; "" when there is none
 	Version string `json:"version,omitempty"` // "17.2.1"; "" when it didn't say
+	Link    string `json:"link,omitempty"`    // what Path resolves to, when it is a symbolic link
+	SHA256  string `json:"sha256,omitempty"`  // of the file, where an installation asks for it
 }
 
 // UserFacts are of passwd and group.
@@ -197,6 +200,9 @@ var factSetters = map[string]func(*Facts, string) error{
 	"selinux":      func(f *Facts, v string) error { f.SELinux = v; return nil },
 	"apparmor":     func(f *Facts, v string) error { return setTruth(v, &f.AppArmor) },
 	"tbot.path":    func(f *Facts, v string) error { return setPath(v, &f.Tbot.Path) },
+	"tools":        func(f *Facts, v string) error { f.Tools = strings.Fields(v); return nil },
+	"tbot.link":    func(f *Facts, v string) error { return setPath(v, &f.Tbot.Link) },
+	"tbot.sha256":  func(f *Facts, v string) error { f.Tbot.SHA256 = v; return nil },
 	"tbot.version": func(f *Facts, v string) error { f.Tbot.Version = tbotVersion(v); return nil },
 	"user.uid":     func(f *Facts, v string) error { return setNumber(v, &f.user().UID) },
 	"user.groups":  func(f *Facts, v string) error { f.user().Groups = strings.Fields(v); return nil },

@@ -12,10 +12,14 @@ import (
 // nothing. What was asked for stands in variables on top, quoted.
 func factsScript(d Desired) string {
 	var b strings.Builder
+	sum := ""
+	if d.Install != nil && d.Install.From == installFile {
+		sum = "1" // reading all of tbot takes a while: only where it decides something
+	}
 	host, port, _ := net.SplitHostPort(d.Tbot.DiagAddr)
 	for _, v := range []struct{ name, value string }{
 		{"U", d.Tbot.User}, {"G", d.Tbot.Group}, {"A", accessGroup}, {"DEV", d.Device}, {"STORAGE", d.Tbot.Storage},
-		{"BIN", d.Tbot.Binary}, {"UNIT", unitPath}, {"PENDING", pendingPath}, {"DIAGHOST", host}, {"DIAGPORT", port},
+		{"BIN", d.Tbot.Binary}, {"UNIT", unitPath}, {"PENDING", pendingPath}, {"DIAGHOST", host}, {"DIAGPORT", port}, {"SUM", sum},
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, remote.Quote(v.value))
 	}
@@ -116,6 +120,9 @@ if [ -d /run/systemd/system ] && has systemctl; then
   kv systemd "$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
 fi
 if has udevadm && [ -e /run/udev/control ]; then echo udev=1; fi
+tools=
+for c in bash curl wget dpkg rpm; do if has $c; then tools="$tools $c"; fi; done
+kv tools "${tools# }"
 if has getenforce; then kv selinux "$(getenforce 2>/dev/null)"; fi
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then echo apparmor=1; fi
 t=$BIN
@@ -128,6 +135,8 @@ if [ -z "$t" ]; then
 fi
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
+  if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
+  if [ -n "$SUM" ]; then kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)"; fi
   if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
 fi

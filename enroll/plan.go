@@ -19,6 +19,8 @@ type Step struct {
 	Undo    []Action `json:"undo,omitempty"` // puts back what was there, when a later step or the verification fails
 	Diff    string   `json:"diff,omitempty"` // of file contents, secrets masked
 	Problem *Problem `json:"problem,omitempty"`
+
+	Installs bool `json:"installs,omitempty"` // it brings another tbot: facts and plan are made anew after it
 }
 
 // Changes says whether the step has something to do.
@@ -28,6 +30,7 @@ func (s Step) Changes() bool { return len(s.Actions) > 0 }
 type Action struct {
 	Script string       `json:"script,omitempty"`
 	File   *remote.File `json:"file,omitempty"`
+	Stdin  []byte       `json:"-"`               // what the script reads
 	Push   *Push        `json:"push,omitempty"`  // a large file, before the script that uses it
 	Start  bool         `json:"start,omitempty"` // tbot starts: wait a random time first, so that a fleet doesn't join in one second
 }
@@ -187,7 +190,8 @@ func (p *planner) storage() {
 	s, t := p.f.Storage, p.d.Tbot
 	name := "storage " + t.Storage
 	q := remote.Quote(t.Storage)
-	own := fmt.Sprintf(`chown %[1]s:%[2]s %[3]s && chmod 0700 %[3]s
+	own := fmt.Sprintf(`chown %[1]s:%[2]s %[3]s
+chmod 0700 %[3]s
 U=%[1]s
 asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s": a directory above it is closed" >&2; exit 1; }`,
 		remote.Quote(t.User), remote.Quote(t.Group), q)
@@ -207,7 +211,7 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 		p.do(name, "it doesn't exist", Action{Script: fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)})
 	case s.Owner != t.User || s.Group != t.Group || s.Mode != 0o700:
 		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.Mode, s.Owner, s.Group, t.User, t.Group),
-			Action{Script: "[ ! -L " + q + " ] && " + own})
+			Action{Script: "[ ! -L " + q + " ] || exit 1\n" + own})
 	default:
 		p.done(name, "0700, owned by %s", t.User)
 	}

@@ -104,7 +104,7 @@ func (p *planner) run() {
 	case len(p.restart) > 0:
 		p.do("restart", "changed: "+strings.Join(p.restart, ", "), Action{Script: start, Start: true})
 	case p.f.Pending:
-		p.do("restart", "an earlier run changed something and ended before it", Action{Script: start, Start: true})
+		p.do("restart", "something changed since it started", Action{Script: start, Start: true})
 	case p.f.Ready != "" && p.f.Ready != "200" && major(p.f.Tbot.Version) >= 17:
 		p.do("restart", "/readyz says "+p.f.Ready, Action{Script: start, Start: true})
 	default:
