@@ -1,31 +1,47 @@
 package remote
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// The longest text of a host that goes into a message, in bytes.
-const maxText = 2000
+// maxClean is how much of a host's words an error or a log line may carry, in bytes.
+const maxClean = 2000
 
-// Clean makes a host's text fit for terminals and files: control and formatting characters and broken UTF-8 become
-// spaces or U+FFFD, and it is cut at 2,000 bytes.
+// Clean makes what a host said fit for a terminal, a log or a YAML file: control characters (ESC, backspace, carriage
+// return, the C1 set), Unicode's invisible and direction-changing characters and bytes that are no UTF-8 are written as
+// escapes (\x1b, \u202e); newlines and tabs stay; the ends are trimmed; more than 2,000 bytes are cut.
 func Clean(s string) string {
-	if len(s) > maxText {
-		cut := maxText
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
+	var b strings.Builder
+	s = strings.TrimSpace(s)
+	for i := 0; i < len(s); {
+		if b.Len() >= maxClean {
+			b.WriteString("…")
+			break
 		}
-		s = s[:cut] + "…"
+		r, n := utf8.DecodeRuneInString(s[i:])
+		writeClean(&b, r, s[i:i+n])
+		i += n
 	}
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return utf8.RuneError
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD")))
+	return strings.TrimSpace(b.String())
 }
+
+func writeClean(b *strings.Builder, r rune, raw string) {
+	switch {
+	case r == utf8.RuneError && len(raw) == 1:
+		fmt.Fprintf(b, `\x%02x`, raw[0])
+	case r == '\n' || r == '\t' || unicode.IsPrint(r):
+		b.WriteString(raw)
+	case r < 0x80:
+		fmt.Fprintf(b, `\x%02x`, r)
+	case r <= 0xffff:
+		fmt.Fprintf(b, `\u%04x`, r)
+	default:
+		fmt.Fprintf(b, `\U%08x`, r)
+	}
+}
+
+// cleanLine is Clean on one line.
+func cleanLine(s string) string { return strings.Join(strings.Fields(Clean(s)), " ") }

@@ -3,7 +3,6 @@
 package remote
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
@@ -68,39 +67,26 @@ type Become struct {
 
 // Options of a Dialer; zero values mean the defaults in the comments.
 type Options struct {
-	HostKeyChecking  string                               // strict (default), accept-new or off
-	ConnectTimeout   time.Duration                        // TCP, 10 s
-	HandshakeTimeout time.Duration                        // key exchange and authentication, 20 s
-	CommandTimeout   time.Duration                        // one command, none: the context's deadline
-	KeepAlive        time.Duration                        // 15 s
-	Retries          int                                  // of what a retry can help, 3
-	SSHConfig        string                               // -F; "" is OpenSSH's default
-	User             string                               // where nothing else names one; "" is the local user
-	PrivateKey       string                               // -i: tried where Target names no key
-	Accepted         func(host, fingerprint string)       // accept-new: hears of every key that was added to known_hosts; may be nil
-	Passphrase       func(keyFile string) (string, error) // asked once a key; nil: encrypted keys are skipped
-	Logf             func(format string, args ...any)     // -v; nil: silent
+	HostKeyChecking string // strict (default), accept-new or off
+
+	ConnectTimeout   time.Duration // TCP, or the channel through a jump host, 10 s
+	HandshakeTimeout time.Duration // version and key exchange, 20 s
+	AuthTimeout      time.Duration // authentication, 20 s
+	CommandTimeout   time.Duration // one command, none: the context's deadline
+	IdleTimeout      time.Duration // a command whose host sends and takes nothing, none
+	KeepAlive        time.Duration // ServerAliveInterval, else 15 s; three unanswered ones end the connection
+	Retries          int           // of what a retry can help, 3; negative: none
+	JumpDials        int           // hosts dialled at once through one jump host, 8
+
+	SSHConfig  string // -F; "" is OpenSSH's default
+	SSH        string // the OpenSSH client; "" finds ssh in PATH, "none" does without
+	User       string // where neither Target nor the OpenSSH configuration names one; "" is the local user's name
+	PrivateKey string // -i: tried where Target names no key
+
+	Accepted   func(host, fingerprint string)       // accept-new: hears of every key that it trusted; may be nil
+	Passphrase func(keyFile string) (string, error) // asked once a key; nil: encrypted keys are skipped
+	Logf       func(format string, args ...any)     // -v; nil: silent
 }
-
-// Dialer makes connections. It holds what connections share: the agent, key files, known_hosts, jump hosts.
-type Dialer struct{}
-
-// NewDialer reads what all connections share.
-func NewDialer(opts Options) (*Dialer, error) { return nil, errors.New("remote: not built yet") }
-
-// Dial connects and authenticates to a target.
-func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
-	return nil, errors.New("remote: not built yet")
-}
-
-// Close ends the shared connections to jump hosts and to the agent.
-func (d *Dialer) Close() error { return nil }
-
-// Conn is a connection to one host; safe for use by several goroutines.
-type Conn struct{}
-
-// Close ends the connection and everything that runs over it.
-func (c *Conn) Close() error { return nil }
 
 // Cmd is a command to run on the host.
 type Cmd struct {
@@ -116,30 +102,6 @@ type Output struct {
 	ExitCode       int // not an error by itself: Run returns nil for any exit code
 }
 
-// Run runs a command to its end.
-func (c *Conn) Run(ctx context.Context, cmd Cmd) (Output, error) {
-	return Output{}, errors.New("remote: not built yet")
-}
-
-// Process is a command that is running.
-type Process struct {
-	Stdin  io.WriteCloser // connected once the script runs, after become
-	Stdout io.Reader      // bounded by Cmd.MaxOutput
-}
-
-// Wait waits for the end and returns the exit code and what stderr held (bounded).
-func (p *Process) Wait() (exitCode int, stderr []byte, err error) {
-	return 0, nil, errors.New("remote: not built yet")
-}
-
-// Close ends the process and waits until what it left on the host is cleaned up or the grace period is over.
-func (p *Process) Close() error { return nil }
-
-// Start starts a command; it returns when the script runs (become included), so that Stdin belongs to the script.
-func (c *Conn) Start(ctx context.Context, cmd Cmd) (*Process, error) {
-	return nil, errors.New("remote: not built yet")
-}
-
 // Payload is an executable that is pushed, run and removed.
 type Payload struct {
 	Name   string // file name, [a-z0-9-]+
@@ -150,21 +112,10 @@ type Payload struct {
 	Keep   bool // --keep-helper: cached by digest
 }
 
-// StartPayload pushes an executable into a private, unpredictable directory that may execute, checks its SHA-256 on
-// the host and runs it. The directory is removed when the process ends, however it ends.
-func (c *Conn) StartPayload(ctx context.Context, p Payload) (*Process, error) {
-	return nil, errors.New("remote: not built yet")
-}
-
 // File is a file to be put on the host.
 type File struct {
 	Path         string
 	Content      []byte
 	Mode         uint32 // permission bits, e.g. 0o640
 	Owner, Group string // names; "" leaves the writer's
-}
-
-// WriteFile writes a file: temp file in the same directory, 0600, SHA-256 check, chmod, chown, rename.
-func (c *Conn) WriteFile(ctx context.Context, f File, become bool) error {
-	return errors.New("remote: not built yet")
 }

@@ -1,0 +1,263 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// request asks for the login command; with a terminal where become cannot do without one.
+func (c *Conn) request(session *ssh.Session, become bool) error {
+	if become && c.becomeNeedsTerminal() {
+		raw := ssh.TerminalModes{
+			ssh.ECHO: 0, ssh.ICANON: 0, ssh.ISIG: 0, ssh.IEXTEN: 0, ssh.OPOST: 0, ssh.ICRNL: 0, ssh.IXON: 0,
+		}
+		if err := session.RequestPty("dumb", 24, 200, raw); err != nil {
+			return err
+		}
+	}
+	return session.Start(loginCommand)
+}
+
+// becomeNeedsTerminal reports whether the password can only be given on a terminal: doas reads it from /dev/tty.
+func (c *Conn) becomeNeedsTerminal() bool {
+	return c.become.Method == "doas" && c.become.Password != ""
+}
+
+// method returns the become method, the user to become and the program.
+func (b Become) method() (method, user, exe string) {
+	method, user = firstOf(b.Method, "sudo"), firstOf(b.User, "root")
+	return method, user, firstOf(b.Exe, method)
+}
+
+// becomeUser makes the session a shell of the other user, waiting for its script, and tells w what to watch.
+// It never hangs: without a password nothing that could ask is run; with one, the prompt is a marker of ours (sudo) or
+// looked for after a marker, and a second prompt means that the password was wrong.
+func (p *Process) becomeUser(w *wrapper) error {
+	script, err := becomeScript(p.conn.become, p.marker)
+	if err != nil {
+		return err
+	}
+	ask := &prompter{p: p, prompt: p.marker + "password:", password: p.conn.become.Password}
+	p.stderr.mu.Lock()
+	p.stderr.prompt = ask.saw
+	p.stderr.mu.Unlock()
+	if _, err := io.WriteString(p.Stdin, script); err != nil {
+		return err
+	}
+	word, text, err := p.next()
+	p.stderr.mu.Lock()
+	p.stderr.prompt = nil
+	p.stderr.mu.Unlock()
+	if ask.twice() {
+		return p.becomeFailure("", true)
+	}
+	if err != nil {
+		return p.endOfBecome(err)
+	}
+	if word != wordBecame {
+		return p.becomeFailure(text, false)
+	}
+	w.watch, p.pid = Quote(text), text
+	return nil
+}
+
+// endOfBecome waits for the last words of a become that ended.
+func (p *Process) endOfBecome(err error) error {
+	select {
+	case <-p.done:
+	case <-time.After(closeGrace):
+		return err
+	case <-p.ctx.Done():
+		return err
+	}
+	if _, statusErr := p.status(); statusErr != nil {
+		return err
+	}
+	return p.becomeFailure("", false)
+}
+
+// becomeScript is run by the login user. It stays as the parent, so that the other user's script can see it go.
+func becomeScript(b Become, marker string) (string, error) {
+	method, user, exe := b.method()
+	inner := "echo " + marker + " " + wordBecame + " $FLEETCTL_PARENT; exec /bin/sh"
+	inner = strings.ReplaceAll(inner, "$FLEETCTL_PARENT", "'\"$p\"'")
+	var plain, asking string
+	switch method {
+	case "sudo":
+		flags := firstOf(b.Flags, "-H")
+		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c '%s'", flags, Quote(user), inner)
+		plain = Quote(exe) + " -n" + tail
+		asking = Quote(exe) + " -S -k -p " + Quote(marker+"password:") + tail
+	case "doas":
+		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c '%s'", b.Flags, Quote(user), inner)
+		plain, asking = Quote(exe)+" -n"+tail, Quote(exe)+tail
+	case "su":
+		asking = fmt.Sprintf("%s %s %s -c '%s'", Quote(exe), b.Flags, Quote(user), inner)
+		plain = asking
+	default:
+		return "", &Error{
+			Kind: ErrBecome, Err: fmt.Errorf("method %q is not known", Clean(method)), Hint: "use sudo, doas or su",
+		}
+	}
+	return strings.NewReplacer(
+		"@USER@", Quote(user), "@EXE@", Quote(exe), "@PROBE@", probe(method, exe, user, b.Flags),
+		"@PLAIN@", plain, "@ASKING@", asking, "@MARKER@", Quote(marker), "@PASSWORD@", fmt.Sprint(b.Password != ""),
+		"@SELF@", "/bin/sh -c '"+inner+"'",
+	).Replace(becomeText), nil
+}
+
+// probe is a command that succeeds when no password is asked for.
+func probe(method, exe, user, flags string) string {
+	switch method {
+	case "sudo":
+		return fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", Quote(exe), firstOf(flags, "-H"), Quote(user))
+	case "doas":
+		return fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", Quote(exe), flags, Quote(user))
+	}
+	return "false"
+}
+
+const becomeText = `fleetctl_become() {
+LC_ALL=C LANG=C LANGUAGE=C; export LC_ALL LANG LANGUAGE
+p=$$ w=$PPID child= watch=
+stop() { trap '' HUP INT TERM PIPE; [ -z "$child" ] || kill "$child" 2>/dev/null; [ -z "$watch" ] || kill "$watch" 2>/dev/null; exit "$1"; }
+trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM
+exec 3<&0
+if kill -0 "$w" 2>/dev/null; then
+  ( trap - HUP INT TERM PIPE; while kill -0 "$w" 2>/dev/null; do sleep 1; done; kill -TERM $$ ) </dev/null >/dev/null 2>&1 3<&- &
+  watch=$!
+fi
+if [ "$(id -un)" = @USER@ ]; then
+  @SELF@ <&3 3<&- &
+elif ! command -v @EXE@ >/dev/null 2>&1; then
+  printf '%s\n' "fleetctl: "@EXE@": not found" >&2
+  exit 127
+elif [ @PASSWORD@ = false ] || @PROBE@ </dev/null >/dev/null 2>&1 3<&-; then
+  @PLAIN@ <&3 3<&- &
+else
+  @ASKING@ <&3 3<&- &
+fi
+child=$!
+exec 3<&-
+wait "$child"; code=$?
+[ -z "$watch" ] || kill "$watch" 2>/dev/null
+exit "$code"
+}
+fleetctl_become; exit
+`
+
+// prompter answers one password prompt.
+type prompter struct {
+	p        *Process
+	prompt   string
+	password string
+
+	mu      sync.Mutex
+	prompts int
+}
+
+// saw counts the prompts in what was said so far. It is called by the goroutine that reads stderr.
+func (a *prompter) saw(text string) {
+	n := strings.Count(text, a.prompt)
+	if n == 0 && a.p.conn.become.Method == "su" {
+		n = strings.Count(strings.ToLower(text), "password: ")
+	}
+	a.mu.Lock()
+	before := a.prompts
+	a.prompts = max(n, before)
+	a.mu.Unlock()
+	switch {
+	case n == before:
+	case before == 0 && a.password != "":
+		go func() { _, _ = io.WriteString(a.p.Stdin, a.password+"\n") }()
+	default:
+		a.p.abort(errors.New("asked twice"))
+	}
+}
+
+func (a *prompter) twice() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.prompts > 1
+}
+
+// becomeFailure tells apart why become failed, from what the program said.
+func (p *Process) becomeFailure(text string, wrong bool) error {
+	said := p.stderr.text()
+	said = strings.ReplaceAll(said, p.marker+"password:", "")
+	if wrong {
+		return &Error{Kind: ErrBecomePassword, Hint: "check --ask-become-pass or ansible_become_password"}
+	}
+	method, user, exe := p.conn.become.method()
+	kind, hint := sortBecome(strings.ToLower(said + text))
+	if kind == nil {
+		kind = ErrBecome
+	}
+	if kind == ErrBecomeNeedsPass && p.conn.become.Password != "" {
+		kind = ErrBecomePassword
+	}
+	if hint == "" {
+		hint = fmt.Sprintf("try it by hand on the host: %s, to become %s", exe, Clean(user))
+	}
+	return &Error{
+		Kind: kind, Err: fmt.Errorf("%s: %s", method, firstOf(cleanLine(said), "it ended without a word")), Hint: hint,
+	}
+}
+
+// becomeCauses are what sudo 1.8 to 1.9, doas, su and PAM say, in lower case and in the C locale.
+func becomeCauses() []struct {
+	text string
+	kind error
+	hint string
+} {
+	return []struct {
+		text string
+		kind error
+		hint string
+	}{
+		{"must have a tty", ErrBecome, "sudoers demands a terminal: remove \"Defaults requiretty\" for this user"},
+		{"password expired", ErrBecome, "the password has expired: change it on the host"},
+		{"password is expired", ErrBecome, "the password has expired: change it on the host"},
+		{"account has expired", ErrBecome, "the account has expired"},
+		{"account expired", ErrBecome, "the account or its password has expired"},
+		{"account or password is expired", ErrBecome, "the password has expired: change it on the host"},
+		{"account validation failure", ErrBecome, "the account is locked or expired"},
+		{"new password", ErrBecome, "the password has expired: change it on the host"},
+		{"not in the sudoers file", ErrBecomeNotAllowed, "give the user a sudoers rule"},
+		{"is not allowed to", ErrBecomeNotAllowed, "give the user a sudoers rule for this target user"},
+		{"may not run sudo", ErrBecomeNotAllowed, "give the user a sudoers rule"},
+		{"operation not permitted", ErrBecomeNotAllowed, "give the user a rule in doas.conf"},
+		{"permission denied", ErrBecomeNotAllowed, ""},
+		{"incorrect password", ErrBecomePassword, ""},
+		{"sorry, try again", ErrBecomePassword, ""},
+		{"authentication failure", ErrBecomePassword, ""},
+		{"authentication failed", ErrBecomePassword, ""},
+		{"a password is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"no password was provided", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"a terminal is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"authorization required", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"a tty is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"must be run from a terminal", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"password:", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"not found", ErrBecome, "the become method is not installed on the host: set ansible_become_method"},
+		{"no new privileges", ErrBecome, "the session may not gain privileges"},
+		{"effective uid is not 0", ErrBecome, "sudo is not setuid root, or its file system is nosuid"},
+		{"unknown user", ErrBecome, "the user to become is not there: see become_user"},
+		{"does not exist", ErrBecome, "the user to become is not there: see become_user"},
+	}
+}
+
+func sortBecome(said string) (kind error, hint string) {
+	for _, c := range becomeCauses() {
+		if strings.Contains(said, c.text) {
+			return c.kind, c.hint
+		}
+	}
+	return nil, ""
+}

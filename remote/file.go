@@ -1,0 +1,100 @@
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+)
+
+// WriteFile writes a file: temp file in the same directory, 0600, SHA-256 check, chmod, chown, rename.
+//
+// What may surprise: the directory must be there; the file becomes a new one, so that hard links part, and access lists
+// and attributes of the old one are lost; a path that is a symbolic link or a directory is refused, never followed or
+// replaced; whatever fails, the old file is untouched and the temp file removed. Nothing but POSIX tools and one of
+// sha256sum, shasum, openssl and busybox is needed.
+func (c *Conn) WriteFile(ctx context.Context, f File, become bool) error {
+	if !path.IsAbs(f.Path) || strings.HasSuffix(f.Path, "/") || strings.ContainsRune(f.Path, 0) {
+		return &Error{Kind: ErrConfig, Err: fmt.Errorf("%q is not an absolute file name", Clean(f.Path))}
+	}
+	if f.Mode&^0o7777 != 0 {
+		return &Error{Kind: ErrConfig, Err: fmt.Errorf("mode %o is not permission bits", f.Mode)}
+	}
+	sum := sha256.Sum256(f.Content)
+	owner := f.Owner
+	if f.Group != "" {
+		owner += ":" + f.Group
+	}
+	setup := strings.NewReplacer(
+		"@PATH@", Quote(f.Path), "@DIR@", Quote(path.Dir(f.Path)), "@RANDOM@", randomHex(16),
+		"@SIZE@", fmt.Sprint(len(f.Content)), "@SUM@", hex.EncodeToString(sum[:]),
+		"@MODE@", fmt.Sprintf("%04o", f.Mode), "@OWNER@", Quote(owner),
+	).Replace(receiveText + fileText)
+	p, err := c.start(ctx, launch{
+		setup: setup, body: ":", become: become,
+		feed: func(proc *Process, word, text string) error {
+			if word == wordNeed {
+				if err := paced(ctx, proc.Stdin, f.Content); err != nil && !errors.Is(err, io.EOF) {
+					return err
+				}
+				return nil
+			}
+			return fileFailure(word, text)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	_ = p.Stdin.Close()
+	_, _, err = p.Wait()
+	return err
+}
+
+// fileFailure sorts the words of a FAIL.
+func fileFailure(word, text string) error {
+	if word != wordFail {
+		return &Error{Kind: ErrDisconnected, Err: fmt.Errorf("unexpected word %q", Clean(word))}
+	}
+	why, text, _ := strings.Cut(text, " ")
+	said := errors.New(firstOf(cleanLine(text), why))
+	switch why {
+	case "full":
+		return &Error{Kind: ErrNoSpace, Err: said, Hint: "make room on the host"}
+	case "sum":
+		return &Error{Kind: ErrDisconnected, Err: errors.New("what arrived is not what was sent (SHA-256)")}
+	case "link":
+		return &Error{Kind: ErrConfig, Err: said, Hint: "remove the symbolic link, or name its target"}
+	case "notool":
+		return &Error{Kind: ErrConfig, Err: said, Hint: "install coreutils, busybox or openssl on the host"}
+	}
+	return &Error{Kind: ErrConfig, Err: said}
+}
+
+// fileText is the setup of WriteFile; READY means that the file is in place. set -C opens with O_EXCL, which follows
+// no symbolic link.
+const fileText = `
+p=@PATH@ d=@DIR@
+[ -d "$d" ] || fail nodir "$d is not a directory"
+[ ! -L "$p" ] || fail link "$p is a symbolic link"
+[ ! -d "$p" ] || fail isdir "$p is a directory"
+t=${d%/}/.fleetctl-@RANDOM@.tmp
+err=$( (umask 077; set -C; : > "$t") 2>&1 ) || { full && fail full "$err"; fail write "$err"; }
+tmp=$t
+say NEED
+receive @SIZE@ "$t"
+[ "$(size "$t")" -eq @SIZE@ ] || { full && fail full "$err"; fail write "${err:-the connection ended}"; }
+got=$(sum "$t") || fail notool "no sha256sum, shasum, openssl or busybox"
+[ "$got" = @SUM@ ] || fail sum
+[ -z @OWNER@ ] || err=$(chown -- @OWNER@ "$t" 2>&1) || fail owner "$err"
+err=$(chmod @MODE@ "$t" 2>&1) || fail mode "$err"
+if mv -fT -- "$t" "$p" 2>/dev/null; then :
+else
+  [ ! -d "$p" ] && [ ! -L "$p" ] || fail isdir "$p is in the way"
+  err=$(mv -f -- "$t" "$p" 2>&1) || fail rename "$err"
+fi
+tmp=
+`

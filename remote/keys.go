@@ -1,0 +1,304 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+)
+
+// keyRing holds the user's keys: files, each read (and its passphrase asked) once, and agents, each connected to once.
+type keyRing struct {
+	passphrase func(string) (string, error)
+	logf       func(string, ...any)
+
+	mu     sync.Mutex
+	files  map[string]*keyFile
+	agents map[string]*agentConn
+	good   map[string]int // public keys that hosts accepted, and how often
+}
+
+// keyFile is a private key, or only its public half when the private one is elsewhere or cannot be used.
+type keyFile struct {
+	once   sync.Once
+	signer ssh.Signer
+	public ssh.PublicKey
+	cert   *ssh.Certificate // path-cert.pub
+	err    error
+}
+
+func newKeyRing(opts Options) *keyRing {
+	return &keyRing{
+		passphrase: opts.Passphrase, logf: opts.Logf,
+		files: map[string]*keyFile{}, agents: map[string]*agentConn{}, good: map[string]int{},
+	}
+}
+
+// file loads a key file once. inAgent tells whether an agent has a key, so that no passphrase is asked for it.
+func (r *keyRing) file(path string, inAgent func(ssh.PublicKey) bool) *keyFile {
+	r.mu.Lock()
+	k := r.files[path]
+	if k == nil {
+		k = &keyFile{}
+		r.files[path] = k
+	}
+	r.mu.Unlock()
+	k.once.Do(func() {
+		k.load(path, r.passphrase, inAgent)
+		if k.err != nil && !errors.Is(k.err, fs.ErrNotExist) {
+			r.logf("key %s: %v", path, k.err)
+		}
+	})
+	return k
+}
+
+func (k *keyFile) load(path string, ask func(string) (string, error), inAgent func(ssh.PublicKey) bool) {
+	k.public = readPublic(path + ".pub")
+	if cert, ok := readPublic(path + "-cert.pub").(*ssh.Certificate); ok {
+		k.cert = cert
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		k.err = err
+		return
+	}
+	if pub := parsePublic(data); pub != nil { // IdentityFile may name the public half of an agent's key
+		k.public = pub
+		return
+	}
+	k.signer, err = ssh.ParsePrivateKey(data)
+	var locked *ssh.PassphraseMissingError
+	if errors.As(err, &locked) {
+		if locked.PublicKey != nil {
+			k.public = locked.PublicKey
+		}
+		k.unlock(path, data, ask, inAgent)
+		return
+	}
+	if err != nil {
+		k.err = fmt.Errorf("cannot be used: %w", err)
+		if k.public != nil && strings.HasPrefix(k.public.Type(), "sk-") {
+			k.err = errors.New("a hardware key works through ssh-agent only: ssh-add it")
+		}
+		return
+	}
+	k.public = k.signer.PublicKey()
+}
+
+func (k *keyFile) unlock(path string, data []byte, ask func(string) (string, error), inAgent func(ssh.PublicKey) bool) {
+	if k.public != nil && inAgent(k.public) {
+		return
+	}
+	if ask == nil {
+		k.err = errors.New("it has a passphrase: ssh-add it")
+		return
+	}
+	phrase, err := ask(path)
+	if err != nil {
+		k.err = fmt.Errorf("passphrase: %w", err)
+		return
+	}
+	if k.signer, err = ssh.ParsePrivateKeyWithPassphrase(data, []byte(phrase)); err != nil {
+		k.err = errors.New("wrong passphrase")
+		return
+	}
+	k.public = k.signer.PublicKey()
+}
+
+func readPublic(path string) ssh.PublicKey {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	return parsePublic(data)
+}
+
+func parsePublic(data []byte) ssh.PublicKey {
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----")) {
+		return nil
+	}
+	pub, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	if err != nil {
+		return nil
+	}
+	return pub
+}
+
+// agentConn is a connection to one ssh-agent, made when it is first needed.
+type agentConn struct {
+	path string
+
+	mu      sync.Mutex
+	conn    net.Conn
+	client  agent.ExtendedAgent
+	signers []ssh.Signer
+	asked   bool
+	err     error
+}
+
+func (r *keyRing) agent(path string) *agentConn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agents[path]
+	if a == nil {
+		a = &agentConn{path: path}
+		r.agents[path] = a
+	}
+	return a
+}
+
+// keys lists the agent's keys, once.
+func (a *agentConn) keys(ctx context.Context) ([]ssh.Signer, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.asked {
+		return a.signers, a.err
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", a.path)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.asked, a.err = true, fmt.Errorf("ssh-agent: %w", err)
+		}
+		return nil, err
+	}
+	a.conn, a.client, a.asked = conn, agent.NewClient(conn), true
+	if a.signers, a.err = a.client.Signers(); a.err != nil {
+		a.err = fmt.Errorf("ssh-agent: %w", a.err)
+	}
+	return a.signers, a.err
+}
+
+func (r *keyRing) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, a := range r.agents {
+		a.mu.Lock()
+		if a.conn != nil {
+			errs = append(errs, a.conn.Close())
+		}
+		a.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// agentPath is where the agent of a host listens; "" for none.
+func agentPath(s *settings) string {
+	p := s.identityAgent
+	switch {
+	case p == "none":
+		return ""
+	case p == "", p == "SSH_AUTH_SOCK":
+		return os.Getenv("SSH_AUTH_SOCK")
+	case strings.HasPrefix(p, "$"):
+		return os.Getenv(strings.Trim(p[1:], "{}"))
+	}
+	return p
+}
+
+// candidates are the keys to offer to a host, the likeliest first, since sshd counts each offer (MaxAuthTries): the
+// named ones, then those that hosts of this run took, then the agent's, then OpenSSH's default files.
+func (r *keyRing) candidates(ctx context.Context, s *settings) []ssh.Signer {
+	var inAgent []ssh.Signer
+	if path := agentPath(s); path != "" {
+		var err error
+		if inAgent, err = r.agent(path).keys(ctx); err != nil {
+			r.logf("%v", err)
+		}
+	}
+	var named, defaults []ssh.Signer
+	for _, id := range s.identities {
+		signers := r.identity(id.path, inAgent, s.certs)
+		if id.explicit {
+			named = append(named, signers...)
+		} else {
+			defaults = append(defaults, signers...)
+		}
+	}
+	rest := defaults
+	if !s.identitiesOnly {
+		rest = append(append([]ssh.Signer{}, inAgent...), defaults...)
+	}
+	return distinct(append(named, r.goodFirst(rest)...))
+}
+
+// identity returns the signers of one key file: with its certificates, and alone.
+func (r *keyRing) identity(path string, inAgent []ssh.Signer, certFiles []string) []ssh.Signer {
+	find := func(pub ssh.PublicKey) ssh.Signer {
+		for _, s := range inAgent {
+			if bytes.Equal(s.PublicKey().Marshal(), pub.Marshal()) {
+				return s
+			}
+		}
+		return nil
+	}
+	k := r.file(path, func(pub ssh.PublicKey) bool { return find(pub) != nil })
+	signer := k.signer
+	if signer == nil && k.public != nil {
+		signer = find(k.public)
+	}
+	if signer == nil {
+		return nil
+	}
+	certs := []*ssh.Certificate{k.cert}
+	for _, f := range certFiles {
+		cert, _ := readPublic(f).(*ssh.Certificate)
+		certs = append(certs, cert)
+	}
+	var out []ssh.Signer
+	for _, cert := range certs {
+		if cert == nil || !bytes.Equal(cert.Key.Marshal(), signer.PublicKey().Marshal()) {
+			continue
+		}
+		if cs, err := ssh.NewCertSigner(cert, signer); err == nil {
+			out = append(out, cs)
+		}
+	}
+	return append(out, signer)
+}
+
+// goodFirst moves keys that were accepted before to the front, the most often accepted one first.
+func (r *keyRing) goodFirst(signers []ssh.Signer) []ssh.Signer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var good, rest []ssh.Signer
+	for _, s := range signers {
+		if r.good[string(s.PublicKey().Marshal())] > 0 {
+			good = append(good, s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return append(good, rest...)
+}
+
+// accepted remembers that a host took a key.
+func (r *keyRing) accepted(pub ssh.PublicKey) {
+	if pub == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.good[string(pub.Marshal())]++
+}
+
+func distinct(signers []ssh.Signer) []ssh.Signer {
+	seen := map[string]bool{}
+	var out []ssh.Signer
+	for _, s := range signers {
+		if blob := string(s.PublicKey().Marshal()); !seen[blob] {
+			seen[blob] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}

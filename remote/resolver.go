@@ -1,0 +1,198 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// query is what a host's configuration may depend on.
+type query struct {
+	host string
+	user string
+	args sshArgs
+}
+
+// resolver looks hosts up in the OpenSSH configuration. Where ssh is installed it asks ssh -G, once for all hosts whose
+// answer cannot differ (see classify); else it reads the files itself.
+type resolver struct {
+	ssh   string // path of ssh; "" where there is none
+	limit chan struct{}
+
+	defaultsOnce sync.Once
+	defaultValue values
+
+	mu      sync.Mutex
+	parsed  map[string]*sshConfig // by -F
+	answers map[string]*answer    // by class, or by host where every host may differ
+	asked   int                   // processes started
+}
+
+// answer is what ssh -G said, once it is there.
+type answer struct {
+	once   sync.Once
+	host   string // the one that was asked for
+	values values
+	err    error
+}
+
+func newResolver(ssh string) *resolver {
+	r := &resolver{
+		limit: make(chan struct{}, max(2, runtime.NumCPU())), parsed: map[string]*sshConfig{}, answers: map[string]*answer{},
+	}
+	switch ssh {
+	case "none":
+	case "":
+		r.ssh, _ = exec.LookPath("ssh")
+	default:
+		r.ssh = ssh
+	}
+	return r
+}
+
+// defaults are OpenSSH's own, without any configuration.
+func (r *resolver) defaults() values {
+	r.defaultsOnce.Do(func() {
+		r.defaultValue = builtinDefaults()
+		if r.ssh == "" {
+			return
+		}
+		if v, err := r.run(context.Background(), []string{"-F", "none", "--", "localhost"}); err == nil {
+			r.defaultValue = v
+		}
+	})
+	return r.defaultValue
+}
+
+// lookup returns the configuration of a host.
+func (r *resolver) lookup(ctx context.Context, q query) (values, error) {
+	cfg, err := r.config(q.args.config)
+	if err != nil {
+		return nil, &Error{Kind: ErrConfig, Err: err}
+	}
+	if r.ssh == "" {
+		v, err := cfg.fallback(q)
+		if err != nil {
+			return nil, &Error{Kind: ErrConfig, Err: err, Hint: "install the OpenSSH client, which understands all of ssh_config"}
+		}
+		return v, nil
+	}
+	class := cfg.classify(q)
+	if class.perHost {
+		return r.ask(ctx, q, class.key+"\x00"+q.host)
+	}
+	v, err := r.ask(ctx, q, class.key)
+	if err != nil {
+		return nil, err
+	}
+	if v.first("hostname") == class.hostname(q.host) {
+		return v, nil
+	}
+	asked := r.askedHost(class.key)
+	if v.first("hostname") != class.hostname(asked) { // our reading of HostName is not ssh's: trust only ssh
+		return r.ask(ctx, q, class.key+"\x00"+q.host)
+	}
+	v = maps.Clone(v)
+	v["hostname"] = []string{class.hostname(q.host)}
+	return v, nil
+}
+
+func (r *resolver) config(path string) (*sshConfig, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.parsed[path]; ok {
+		return c, nil
+	}
+	c, err := readSSHConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	r.parsed[path] = c
+	return c, nil
+}
+
+func (r *resolver) askedHost(key string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.answers[key]; a != nil {
+		return a.host
+	}
+	return ""
+}
+
+// ask runs ssh -G unless the answer for key is there.
+func (r *resolver) ask(ctx context.Context, q query, key string) (values, error) {
+	r.mu.Lock()
+	a := r.answers[key]
+	if a == nil {
+		a = &answer{host: q.host}
+		r.answers[key] = a
+	}
+	r.mu.Unlock()
+	a.once.Do(func() {
+		var argv []string
+		if q.args.config != "" {
+			argv = append(argv, "-F", q.args.config)
+		}
+		if q.user != "" {
+			argv = append(argv, "-l", q.user)
+		}
+		argv = append(argv, q.args.argv...)
+		a.values, a.err = r.run(ctx, append(argv, "--", a.host))
+	})
+	if a.err != nil && errors.Is(a.err, context.Canceled) { // somebody else's cancellation is not our answer
+		r.forget(key, a)
+		if ctx.Err() == nil {
+			return r.ask(ctx, q, key)
+		}
+	}
+	return a.values, a.err
+}
+
+func (r *resolver) forget(key string, a *answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answers[key] == a {
+		delete(r.answers, key)
+	}
+}
+
+func (r *resolver) run(ctx context.Context, argv []string) (values, error) {
+	select {
+	case r.limit <- struct{}{}:
+		defer func() { <-r.limit }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	r.mu.Lock()
+	r.asked++
+	r.mu.Unlock()
+	var out, errOut bytes.Buffer
+	cmd := exec.CommandContext(ctx, r.ssh, append([]string{"-G"}, argv...)...)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("ssh -G: %w: %s", err, cleanLine(errOut.String()))}
+	}
+	return parseValues(out.String()), nil
+}
+
+// parseValues reads what ssh -G prints: a key, a space and a value a line.
+func parseValues(out string) values {
+	v := values{}
+	for line := range strings.Lines(out) {
+		key, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		if ok && value != "" {
+			v[strings.ToLower(key)] = append(v[strings.ToLower(key)], value)
+		}
+	}
+	return v
+}
