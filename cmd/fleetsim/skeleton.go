@@ -86,7 +86,7 @@ func (f *fleet) makeHost(h host) error {
 		return nil
 	}
 	for _, name := range shimNames(hostShims) { // for those that this machine has no program of
-		if err := os.Symlink("/.shims/"+name, filepath.Join(root, "usr/local/sbin", name)); err != nil {
+		if err := os.Symlink("/.shims/"+name, filepath.Join(root, "usr/local/bin", name)); err != nil {
 			return err
 		}
 	}
