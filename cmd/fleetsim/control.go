@@ -126,7 +126,8 @@ func resetHosts(dir string) error {
 		return err
 	}
 	if os.Getuid() == 0 {
-		return os.Chown(hosts, dropTo, dropTo)
+		i := fleetIDs()
+		return os.Chown(hosts, i.uid, i.gid)
 	}
 	return nil
 }

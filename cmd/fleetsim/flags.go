@@ -22,7 +22,7 @@ What is real: the SSH protocol, the commands (sh, and the programs of this machi
 the TPMs (swtpm, one a host). What is simulated:
   - A host is a mount namespace with its own /etc, /var, /home, /root, /run, /tmp, /opt and /usr/local in
     DIR/hosts/NAME; /usr is this machine's, read-only. Logins are as root of a user namespace, who has no power over
-    this machine. Run by an ordinary user there is no other user id in it than root's: chown to anyone else fails.
+    this machine. Run by an ordinary user it has no other user than root: chown to anyone else fails.
   - sudo, systemctl, journalctl, udevadm and tbot are scripts: units are recorded as started and nothing is started,
     and whoever asks the journal of a started unit is told that it joined.
   - Where user namespaces are not allowed (see -isolate) there are no own files: commands run as an ordinary user,

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"syscall"
 
 	"golang.org/x/crypto/ssh"
 
@@ -247,33 +246,4 @@ func (f *fleet) shell(h host) remotetest.ShellConfig {
 			"TMPDIR=" + filepath.Join(root, "tmp"), "FLEETSIM_ROOT=" + root,
 		},
 	}
-}
-
-// dropTo is the user that a fleet of the real root's becomes: the first of a range that nobody has.
-const dropTo = 1_900_000_000
-
-// childAttr says how the keeper is started: in namespaces of its own, or at least without root's rights.
-func childAttr(isolate bool) *syscall.SysProcAttr {
-	root := os.Getuid() == 0
-	if !isolate {
-		attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
-		if root {
-			attr.Credential = &syscall.Credential{Uid: dropTo, Gid: dropTo}
-		}
-		return attr
-	}
-	attr := &syscall.SysProcAttr{
-		Setsid:      true,
-		Pdeathsig:   syscall.SIGKILL,
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if root {
-		attr.UidMappings[0] = syscall.SysProcIDMap{ContainerID: 0, HostID: dropTo, Size: 65536}
-		attr.GidMappings = attr.UidMappings
-		attr.GidMappingsEnableSetgroups = true
-		attr.Credential = &syscall.Credential{Uid: 0, Gid: 0}
-	}
-	return attr
 }

@@ -61,9 +61,22 @@ func buildBase() error {
 	return bind("/proc", base+"/proc")
 }
 
+// readOnly makes a mount and those below it read-only. Kernels before 5.12 can't; there the ids that the hosts run with
+// keep them from writing, except for a container's own root.
+func readOnly(path string) error {
+	err := unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	if err != nil && !errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("make %s read-only: %w", path, err)
+	}
+	return nil
+}
+
 // buildUsr takes the programs over from this machine: /usr, and /bin, /lib… as the links or directories that they are.
 func buildUsr() error {
 	if err := bind("/usr", base+"/usr"); err != nil {
+		return err
+	}
+	if err := readOnly(base + "/usr"); err != nil {
 		return err
 	}
 	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu"} {
@@ -83,7 +96,10 @@ func takeOver(from, to string) error {
 	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return bind(from, to)
+	if err := bind(from, to); err != nil {
+		return err
+	}
+	return readOnly(to)
 }
 
 func buildDev() error {
@@ -115,6 +131,9 @@ func buildMachineFiles() error {
 			continue
 		}
 		if err := bind("/etc/"+name, base+"/.machine/"+name); err != nil {
+			return err
+		}
+		if err := readOnly(base + "/.machine/" + name); err != nil {
 			return err
 		}
 	}

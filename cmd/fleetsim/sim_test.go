@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -87,6 +88,39 @@ func TestAnIsolatedHostChangesNothingButItself(t *testing.T) {
 			}
 		}
 	})
+}
+
+// In a container, root may have no other ids, and no namespaces either.
+func TestAContainersRootIsEnough(t *testing.T) {
+	t.Parallel()
+	need(t, "unshare")
+	if out, err := exec.Command("unshare", "-Ur", "true").CombinedOutput(); err != nil {
+		t.Skipf("user namespaces are not allowed here: %s", out)
+	}
+	for _, c := range []struct{ name, prepare, stderr string }{
+		{"with namespaces of its own", "true", "1 hosts from"},
+		{"without", "echo 0 >/proc/sys/user/max_user_namespaces", errIsolation.Error()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			// The test binary is fleetsim by its name; a link gives it that.
+			link := filepath.Join(t.TempDir(), "fleetsim")
+			self, err := os.Executable()
+			if err == nil {
+				err = os.Symlink(self, link)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("unshare", "-Ur", "sh", "-ec", c.prepare+`; exec "$0" "$@"`, link, "-n=1", "-swtpm=off", "--", "echo", "up")
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			out, err := cmd.Output()
+			if err != nil || string(out) != "up\n" || !bytes.Contains(stderr.Bytes(), []byte(c.stderr)) {
+				t.Errorf("got %q, %v\n%s", out, err, &stderr)
+			}
+		})
+	}
 }
 
 func TestSystemctlRemembers(t *testing.T) {
