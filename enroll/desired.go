@@ -55,16 +55,35 @@ func desire(h inventory.Host, cfg Config, token string, set *templates.Set) (Des
 	if err != nil {
 		return Desired{}, err
 	}
-	d := Desired{Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: token, Device: device, templates: set}
-	if token == "" {
-		return d, nil // refused by whoever asks for a plan
-	}
+	d := Desired{Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: firstOf(token, "none"), Device: device, templates: set}
 	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, Tbot: TbotFacts{Path: "/usr/local/bin/tbot", Version: "18.0.0"}}} {
 		if _, err := d.render(&f); err != nil {
 			return Desired{}, err
 		}
 	}
+	d.Token = token // a host without one is refused by Plan
 	return d, nil
+}
+
+// CheckHosts finds what is wrong with overrides, services and templates of any host, before one is contacted. It names
+// up to 20 hosts.
+func CheckHosts(hosts []inventory.Host, cfg Config, set *templates.Set) error {
+	var errs []error
+	for _, h := range hosts {
+		if _, err := desire(h, cfg, "", set); err != nil && len(errs) < 20 {
+			errs = append(errs, hostError(h, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hostError is what somebody wrote wrongly about a host.
+func hostError(h inventory.Host, err error) error {
+	e := &InputError{File: h.Pos.File, Line: h.Pos.Line, Msg: h.Name + ": " + err.Error()}
+	if he := (*HintError)(nil); errors.As(err, &he) {
+		e.Hint = he.Hint
+	}
+	return e
 }
 
 func stringVar(h inventory.Host, name string) (string, error) {

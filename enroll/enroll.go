@@ -136,7 +136,7 @@ func (e *enroller) check(ctx context.Context, hosts []inventory.Host) error {
 			err = e.prepare(ctx, d)
 		}
 		if err != nil && len(errs) < 20 {
-			errs = append(errs, &InputError{File: h.Pos.File, Line: h.Pos.Line, Msg: h.Name + ": " + err.Error()})
+			errs = append(errs, hostError(h, err))
 		}
 	}
 	return errors.Join(errs...)

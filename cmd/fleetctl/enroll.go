@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,9 +24,11 @@ func (a *app) enrollCommand() *cli.Command {
 		Flags: concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "check", Usage: "change nothing; print the plans; exit 4 when there is something to do"},
 			&cli.BoolFlag{Name: "diff", Usage: "show what changes in files, with secrets masked"},
+			&cli.StringFlag{Name: "out", Value: "out", Usage: "write the bot's and the tokens' files to `DIR`"},
+			&cli.BoolFlag{Name: "prune", Usage: "take rules that somebody else wrote out of the tokens"},
 			&cli.BoolFlag{Name: "tokens-only", Usage: "stop after the bot and the tokens"},
 			&cli.BoolFlag{Name: "install-only", Usage: "no scan and no tokens: only the hosts"},
-			&cli.BoolFlag{Name: "adopt", Usage: "replace a configuration, a unit or token rules that somebody else wrote"},
+			&cli.BoolFlag{Name: "adopt", Usage: "replace a configuration or a unit that somebody else wrote"},
 			&cli.BoolFlag{Name: "no-rollback", Usage: "leave changed files as they are when a host fails"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with the last enroll: only hosts that it did not finish"},
 			&cli.StringFlag{Name: "templates", Usage: "take templates from `DIR` in place of the built-in ones"},
@@ -50,8 +54,14 @@ func (a *app) enroll(c *cli.Context) error {
 	if err != nil {
 		return inputError(err)
 	}
-	hosts, err := a.hosts(c, cfg)
-	if err != nil {
+	e := &enrollment{app: a, c: c, cfg: cfg, templates: set, printer: p}
+	if err := e.readInventory(); err != nil {
+		return err
+	}
+	if err := enroll.CheckHosts(e.hosts, cfg, set); err != nil {
+		return err
+	}
+	if err := e.findTctl(); err != nil {
 		return err
 	}
 	st, err := a.open(c)
@@ -64,7 +74,7 @@ func (a *app) enroll(c *cli.Context) error {
 		return err
 	}
 	defer acc.dialer.Close() // shared connections; the hosts' own are closed
-	e := &enrollment{app: a, c: c, cfg: cfg, st: st, templates: set, hosts: hosts, printer: p, access: acc}
+	e.st, e.access = st, acc
 	return e.do()
 }
 
@@ -75,45 +85,80 @@ type enrollment struct {
 	cfg       enroll.Config
 	st        store.Store
 	templates *templates.Set
-	hosts     []inventory.Host
+	all       []inventory.Host // the whole inventory: tokens are made of it
+	hosts     []inventory.Host // those that --limit selects
+	tctl      *enroll.Tctl     // nil: there is none, and this run can do without
 	printer   *printer
 	access    access
 
 	tokens  func(host string) string
 	changes bool // of bot or tokens, with --check
+	results map[string]enroll.Result
+}
+
+// readInventory loads the inventory once (standard input can't be read twice) and selects.
+func (e *enrollment) readInventory() error {
+	inv, err := e.app.loadInventory(e.c, e.cfg)
+	if err != nil {
+		return err
+	}
+	if e.all, err = inv.Select("all"); err != nil {
+		return inputError(err)
+	}
+	e.hosts = e.all
+	if limit := e.c.String("limit"); limit != "" {
+		if e.hosts, err = inv.Select("all", limit); err != nil {
+			return inputError(err)
+		}
+	}
+	if len(e.hosts) == 0 {
+		return inputError(errors.New("no host matches: look at \"fleetctl inventory\" and --limit"))
+	}
+	return nil
+}
+
+// findTctl looks for tctl before anything is done, so that a run that needs it doesn't stop half-way.
+func (e *enrollment) findTctl() error {
+	if e.c.Bool("install-only") {
+		return nil
+	}
+	t, err := enroll.NewTctl(e.cfg)
+	if err != nil {
+		if e.c.Bool("check") {
+			e.app.say("bot and tokens are not compared with the cluster's: %v", err)
+			return nil
+		}
+		return err
+	}
+	t.Stdin, t.Stderr = e.app.stdin, e.app.stderr // tctl may ask for a second factor
+	if e.c.Bool("verbose") {
+		t.Logf = e.app.say
+	}
+	e.tctl = &t
+	return nil
 }
 
 // do goes through the stages: scan, tokens, hosts. A host that a stage refuses takes no part in the next one.
 func (e *enrollment) do() error {
-	byHost := map[string]enroll.Result{}
-	rest := e.hosts
+	e.results = map[string]enroll.Result{}
 	if !e.c.Bool("install-only") {
 		scanned, err := e.scan()
 		if err != nil {
 			return err
 		}
-		rest = nil
-		for i, r := range scanned {
-			if byHost[r.Host] = r; r.Outcome == enroll.OK {
-				rest = append(rest, e.hosts[i])
-			}
+		for _, r := range scanned {
+			e.results[r.Host] = r
 		}
 	}
-	if err := e.makeTokens(); err != nil {
+	run, err := e.st.BeginRun(e.c.Context, "enroll", len(e.hosts))
+	if err != nil {
 		return err
 	}
-	if !e.c.Bool("tokens-only") {
-		enrolled, err := e.rollOut(rest)
-		for _, r := range enrolled {
-			r.EKHash, r.Serial, r.Proven = byHost[r.Host].EKHash, byHost[r.Host].Serial, byHost[r.Host].Proven
-			r.Warnings = byHost[r.Host].Warnings
-			byHost[r.Host] = r
-		}
-		if err != nil && len(enrolled) == 0 {
-			return err
-		}
+	err = e.makeTokens()
+	if err == nil && !e.c.Bool("tokens-only") {
+		err = e.rollOut()
 	}
-	return e.report(byHost)
+	return errors.Join(e.report(err), endRun(e.c.Context, e.st, run, err))
 }
 
 func (e *enrollment) scan() ([]enroll.Result, error) {
@@ -125,61 +170,142 @@ func (e *enrollment) scan() ([]enroll.Result, error) {
 	return e.app.scanOver(e.c, e.access, &opts, e.hosts)
 }
 
-// makeTokens derives the bot and the tokens from the records and applies them, and says which token each host joins with.
+// makeTokens derives the bot and the tokens from the records and applies them. From then on e.tokens says which token
+// each host joins with.
 func (e *enrollment) makeTokens() error {
-	e.tokens = func(host string) string {
-		rec, err := e.st.Record(e.c.Context, host)
-		if err != nil || rec.Accepted == nil {
-			return ""
-		}
-		return firstWord(rec.Token, e.cfg.Token.Name)
+	check := e.c.Bool("check")
+	opts := enroll.TokenOptions{Inventory: e.all, Persist: !check && !e.c.Bool("install-only")}
+	set, err := enroll.MakeTokens(e.c.Context, e.st, e.cfg, opts)
+	if err != nil {
+		return err
 	}
-	return nil
+	e.tokens = set.TokenOf
+	e.refuse(set.Refused)
+	switch {
+	case e.c.Bool("install-only"):
+		e.tokens = e.recordedToken
+		return nil
+	case check:
+		return e.compareTokens(set)
+	}
+	changed, err := set.Write(e.c.String("out"))
+	if err != nil {
+		return err
+	}
+	for _, name := range changed {
+		e.app.say("wrote %s", filepath.Join(e.c.String("out"), name))
+	}
+	done, err := set.Apply(e.c.Context, *e.tctl, enroll.TokenApplyOptions{Prune: e.c.Bool("prune"), Store: e.st})
+	for _, what := range done.Changed {
+		e.app.say("applied %s", what)
+	}
+	for _, what := range done.Kept {
+		e.app.say("%s", what)
+	}
+	return err
 }
 
-// rollOut does the hosts.
-func (e *enrollment) rollOut(hosts []inventory.Host) (results []enroll.Result, err error) {
-	n, err := forks(e.c, e.cfg)
-	if err != nil {
-		return nil, err
+// recordedToken is the token that a host was assigned to by an earlier run, which put its rule there.
+func (e *enrollment) recordedToken(host string) string {
+	r, err := e.st.Record(e.c.Context, host)
+	if err != nil || r.Accepted == nil || r.TokenEK != r.Accepted.EKHash {
+		return ""
 	}
-	run, err := e.st.BeginRun(e.c.Context, "enroll", len(hosts))
+	return r.Token
+}
+
+// compareTokens says what would change in the cluster.
+func (e *enrollment) compareTokens(set *enroll.TokenSet) error {
+	if e.tctl == nil {
+		return nil
+	}
+	d, err := set.Diff(e.c.Context, *e.tctl, enroll.DiffOptions{Prune: e.c.Bool("prune")})
 	if err != nil {
-		return nil, err
+		return err
+	}
+	e.changes = !d.Empty(false)
+	return d.WriteText(e.app.stderr)
+}
+
+// refuse notes hosts that get no rule.
+func (e *enrollment) refuse(refused []enroll.Refusal) {
+	selected := map[string]bool{}
+	for _, h := range e.hosts {
+		selected[h.Name] = true
+	}
+	for _, f := range refused {
+		if selected[f.Host] && e.results[f.Host].Outcome != enroll.Failed {
+			e.results[f.Host] = enroll.Result{Host: f.Host, Outcome: enroll.Failed, Status: f.Status, Message: f.Reason, Hint: f.Hint}
+		}
+	}
+}
+
+// rollOut does the hosts that nothing has refused so far.
+func (e *enrollment) rollOut() error {
+	var hosts []inventory.Host
+	for _, h := range e.hosts {
+		if r, ok := e.results[h.Name]; !ok || r.Outcome == enroll.OK {
+			hosts = append(hosts, h)
+		}
+	}
+	opts, err := e.options()
+	if err != nil {
+		return err
 	}
 	bar := e.app.bar(e.c, len(hosts), "enroll")
+	opts.OnResult = bar.result
+	results, err := enroll.Enroll(e.c.Context, hosts, opts)
+	bar.finish()
+	for _, r := range results {
+		seen := e.results[r.Host]
+		r.EKHash, r.Serial, r.Proven, r.Warnings = seen.EKHash, seen.Serial, seen.Proven, seen.Warnings
+		e.results[r.Host] = r
+	}
+	return err
+}
+
+func (e *enrollment) options() (enroll.EnrollOptions, error) {
+	n, err := forks(e.c, e.cfg)
+	if err != nil {
+		return enroll.EnrollOptions{}, err
+	}
 	opts := enroll.EnrollOptions{
 		Config: e.cfg, Dialer: e.access.dialer, Store: e.st, TokenOf: e.tokens, Templates: e.templates,
 		Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"), NoRollback: e.c.Bool("no-rollback"),
 		Forks: n, Timeout: e.c.Duration("timeout"), Become: e.access.become, Password: e.access.password,
 		Verify: enroll.VerifyOptions{Limit: e.c.Duration("join-timeout")}, Stop: e.app.interrupts.drain(),
-		OnResult: bar.result,
 	}
 	if e.c.Bool("verbose") {
 		opts.Logf = e.app.say
 	}
-	results, err = enroll.Enroll(e.c.Context, hosts, opts)
-	bar.finish()
-	return results, errors.Join(err, endRun(e.c.Context, e.st, run, err))
+	return opts, nil
 }
 
-// report prints the results in inventory order and decides how the run ended.
-func (e *enrollment) report(byHost map[string]enroll.Result) error {
+// report prints the results in inventory order and decides how the run ended; err is what ended it early.
+func (e *enrollment) report(err error) error {
 	results := make([]enroll.Result, 0, len(e.hosts))
 	for _, h := range e.hosts {
-		if r, ok := byHost[h.Name]; ok {
+		if r, ok := e.results[h.Name]; ok {
 			results = append(results, r)
 		}
 	}
-	summary := enroll.Summarize(0, results)
-	if err := e.printer.enrolled(results, summary, e.c.Bool("check") || e.c.Bool("diff") || e.c.Bool("verbose")); err != nil {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
+	}
+	summary := enroll.Summarize(0, results)
+	steps := e.c.Bool("check") || e.c.Bool("diff") || e.c.Bool("verbose")
+	if perr := e.printer.enrolled(results, summary, steps); perr != nil {
+		return errors.Join(err, perr)
 	}
 	e.app.say("%s", summary)
-	if err := summary.Err(); err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if e.c.Bool("check") && (e.changes || summary.Counts[enroll.Changed] > 0) {
+	case summary.Counts[enroll.Canceled] > 0:
+		return context.Canceled
+	case summary.Err() != nil:
+		return summary.Err()
+	case e.c.Bool("check") && (e.changes || summary.Counts[enroll.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", summary.Counts[enroll.Changed], summary.Hosts, enroll.ErrChanges)
 	}
 	return nil
