@@ -225,7 +225,7 @@ func indented(b *strings.Builder, prefix, text string) {
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", "plan", strings.ReplaceAll(name, " ", "-")+".txt")
+	path := filepath.Join("testdata", "plan", strings.NewReplacer(" ", "-", "'", "").Replace(name)+".txt")
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
