@@ -41,13 +41,13 @@ func (h Host) Connection() (Connection, error) {
 	return c, nil
 }
 
-// What to do about a value that is not readable. The output of ansible-inventory has encrypted files in clear, but
-// single !vault values and Jinja expressions stand in it as they were written.
+// What to do about a value that is not readable. ansible-inventory prints files that are encrypted as a whole in clear,
+// but single !vault values and Jinja expressions as they were written (measured with ansible-core 2.14).
 const (
 	hintListing = "pipe `ansible-inventory -i INVENTORY --list --ask-vault-pass` into standard input and read it with -i -"
-	hintVault   = "encrypt the whole vars file instead and " + hintListing +
-		", or give the value on the command line or in a later -i"
-	hintJinja = "write the value itself (mark it !unsafe if the braces are meant literally), or give it in a later -i"
+	hintVault   = "encrypt the whole vars file with `ansible-vault encrypt`, as ansible-inventory decrypts only those, and " +
+		hintListing + "; or leave the variable out and let fleetctl ask for a password (--ask-pass, --ask-become-pass)"
+	hintJinja = "neither does ansible-inventory; write the value itself, or mark it !unsafe if the braces are meant literally"
 )
 
 // varReader reads variables and keeps the first error.

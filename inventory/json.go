@@ -55,7 +55,10 @@ func (r *jsonReader) failure(err error) error {
 	off := int(r.dec.InputOffset())
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		off = max(int(syntax.Offset)-1, 0)
+		off = max(int(syntax.Offset)-1, 0) // of the offending character, or one before it
+		for off+1 < len(r.data) && strings.IndexByte(" \t\r\n", r.data[off]) >= 0 {
+			off++
+		}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		off, err = len(r.data), errors.New("the document ends too early")

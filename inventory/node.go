@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -145,7 +146,7 @@ func (d *document) pairs(n *yaml.Node, depth int) ([]pair, error) {
 	}
 	own := make([]pair, 0, len(n.Content)/2)
 	var merged []pair
-	seen := make(map[string]int, len(n.Content)/2)
+	seen := newKeySet(len(n.Content) / 2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind == yaml.ScalarNode && key.Tag == "!!merge" {
@@ -160,16 +161,41 @@ func (d *document) pairs(n *yaml.Node, depth int) ([]pair, error) {
 		if err != nil {
 			return nil, err
 		}
-		if first, ok := seen[text]; ok {
-			return nil, errorAt(d.pos(key), "duplicate key %q: it already stands in line %d", text, own[first].key.Line)
+		if !seen.add(text) {
+			first := own[slices.IndexFunc(own, func(p pair) bool { return p.text == text })]
+			return nil, errorAt(d.pos(key), "duplicate key %q: it already stands in line %d", text, first.key.Line)
 		}
-		seen[text] = len(own)
 		own = append(own, pair{key, value, text, isString})
 	}
 	if merged == nil {
 		return own, nil
 	}
 	return overlay(merged, own), nil
+}
+
+// keySet notices keys that come twice. Few keys, as a host has them, need no map.
+type keySet struct {
+	few  []string
+	many map[string]bool
+}
+
+func newKeySet(size int) *keySet {
+	if size > 8 {
+		return &keySet{many: make(map[string]bool, size)}
+	}
+	return &keySet{few: make([]string, 0, 8)}
+}
+
+// add reports whether the key is new.
+func (s *keySet) add(key string) bool {
+	if s.many == nil {
+		known := slices.Contains(s.few, key)
+		s.few = append(s.few, key)
+		return !known
+	}
+	known := s.many[key]
+	s.many[key] = true
+	return !known
 }
 
 // merge are the entries that "<<: value" brings in; of several mappings, the first one wins.
