@@ -49,7 +49,7 @@ func (a *Auth) serveConn(conn net.Conn) {
 	}
 	identity, err := a.join(c, hello)
 	if err != nil {
-		a.Log.Warn("join refused", "from", conn.RemoteAddr(), "token", hello.Token, "hostname", hello.Beat.Hostname, "err", err)
+		a.Log.Warn("join refused", "from", conn.RemoteAddr(), "token", hello.Token, "err", err)
 		_ = c.Send(wire.Reply{Error: err.Error()})
 		return
 	}

@@ -68,7 +68,8 @@ func (ca *CA) Root() string { return filepath.Join(ca.dir, "swtpm-localca-rootca
 // Make makes a TPM's state in dir with an EK (RSA-2048, persistent at 0x81010001) and its certificate. Certificates of
 // one CA must be made one after the other.
 func (ca *CA) Make(ctx context.Context, dir, name string) error {
-	return setup(ctx, dir, "--create-ek-cert", "--lock-nvram", "--config", filepath.Join(ca.dir, "setup.conf"), "--vmid", name)
+	config := filepath.Join(ca.dir, "setup.conf")
+	return setup(ctx, dir, "--create-ek-cert", "--lock-nvram", "--config", config, "--vmid", name)
 }
 
 // MakeBare makes a TPM's state in dir without EK certificate and without an EK that is persistent.
@@ -91,7 +92,12 @@ func Clone(from, to string) error {
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		return err
 	}
-	return os.CopyFS(to, os.DirFS(from))
+	const state = "tpm2-00.permall" // what swtpm keeps across starts
+	data, err := os.ReadFile(filepath.Join(from, state))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(to, state), data, 0o600)
 }
 
 // TPM is an emulated TPM that runs.

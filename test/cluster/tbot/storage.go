@@ -37,7 +37,8 @@ func (s Storage) prepare() error {
 	case !info.IsDir():
 		return fmt.Errorf("storage %s: not a directory", s.Path)
 	case int(owner) != os.Geteuid():
-		return fmt.Errorf("storage %s: owned by uid %d, not by the user that tbot runs as (uid %d)", s.Path, owner, os.Geteuid())
+		return fmt.Errorf("storage %s: owned by uid %d, not by the user that tbot runs as (uid %d)",
+			s.Path, owner, os.Geteuid())
 	case info.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("storage %s: permissions are too open (%04o): expected 0700", s.Path, info.Mode().Perm())
 	}

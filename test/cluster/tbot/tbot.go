@@ -125,7 +125,8 @@ func (b *bot) run(ctx context.Context, pidFile string) error {
 		return err
 	}
 	defer closeDiag()
-	b.log.info("TBOT:IDENTITY", "Joining", "method", "tpm", "token", b.config.Onboarding.Token, "server", b.config.Server())
+	b.log.info("TBOT:IDENTITY", "Joining", "method", "tpm", "token", b.config.Onboarding.Token,
+		"server", b.config.Server())
 	identity, err := b.join(ctx, true)
 	if err != nil {
 		return fmt.Errorf("initializing bot identity: %w", err)
