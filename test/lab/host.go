@@ -230,7 +230,7 @@ func (h *Host) greets(ctx context.Context) error {
 }
 
 // Kill takes the power from the host and waits until none of its processes is left. The next boot gets a new cgroup:
-// kernels 6.14 and later kill whatever is started straight into one that was killed before.
+// recent kernels kill whatever is started straight into one that was killed before (seen with 6.18).
 func (h *Host) Kill() {
 	h.mu.Lock()
 	h.off = true
