@@ -220,8 +220,9 @@ func (e *enrollment) compareTokens(set *enroll.TokenSet) error {
 		return nil
 	}
 	d, err := set.Diff(e.c.Context, *e.tctl, enroll.DiffOptions{Prune: e.c.Bool("prune")})
-	if err != nil {
-		return err
+	if err != nil { // the hosts' plans are worth having all the same
+		e.app.say("bot and tokens are not compared with the cluster's: %v", err)
+		return nil
 	}
 	e.changes = !d.Empty(false)
 	return d.WriteText(e.app.stderr)
@@ -316,10 +317,10 @@ func (p *printer) enrolled(results []enroll.Result, s enroll.Summary, steps bool
 	if p.format != "table" && p.format != "csv" {
 		return p.results(results, s)
 	}
-	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGED", "MESSAGE"}
+	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGES", "MESSAGE"}
 	err := p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), r.Status, strings.Join(changed(r), ", "), note(r)}
+		return r, []string{r.Host, string(r.Outcome), r.Status, changesOf(r), note(r)}
 	}, nil)
 	if err != nil || !steps || p.format == "csv" {
 		return err
@@ -332,14 +333,18 @@ func (p *printer) enrolled(results []enroll.Result, s enroll.Summary, steps bool
 	return nil
 }
 
-func changed(r enroll.Result) []string {
+// changesOf names the steps that change something, or says how many they are.
+func changesOf(r enroll.Result) string {
 	var names []string
 	for _, s := range r.Steps {
 		if s.Changed {
 			names = append(names, s.Step)
 		}
 	}
-	return names
+	if len(names) > 4 {
+		return fmt.Sprintf("%d of %d steps", len(names), len(r.Steps))
+	}
+	return strings.Join(names, ", ")
 }
 
 // steps writes a host's plan: "+" is done or would be, "=" is as it should be.
