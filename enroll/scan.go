@@ -161,9 +161,6 @@ func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, e
 // tpmDetails is what records keep of a TPM besides its identity.
 type tpmDetails struct {
 	tpm.Properties
-	KeyType  string        `json:"key_type,omitempty"`
-	Issuer   string        `json:"ekcert_issuer,omitempty"`
-	NotAfter *time.Time    `json:"ekcert_not_after,omitempty"`
 	Findings []tpm.Finding `json:"findings,omitempty"`
 }
 
@@ -180,11 +177,7 @@ func observation(run int64, r Result, seen sighting) store.Observation {
 		EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER,
 		Proven: seen.report.Proven, Via: seen.via,
 	}
-	d := tpmDetails{Properties: seen.report.Properties, KeyType: id.KeyType, Findings: seen.report.Findings}
-	if c := id.Certificate; c != nil {
-		d.Issuer, d.NotAfter = printable(c.Issuer.String()), &c.NotAfter
-	}
-	o.TPM, _ = json.Marshal(d) // strings, numbers and times: it can't fail
+	o.TPM, _ = json.Marshal(tpmDetails{seen.report.Properties, seen.report.Findings}) // strings, numbers and times: it can't fail
 	return o
 }
 

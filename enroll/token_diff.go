@@ -52,6 +52,7 @@ type TokenChange struct {
 	Pruned  []ForeignRule `json:"pruned,omitempty"`  // or go, when that was asked for
 	Fields  []FieldChange `json:"fields,omitempty"`  // of the token besides its rules
 
+	cas     []string      // in the cluster
 	result  *clusterToken // what the token has to be; nil: none
 	removed []store.Rule
 }
@@ -207,7 +208,7 @@ func wantedToken(t Token) *clusterToken {
 
 // compareToken is the difference between a token of the set (one without rules is to go) and the cluster's.
 func compareToken(want Token, have *clusterToken, written []store.Rule, opts DiffOptions) TokenChange {
-	c := TokenChange{Name: want.Name, Action: ActionNone}
+	c := TokenChange{Name: want.Name, Action: ActionNone, cas: have.cas}
 	foreign := c.compareRules(want, have.rules, written)
 	if opts.Prune {
 		c.Pruned, c.Foreign, foreign = c.Foreign, nil, nil

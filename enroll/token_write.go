@@ -105,6 +105,32 @@ func fillFile(f *os.File, content []byte) error {
 	return f.Sync()
 }
 
+// Differs returns the names of files that WriteAs would change, sorted.
+func (s *TokenSet) Differs(dir, format string) ([]string, error) {
+	files, err := s.FilesAs(format)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range keysOf(files) {
+		if old, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(old, files[name]) {
+			names = append(names, name)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	ours := stale(format)
+	for _, e := range entries {
+		if files[e.Name()] == nil && e.Type().IsRegular() && ours(e.Name(), headOfFile(filepath.Join(dir, e.Name()))) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
 // removeStale removes files of ours that are not wanted any more, and temporary files.
 func removeStale(dir string, wanted map[string][]byte, ours func(string, []byte) bool) (removed []string, err error) {
 	entries, err := os.ReadDir(dir)

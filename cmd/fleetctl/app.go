@@ -58,6 +58,8 @@ func (a *app) commands() []*cli.Command {
 		a.initCommand(),
 		a.inventoryCommand(),
 		a.scanCommand(),
+		a.recordsCommand(),
+		a.tokensCommand(),
 		a.enrollCommand(),
 	}
 	for _, c := range commands {
@@ -84,6 +86,7 @@ func (a *app) commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table, json, jsonl, yaml or csv"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say on stderr what is done"},
 		&cli.BoolFlag{Name: "no-progress", Usage: "no progress bar"},
+		&cli.DurationFlag{Name: "wait", Usage: "wait so long for another run on the same records to end"},
 	}
 }
 

@@ -103,9 +103,13 @@ func writeYAML(w io.Writer, v any) error {
 	return enc.Close()
 }
 
+// blockStyle makes YAML out of JSON's nodes: lists and mappings over several lines, keys without quotes.
 func blockStyle(n *yaml.Node) {
 	n.Style &^= yaml.FlowStyle
-	for _, c := range n.Content {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			c.Style = 0
+		}
 		blockStyle(c)
 	}
 }

@@ -42,7 +42,7 @@ func (q quiet) Unwrap() error { return q.error }
 
 // open opens the records.
 func (a *app) open(c *cli.Context) (store.Store, error) {
-	st, err := store.Open(c.Context, c.String("db"))
+	st, err := store.OpenWith(c.Context, c.String("db"), store.Options{Wait: c.Duration("wait")})
 	if err != nil {
 		return nil, fmt.Errorf("records %s: %w", c.String("db"), err)
 	}

@@ -95,7 +95,7 @@ func (s *sqlite) Runs(ctx context.Context, limit int) ([]Run, error) {
 		r.Started, r.Ended = fromUnix(started), fromUnix(ended)
 		return r, err
 	}
-	var runs []Run
+	runs := []Run{}
 	query := "SELECT id, command, started, ended, state, hosts FROM runs ORDER BY id DESC LIMIT ?"
 	for r, err := range stream(ctx, s, scan, query, limit) {
 		if err != nil {

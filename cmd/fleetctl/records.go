@@ -1,0 +1,270 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"fleetctl/enroll"
+	"fleetctl/enroll/store"
+)
+
+func (a *app) recordsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "records",
+		Usage: "list what is known of every host; export, import, accept, forget",
+		Flags: concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "issuers", Usage: "list who issued the fleet's EK certificates"},
+		}),
+		Action: a.records,
+		Subcommands: []*cli.Command{
+			{
+				Name: "export", Usage: "write every record, with keys and certificates",
+				Description: "-o jsonl (default), json, yaml or csv. The file can be imported into other records.",
+				Flags:       a.commonFlags(),
+				Action:      a.exportRecords,
+			},
+			{
+				Name: "import", Usage: "record identities that were found without SSH; they are unproven", ArgsUsage: "FILE…",
+				Description: "FILE is the output of \"tbot tpm identify\" or \"identify -text\" (one host: name it with --host), of\n" +
+					"\"identify -json\", or JSON objects one a line; - is standard input.",
+				Flags: concat(a.commonFlags(), []cli.Flag{
+					&cli.StringFlag{Name: "host", Usage: "the `NAME` of the host, where the file has none"},
+				}),
+				Action: a.importRecords,
+			},
+			{
+				Name: "accept", Usage: "accept the changed EK of hosts", ArgsUsage: "HOST…",
+				Flags: concat(a.commonFlags(), a.inventoryFlags()), Action: a.acceptRecords,
+			},
+			{
+				Name: "forget", Usage: "drop hosts from the records; the next tokens are made without them", ArgsUsage: "HOST…",
+				Flags: a.commonFlags(), Action: a.forgetRecords,
+			},
+			{
+				Name: "runs", Usage: "list the latest runs",
+				Flags: concat(a.commonFlags(), []cli.Flag{
+					&cli.IntFlag{Name: "last", Value: 20, Usage: "how many"},
+				}),
+				Action: a.listRuns,
+			},
+			{
+				Name: "history", Usage: "list every observation of a host", ArgsUsage: "HOST",
+				Flags: a.commonFlags(), Action: a.recordHistory,
+			},
+		},
+	}
+}
+
+// withStore opens the records for a command that contacts no host.
+func (a *app) withStore(c *cli.Context, fn func(store.Store) error) error {
+	st, err := a.open(c)
+	if err != nil {
+		return err
+	}
+	defer st.Close() // every change is committed when it is made
+	return fn(st)
+}
+
+func (a *app) records(c *cli.Context) error {
+	if c.Args().Present() {
+		return usage("records has no subcommand %q", c.Args().First())
+	}
+	p, err := a.printer(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.config(c, false)
+	if err != nil {
+		return err
+	}
+	if c.Bool("issuers") {
+		return a.withStore(c, func(st store.Store) error { return a.issuers(c, p, st, cfg) })
+	}
+	hosts, err := a.wholeInventory(c, cfg)
+	if err != nil {
+		return err
+	}
+	return a.withStore(c, func(st store.Store) error {
+		return printAll(p, recordHeader, enroll.ListRecords(c.Context, st, hosts), recordCells)
+	})
+}
+
+var recordHeader = []string{"HOST", "STATE", "EK PUBLIC HASH", "EKCERT SERIAL", "TOKEN", "LAST OUTCOME", "LAST STATUS", "LAST SEEN"}
+
+func recordCells(v enroll.RecordView) []string {
+	return []string{v.Host, v.State, v.EKHash, v.EKSerial, v.Token, v.Outcome, v.Status, shortTime(v.Seen)}
+}
+
+func shortTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func (a *app) issuers(c *cli.Context, p *printer, st store.Store, cfg enroll.Config) error {
+	set, err := cas(cfg)
+	if err != nil {
+		return err
+	}
+	var finder enroll.IssuerFinder
+	if set != nil {
+		finder = set
+	}
+	list, err := enroll.Issuers(c.Context, st, finder, time.Now())
+	if err != nil {
+		return err
+	}
+	header := []string{"HOSTS", "IN BUNDLE", "NOT AFTER", "SUBJECT", "FINGERPRINT", "URL"}
+	return p.write(header, len(list), func(i int) (any, []string) {
+		s := list[i]
+		return s, []string{strconv.Itoa(s.Hosts), strconv.FormatBool(s.InBundle), shortTime(s.NotAfter), s.Subject, s.Fingerprint, s.URL}
+	}, func() any { return list })
+}
+
+func (a *app) exportRecords(c *cli.Context) error {
+	if c.Args().Present() {
+		return usage("export takes no arguments: it writes to standard output")
+	}
+	format := "jsonl"
+	if c.IsSet("output") {
+		format = c.String("output")
+	}
+	return a.withStore(c, func(st store.Store) error { return enroll.ExportRecords(c.Context, st, a.stdout, format) })
+}
+
+func (a *app) importRecords(c *cli.Context) error {
+	files := c.Args().Slice()
+	if len(files) == 0 {
+		return usage("import what? Name a file, or - for standard input")
+	}
+	p, err := a.printer(c)
+	if err != nil {
+		return err
+	}
+	return a.withStore(c, func(st store.Store) error {
+		run, err := st.BeginRun(c.Context, "import", 0)
+		if err != nil {
+			return err
+		}
+		var results []enroll.Result
+		for _, file := range files {
+			more, ferr := a.importFile(c, st, run, file)
+			results = append(results, more...)
+			err = errors.Join(err, ferr)
+		}
+		summary := enroll.Summarize(run, results)
+		err = errors.Join(err, p.results(results, summary), endRun(c.Context, st, run, err))
+		a.say("%s", summary)
+		if err != nil {
+			return err
+		}
+		return summary.Err()
+	})
+}
+
+func (a *app) importFile(c *cli.Context, st store.Store, run int64, file string) ([]enroll.Result, error) {
+	var in io.Reader = a.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, inputError(err)
+		}
+		defer f.Close() // it is only read
+		in = f
+	}
+	results, err := enroll.ImportRecords(c.Context, st, in, enroll.ImportOptions{Host: c.String("host"), Run: run})
+	if err != nil {
+		return results, fmt.Errorf("%s: %w", file, err)
+	}
+	return results, nil
+}
+
+func (a *app) acceptRecords(c *cli.Context) error {
+	hosts := c.Args().Slice()
+	if len(hosts) == 0 {
+		return usage("accept which hosts?")
+	}
+	p, err := a.printer(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.config(c, false)
+	if err != nil {
+		return err
+	}
+	inv, err := a.wholeInventory(c, cfg)
+	if err != nil {
+		return err
+	}
+	return a.withStore(c, func(st store.Store) error {
+		accepted, err := enroll.AcceptRecords(c.Context, st, inv, hosts...)
+		if err != nil {
+			return err
+		}
+		a.say("next: \"fleetctl enroll\", or \"fleetctl tokens --apply\" for the rules alone")
+		return p.write([]string{"HOST", "OLD EK PUBLIC HASH", "NEW EK PUBLIC HASH"}, len(accepted), func(i int) (any, []string) {
+			return accepted[i], []string{accepted[i].Host, accepted[i].Old, accepted[i].New}
+		}, func() any { return accepted })
+	})
+}
+
+func (a *app) forgetRecords(c *cli.Context) error {
+	hosts := c.Args().Slice()
+	if len(hosts) == 0 {
+		return usage("forget which hosts?")
+	}
+	return a.withStore(c, func(st store.Store) error {
+		if err := enroll.ForgetRecords(c.Context, st, hosts...); err != nil {
+			return err
+		}
+		a.say("forgot %d hosts; next: \"fleetctl tokens --diff\" shows the rules that go, --apply takes them out of the cluster",
+			len(hosts))
+		return nil
+	})
+}
+
+func (a *app) listRuns(c *cli.Context) error {
+	p, err := a.printer(c)
+	if err != nil {
+		return err
+	}
+	return a.withStore(c, func(st store.Store) error {
+		runs, err := st.Runs(c.Context, c.Int("last"))
+		if err != nil {
+			return err
+		}
+		return p.write([]string{"RUN", "COMMAND", "STARTED", "ENDED", "STATE", "HOSTS"}, len(runs), func(i int) (any, []string) {
+			r := runs[i]
+			return r, []string{
+				strconv.FormatInt(r.ID, 10), r.Command, shortTime(r.Started), shortTime(r.Ended), r.State, strconv.Itoa(r.Hosts),
+			}
+		}, func() any { return runs })
+	})
+}
+
+func (a *app) recordHistory(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return usage("history of which host?")
+	}
+	p, err := a.printer(c)
+	if err != nil {
+		return err
+	}
+	return a.withStore(c, func(st store.Store) error {
+		header := []string{"RUN", "AT", "OUTCOME", "STATUS", "EK PUBLIC HASH", "PROVEN", "VIA", "MESSAGE"}
+		return printAll(p, header, st.History(c.Context, c.Args().First()), func(o store.Observation) []string {
+			cells := []string{strconv.FormatInt(o.Run, 10), shortTime(o.At), o.Outcome, o.Status, "", "", "", o.Message}
+			if i := o.Identity; i != nil {
+				cells[4], cells[5], cells[6] = i.EKHash, strconv.FormatBool(i.Proven), i.Via
+			}
+			return cells
+		})
+	})
+}
