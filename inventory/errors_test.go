@@ -18,6 +18,8 @@ func TestAMistakeIsNamedWithFileLineAndColumn(t *testing.T) {
 		{"a nested key stands twice in YAML", "i.yml", "web:\n  vars:\n    m:\n      k: 1\n      k: 2\n", `5:7: duplicate key "k"`},
 		{"a key stands twice in JSON", "i.json", "{\"web\": {\"hosts\":\n  {\"a\": {}, \"a\": {}}}}", `2:13: duplicate key "a"`},
 		{"a key stands twice in a listing", "i.json", `{"_meta": {"hostvars": {"a": {"x": 1, "x": 2}}}, "g": ["a"]}`, `1:39: duplicate key "x"`},
+		{"a variable stands twice behind a host in INI", "hosts", "a x=1 y=2 x=3\n", `hosts:1:11: duplicate key "x": it already stands in this line`},
+		{"a variable stands twice in a section of INI", "hosts", "[all:vars]\nx=1\ny=2\nx=3\n", `hosts:4:1: duplicate key "x": it already stands in line 2`},
 		{"groups form a circle in YAML", "i.yml", "a:\n  children:\n    b:\n      children:\n        a:\n", `:3:5: group "b" as a child of "a" closes a cycle: "a" is already below "b"`},
 		{"a group is its own child in YAML", "i.yml", "a:\n  children:\n    a:\n", `:3:5: group "a" is its own child`},
 		{"all is a child", "i.yml", "a:\n  children:\n    all:\n", `closes a cycle`},
@@ -156,6 +158,7 @@ func TestASourceThatIsNotThereIsAnError(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "sub", "10-good"), "a\n", 0o644)
 	for source, want := range map[string]string{
 		filepath.Join(dir, "missing.yml"): "missing.yml: no such file or directory",
+		"web1":                            `inventory web1: no such file or directory; for a host of that name, put a comma behind it: "web1,"`,
 		filepath.Join(dir, "sub"):         "20-bad.yml:2:10: hosts of group",
 		"-":                               "no standard input",
 		"a[3:1],b":                        "runs backwards",

@@ -3,6 +3,7 @@ package inventory
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,6 +32,7 @@ type iniLine struct {
 func parseINI(file string, data []byte) ([]iniLine, error) {
 	state, group := "hosts", groupUngrouped
 	var lines []iniLine
+	first := map[string]int{} // the line of each variable of a vars section
 	for i, raw := range splitLines(string(data)) {
 		text := strings.TrimSpace(raw)
 		if text == "" || text[0] == '#' || text[0] == ';' {
@@ -48,6 +50,7 @@ func parseINI(file string, data []byte) ([]iniLine, error) {
 				return nil, errorAt(line.pos, "section [%s:%s]: write hosts, children or vars behind the colon", m[1], state)
 			}
 			group, line.head = m[1], true
+			clear(first)
 		case strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]"):
 			return nil, errorAt(line.pos, "section %s is invalid: there may be no blanks and no colons but the one before "+
 				"hosts, children or vars", text)
@@ -55,6 +58,9 @@ func parseINI(file string, data []byte) ([]iniLine, error) {
 		line.state, line.group = state, group
 		if !line.head {
 			if err := line.parse(text); err != nil {
+				return nil, err
+			}
+			if err := line.checkDuplicates(first); err != nil {
 				return nil, err
 			}
 		}
@@ -105,6 +111,26 @@ func (l *iniLine) parse(text string) error {
 		return errorAt(l.pos, "%q is not the name of a group", text)
 	}
 	l.child = m[1]
+	return nil
+}
+
+// checkDuplicates refuses a variable that comes twice behind one host or in one vars section, where Ansible silently
+// takes the last one. first has the lines of the section's variables.
+func (l *iniLine) checkDuplicates(first map[string]int) error {
+	if l.state == "hosts" {
+		for i, v := range l.vars {
+			if slices.ContainsFunc(l.vars[:i], func(o hostVar) bool { return o.name == v.name }) {
+				return errorAt(v.pos, "duplicate key %q: it already stands in this line", v.name)
+			}
+		}
+		return nil
+	}
+	for _, v := range l.vars {
+		if line, ok := first[v.name]; ok {
+			return errorAt(v.pos, "duplicate key %q: it already stands in line %d", v.name, line)
+		}
+		first[v.name] = v.pos.Line
+	}
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 // literalOrText is a value of an INI inventory: what Python's ast.literal_eval makes of it ("22" is a number, "True" a
 // boolean, "[1, 'a']" and "1,2" are lists), or else the text itself.
 func literalOrText(s string) any {
-	if s == "" || s[0] >= 'a' && s[0] <= 'z' && strings.IndexAny(s, `'"`) < 0 {
+	if s == "" || s[0] >= 'a' && s[0] <= 'z' && !strings.ContainsAny(s, `'"`) {
 		return s // most values are names, which no literal begins like
 	}
 	p := &literalParser{rest: strings.TrimLeft(s, " \t")}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,12 +68,23 @@ func (l *loader) source(ctx context.Context, source string) (dir string, err err
 	switch {
 	case err != nil && strings.ContainsRune(source, ','):
 		return "", addHostList(l.graph, source)
+	case errors.Is(err, fs.ErrNotExist) && looksLikeHost(source):
+		return "", fmt.Errorf("inventory %s: %w; for a host of that name, put a comma behind it: %q", source, bare(err), source+",")
 	case err != nil:
 		return "", fmt.Errorf("inventory %s: %w", source, bare(err))
 	case info.IsDir():
 		return source, l.directory(ctx, source, 0)
 	}
 	return filepath.Dir(source), l.file(ctx, source)
+}
+
+// looksLikeHost says whether a source that is no file may be meant as the name of a host.
+func looksLikeHost(source string) bool {
+	switch filepath.Ext(source) {
+	case ".yml", ".yaml", ".ini", ".json", ".cfg", ".toml", ".sh", ".py":
+		return false
+	}
+	return isHostname(source)
 }
 
 // bare takes the file name out of the error, which names it already.

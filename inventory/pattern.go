@@ -178,7 +178,7 @@ func (m *matcher) append(hosts ...*host) {
 // matchTerm returns the hosts of one term, without its operator.
 func (g *graph) matchTerm(term string) ([]*host, error) {
 	if term == "" {
-		return nil, errors.New("a part of the pattern is empty: a host or group must follow & or !")
+		return nil, errors.New("a part of the pattern is empty: & and ! stand before a host or group")
 	}
 	expr, sub := term, []string(nil)
 	if term[0] != '~' {

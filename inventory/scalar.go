@@ -132,10 +132,10 @@ func parseYAMLFloat(s string) (any, error) {
 		}
 		text = text[1:]
 	}
-	switch {
-	case text == ".inf":
+	switch text {
+	case ".inf":
 		return math.Inf(int(sign)), nil
-	case text == ".nan":
+	case ".nan":
 		return math.NaN(), nil
 	}
 	parts := strings.Split(text, ":")
