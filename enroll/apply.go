@@ -23,7 +23,7 @@ type ApplyOptions struct {
 	Pending    bool          // mark on the host that a restart is due until Verify has seen it
 	NoRollback bool          // leave changed files as they are when a step fails
 	Jitter     time.Duration // the longest wait before tbot starts
-	Journal    func(step string, done bool) error
+	Journal    *hostJournal  // hears of a step before it begins; nil: nobody does
 }
 
 // StepError says which step of a plan failed.
@@ -60,22 +60,17 @@ func applyStep(ctx context.Context, conn Conn, s Step, opts ApplyOptions) error 
 	if !s.Changes() {
 		return nil
 	}
-	if err := journal(opts, s.Name, false); err != nil {
-		return err
+	if opts.Journal != nil {
+		if err := opts.Journal.begin(ctx, s); err != nil {
+			return err
+		}
 	}
 	for _, a := range s.Actions {
 		if err := applyAction(ctx, conn, a, opts.Jitter); err != nil {
 			return err
 		}
 	}
-	return journal(opts, s.Name, true)
-}
-
-func journal(opts ApplyOptions, step string, done bool) error {
-	if opts.Journal == nil {
-		return nil
-	}
-	return opts.Journal(step, done)
+	return nil
 }
 
 func applyAction(ctx context.Context, conn Conn, a Action, jitter time.Duration) error {

@@ -34,6 +34,7 @@ type EnrollOptions struct {
 	Timeout    time.Duration // a host
 	Become     BecomePolicy
 	Password   string          // --ask-pass
+	Run        int64           // of the store
 	Stop       <-chan struct{} // closed: no new hosts start, those that run come to their end
 	Verify     VerifyOptions
 	OnResult   func(Result) // after every host, one at a time, in the order of completion; may be nil
@@ -212,8 +213,10 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 	switch {
 	case len(problems(steps)) > 0:
 		return refused(h.Name, steps)
-	case e.opts.Check || !changes(steps):
+	case e.opts.Check:
 		return e.planned(h, f, steps)
+	case !changes(steps):
+		return e.unchanged(ctx, change{host: h, facts: f, desired: d, steps: steps})
 	}
 	return e.change(ctx, conn, change{host: h, facts: f, desired: d, steps: steps})
 }
@@ -226,7 +229,7 @@ func (e *enroller) installFirst(ctx context.Context, conn Conn, c *change) error
 		return nil
 	}
 	c.steps = c.steps[i : i+1]
-	opts := ApplyOptions{Pending: c.facts.Systemd > 0, Journal: e.journal(ctx, c)}
+	opts := ApplyOptions{Pending: c.facts.Systemd > 0, Journal: c.journal}
 	if _, err := Apply(ctx, conn, c.steps, opts); err != nil {
 		return err
 	}
@@ -268,6 +271,18 @@ func (e *enroller) planned(h inventory.Host, f *Facts, steps []Step) Result {
 	return r
 }
 
+// unchanged is the result of a plan without anything to do; that the run has been there is noted.
+func (e *enroller) unchanged(ctx context.Context, c change) Result {
+	var err error
+	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err == nil {
+		err = e.finish(ctx, c)
+	}
+	if err != nil {
+		return failure(ctx, c.host, err)
+	}
+	return e.planned(c.host, c.facts, c.steps)
+}
+
 func noteNoService(r *Result, f *Facts) {
 	if f.Systemd == 0 {
 		r.Status, r.Message = "no-systemd", "tbot is configured, but systemd doesn't run here: nothing starts it"
@@ -292,6 +307,7 @@ type change struct {
 	desired Desired
 	steps   []Step
 	done    int // steps that are done
+	journal *hostJournal
 }
 
 // starts says whether the plan starts tbot, so that there is something to verify.
@@ -308,11 +324,15 @@ func (c change) starts() bool {
 
 // change applies a plan and verifies what came of it.
 func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
-	err := e.installFirst(ctx, conn, &c)
+	var err error
+	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err != nil {
+		return failure(ctx, c.host, err)
+	}
+	err = e.installFirst(ctx, conn, &c)
 	if err == nil {
 		var done []StepResult
 		done, err = Apply(ctx, conn, c.steps[c.done:], ApplyOptions{
-			Pending: c.starts(), Jitter: e.jitter(), Journal: e.journal(ctx, &c),
+			Pending: c.starts(), Jitter: e.jitter(), Journal: c.journal,
 		})
 		c.done += len(done)
 	}
@@ -324,15 +344,19 @@ func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 	}
 	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps)}
 	noteNoService(&r, c.facts)
-	if err := e.record(ctx, c); err != nil {
+	if err := e.finish(ctx, c); err != nil {
 		return failure(ctx, c.host, err)
 	}
 	return r
 }
 
-// journal keeps on the controller how far a host is.
-func (e *enroller) journal(ctx context.Context, c *change) func(step string, done bool) error {
-	return func(step string, done bool) error { return nil }
+// finish notes in the records what the host is like now.
+func (e *enroller) finish(ctx context.Context, c change) error {
+	files, err := c.desired.render(c.facts)
+	if err != nil {
+		return err
+	}
+	return c.journal.finish(ctx, c.desired, c.facts, files)
 }
 
 func (e *enroller) jitter() time.Duration {
@@ -370,6 +394,9 @@ func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) R
 		r.Status = "step-failed"
 	}
 	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
+	if jerr := c.journal.fail(ctx); jerr != nil {
+		r.Message += "; " + printable(jerr.Error())
+	}
 	if e.opts.NoRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
 		return r
 	}
@@ -382,23 +409,6 @@ func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) R
 		r.Message += "; " + said
 	}
 	return r
-}
-
-// record keeps what was installed.
-func (e *enroller) record(ctx context.Context, c change) error {
-	if e.opts.Store == nil {
-		return nil
-	}
-	files, err := c.desired.render(c.facts)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	return e.opts.Store.SetInstalled(ctx, c.host.Name, &store.Installed{
-		At: time.Now().UTC(), Token: c.desired.Token, TbotVersion: c.facts.Tbot.Version,
-		ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
-	})
 }
 
 func hexSum(b []byte) string {

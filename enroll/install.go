@@ -141,8 +141,11 @@ func (p *planner) installPackage(in *Installer, pkg *Package) {
 	}
 	install, undo := unpackScript(pkg.Kind, part, dest)
 	step.Actions = append(step.Actions, Action{Script: install})
-	if p.f.Tbot.Path != "" {
+	switch {
+	case p.f.Tbot.Path != "":
 		step.Undo = []Action{{Script: undo}}
+	case pkg.Kind == kindBinary || pkg.Kind == kindTarball:
+		step.Makes = "file:" + dest
 	}
 	p.steps = append(p.steps, step)
 	p.restart = append(p.restart, "tbot")

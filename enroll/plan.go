@@ -20,7 +20,8 @@ type Step struct {
 	Diff    string   `json:"diff,omitempty"` // of file contents, secrets masked
 	Problem *Problem `json:"problem,omitempty"`
 
-	Installs bool `json:"installs,omitempty"` // it brings another tbot: facts and plan are made anew after it
+	Makes    string `json:"makes,omitempty"`    // what a removal takes away again, since it wasn't there: "user:teleport"
+	Installs bool   `json:"installs,omitempty"` // it brings another tbot: facts and plan are made anew after it
 }
 
 // Changes says whether the step has something to do.
@@ -168,7 +169,7 @@ func (p *planner) accounts() {
 	if p.f.Group {
 		p.done("group "+t.Group, "it exists")
 	} else {
-		p.do("group "+t.Group, "it doesn't exist", Action{Script: addGroup(t.Group)})
+		p.do("group "+t.Group, "it doesn't exist", Action{Script: addGroup(t.Group)}).Makes = "group:" + t.Group
 	}
 	if p.f.User != nil {
 		p.done("user "+t.User, "it exists, uid %d", p.f.User.UID)
@@ -177,7 +178,7 @@ func (p *planner) accounts() {
 	p.do("user "+t.User, "it doesn't exist", Action{Script: fmt.Sprintf(`if has useradd; then
   useradd --system --gid %[2]s --no-create-home --home-dir %[3]s --shell "$(nologin)" --comment %[4]s %[1]s
 else adduser -S -D -H -G %[2]s -h %[3]s -s "$(nologin)" -g %[4]s %[1]s
-fi`, q(t.User), q(t.Group), q(t.Storage), q(userComment))})
+fi`, q(t.User), q(t.Group), q(t.Storage), q(userComment))}).Makes = "user:" + t.User
 	p.restart = append(p.restart, "user "+t.User)
 }
 
@@ -208,7 +209,7 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 			"a Teleport agent keeps /var/lib/teleport to root: set tbot.storage, e.g. /var/lib/tbot")
 		return
 	case s.Type == "":
-		p.do(name, "it doesn't exist", Action{Script: fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)})
+		p.do(name, "it doesn't exist", Action{Script: fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)}).Makes = "dir:" + t.Storage
 	case s.Owner != t.User || s.Group != t.Group || s.Mode != 0o700:
 		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.Mode, s.Owner, s.Group, t.User, t.Group),
 			Action{Script: "[ ! -L " + q + " ] || exit 1\n" + own})
@@ -227,7 +228,7 @@ func (p *planner) outputs() {
 		}
 		q := remote.Quote(dir)
 		p.do(name, "it doesn't exist", Action{Script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
-			q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)})
+			q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)}).Makes = "dir:" + dir
 	}
 }
 

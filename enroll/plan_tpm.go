@@ -35,7 +35,7 @@ func (p *planner) accessGroup() {
 	if p.f.Access {
 		p.done("group "+accessGroup, "it exists")
 	} else {
-		p.do("group "+accessGroup, "it doesn't exist", Action{Script: addGroup(accessGroup)})
+		p.do("group "+accessGroup, "it doesn't exist", Action{Script: addGroup(accessGroup)}).Makes = "group:" + accessGroup
 	}
 	name := fmt.Sprintf("user %s in group %s", user, accessGroup)
 	if p.f.User != nil && slices.Contains(p.f.User.Groups, accessGroup) {
@@ -43,7 +43,7 @@ func (p *planner) accessGroup() {
 		return
 	}
 	p.do(name, "it is no member", Action{Script: fmt.Sprintf("if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi",
-		remote.Quote(user), accessGroup)})
+		remote.Quote(user), accessGroup)}).Makes = "member:" + accessGroup
 	p.restart = append(p.restart, "group "+accessGroup)
 }
 

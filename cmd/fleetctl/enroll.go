@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,6 +93,7 @@ type enrollment struct {
 	access    access
 
 	tokens  func(host string) string
+	run     int64
 	changes bool // of bot or tokens, with --check
 	results map[string]enroll.Result
 }
@@ -141,6 +143,13 @@ func (e *enrollment) findTctl() error {
 // do goes through the stages: scan, tokens, hosts. A host that a stage refuses takes no part in the next one.
 func (e *enrollment) do() error {
 	e.results = map[string]enroll.Result{}
+	if err := e.narrow(); err != nil {
+		return err
+	}
+	if len(e.hosts) == 0 {
+		e.app.say("nothing to do: the last enroll finished all of these hosts")
+		return nil
+	}
 	if !e.c.Bool("install-only") {
 		scanned, err := e.scan()
 		if err != nil {
@@ -150,15 +159,14 @@ func (e *enrollment) do() error {
 			e.results[r.Host] = r
 		}
 	}
-	run, err := e.st.BeginRun(e.c.Context, "enroll", len(e.hosts))
-	if err != nil {
+	if err := e.begin(); err != nil {
 		return err
 	}
-	err = e.makeTokens()
+	err := e.makeTokens()
 	if err == nil && !e.c.Bool("tokens-only") {
 		err = e.rollOut()
 	}
-	return errors.Join(e.report(err), endRun(e.c.Context, e.st, run, err))
+	return errors.Join(e.report(err), endRun(e.c.Context, e.st, e.run, err))
 }
 
 func (e *enrollment) scan() ([]enroll.Result, error) {
@@ -241,6 +249,43 @@ func (e *enrollment) refuse(refused []enroll.Refusal) {
 	}
 }
 
+// narrow leaves only hosts that the last enroll did not finish, for --resume.
+func (e *enrollment) narrow() error {
+	if !e.c.Bool("resume") {
+		return nil
+	}
+	runs, err := e.st.Runs(e.c.Context, 1000)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(runs, func(r store.Run) bool { return r.Command == "enroll" })
+	if i < 0 {
+		return inputError(errors.New("there is no earlier enroll in these records"))
+	}
+	e.run = runs[i].ID
+	var rest []inventory.Host
+	for _, h := range e.hosts {
+		rec, err := e.st.Record(e.c.Context, h.Name)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if in := rec.Installed; in == nil || in.Run != e.run || in.State != "" {
+			rest = append(rest, h)
+		}
+	}
+	e.hosts = rest
+	return nil
+}
+
+// begin begins a run in the records, or goes on with the one that --resume found.
+func (e *enrollment) begin() (err error) {
+	if e.run != 0 {
+		return e.st.ResumeRun(e.c.Context, e.run)
+	}
+	e.run, err = e.st.BeginRun(e.c.Context, "enroll", len(e.hosts))
+	return err
+}
+
 // rollOut does the hosts that nothing has refused so far.
 func (e *enrollment) rollOut() error {
 	var hosts []inventory.Host
@@ -272,7 +317,7 @@ func (e *enrollment) options() (enroll.EnrollOptions, error) {
 	}
 	opts := enroll.EnrollOptions{
 		Config: e.cfg, Dialer: e.access.dialer, Store: e.st, TokenOf: e.tokens, Templates: e.templates,
-		Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"), NoRollback: e.c.Bool("no-rollback"),
+		Run: e.run, Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"), NoRollback: e.c.Bool("no-rollback"),
 		Forks: n, Timeout: e.c.Duration("timeout"), Become: e.access.become, Password: e.access.password,
 		Verify: enroll.VerifyOptions{Limit: e.c.Duration("join-timeout")}, Stop: e.app.interrupts.drain(),
 	}

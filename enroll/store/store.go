@@ -63,6 +63,15 @@ type Installed struct {
 	TbotVersion  string    `json:"tbot_version"`
 	ConfigSHA256 string    `json:"config_sha256"`
 	UnitSHA256   string    `json:"unit_sha256"`
+
+	Run   int64    `json:"run,omitempty"`   // the run that came last to the host
+	State string   `json:"state,omitempty"` // "": as it should be; "applying", "failed" or "removing": not through
+	Step  string   `json:"step,omitempty"`  // the step that it was at, when it is not through
+	Made  []string `json:"made,omitempty"`  // "user:teleport", "group:tss"…: what wasn't there before, for a removal
+
+	User    string `json:"user,omitempty"`    // who tbot runs as
+	Config  string `json:"config,omitempty"`  // the path of tbot.yaml
+	Storage string `json:"storage,omitempty"` // the path of tbot's state
 }
 
 // Verdict is what Put made of an observation.
