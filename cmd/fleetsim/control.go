@@ -78,18 +78,31 @@ func control(o options, stderr io.Writer) error {
 
 // claimDir makes the directory, empties it of an earlier fleet's hosts, and holds it until release.
 func claimDir(dir string) (abs string, release func(), err error) {
-	temporary := dir == ""
-	if temporary {
-		if dir, err = os.MkdirTemp("", "fleetsim-"); err == nil {
-			err = os.Chmod(dir, 0o755) // hosts without namespaces have to get in
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", nil, err
 		}
-	} else {
-		err = os.MkdirAll(dir, 0o755)
+		return lockDir(dir)
 	}
+	if dir, err = os.MkdirTemp("", "fleetsim-"); err != nil {
+		return "", nil, err
+	}
+	abs, unlock, err := "", func() {}, os.Chmod(dir, 0o755) // hosts without namespaces have to get in
 	if err == nil {
-		abs, err = filepath.Abs(dir)
+		abs, unlock, err = lockDir(dir)
 	}
 	if err != nil {
+		_ = os.RemoveAll(dir)
+		return "", nil, err
+	}
+	return abs, func() {
+		_ = os.RemoveAll(abs)
+		unlock()
+	}, nil
+}
+
+func lockDir(dir string) (abs string, unlock func(), err error) {
+	if abs, err = filepath.Abs(dir); err != nil {
 		return "", nil, err
 	}
 	// It stands in ssh's arguments and, with a port, in its files.
@@ -108,12 +121,7 @@ func claimDir(dir string) (abs string, release func(), err error) {
 		_ = lock.Close()
 		return "", nil, err
 	}
-	return abs, func() {
-		if temporary {
-			_ = os.RemoveAll(abs)
-		}
-		_ = lock.Close()
-	}, nil
+	return abs, func() { _ = lock.Close() }, nil
 }
 
 // resetHosts leaves an empty hosts directory that belongs to whom the hosts run as.
