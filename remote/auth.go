@@ -137,7 +137,8 @@ func (l *login) answer(_, instruction string, questions []string, echos []bool) 
 // asksNewPassword recognises the dialogue of an expired password (Linux-PAM, pam_unix; OpenSSH's change request).
 func asksNewPassword(text string) bool {
 	for _, s := range []string{"new password", "current password", "(current) unix password", "password expired",
-		"password has expired", "change your password", "required to change"} {
+		"password has expired",
+		"password is expired", "change your password", "required to change"} {
 		if strings.Contains(text, s) {
 			return true
 		}

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// request asks for the login command; with a terminal where become cannot do without one.
-func (c *Conn) request(session *ssh.Session, become bool) error {
-	if become && c.becomeNeedsTerminal() {
+// request asks for the login command; on a terminal in raw mode where become cannot do without one.
+func (c *Conn) request(session *ssh.Session, terminal bool) error {
+	if terminal {
 		raw := ssh.TerminalModes{
 			ssh.ECHO: 0, ssh.ICANON: 0, ssh.ISIG: 0, ssh.IEXTEN: 0, ssh.OPOST: 0, ssh.ICRNL: 0, ssh.IXON: 0,
 		}
@@ -21,12 +21,12 @@ func (c *Conn) request(session *ssh.Session, become bool) error {
 			return err
 		}
 	}
-	return session.Start(loginCommand)
+	return session.Start(loginCommand(terminal))
 }
 
-// becomeNeedsTerminal reports whether the password can only be given on a terminal: doas reads it from /dev/tty.
-func (c *Conn) becomeNeedsTerminal() bool {
-	return c.become.Method == "doas" && c.become.Password != ""
+// needsTerminal reports whether a become that failed could work on a terminal: doas reads passwords from nothing else.
+func (c *Conn) needsTerminal(err error) bool {
+	return c.become.Method == "doas" && c.become.Password != "" && errors.Is(err, ErrBecomeNeedsPass)
 }
 
 // method returns the become method, the user to become and the program.
@@ -39,21 +39,26 @@ func (b Become) method() (method, user, exe string) {
 // It never hangs: without a password nothing that could ask is run; with one, the prompt is a marker of ours (sudo) or
 // looked for after a marker, and a second prompt means that the password was wrong.
 func (p *Process) becomeUser(w *wrapper) error {
-	script, err := becomeScript(p.conn.become, p.marker)
+	script, err := becomeScript(p.conn.become, p.marker, p.terminal)
 	if err != nil {
 		return err
 	}
 	ask := &prompter{p: p, prompt: p.marker + "password:", password: p.conn.become.Password}
-	p.stderr.mu.Lock()
-	p.stderr.prompt = ask.saw
-	p.stderr.mu.Unlock()
+	p.stderr.watchPrompts(ask.saw)
+	defer p.stderr.watchPrompts(nil)
+	if p.terminal {
+		p.tap.Store(&tap{saw: ask.saw})
+		defer p.tap.Store(nil)
+	}
+	limit := p.conn.opts.AuthTimeout
+	timer := time.AfterFunc(limit, func() {
+		p.abort(&Error{Kind: ErrBecome, Err: fmt.Errorf("no answer within %s", limit)})
+	})
+	defer timer.Stop()
 	if _, err := io.WriteString(p.Stdin, script); err != nil {
 		return err
 	}
 	word, text, err := p.next()
-	p.stderr.mu.Lock()
-	p.stderr.prompt = nil
-	p.stderr.mu.Unlock()
 	if ask.twice() {
 		return p.becomeFailure("", true)
 	}
@@ -83,9 +88,9 @@ func (p *Process) endOfBecome(err error) error {
 }
 
 // becomeScript is run by the login user. It stays as the parent, so that the other user's script can see it go.
-func becomeScript(b Become, marker string) (string, error) {
+func becomeScript(b Become, marker string, terminal bool) (string, error) {
 	method, user, exe := b.method()
-	inner := "echo " + marker + " " + wordBecame + " $FLEETCTL_PARENT; exec /bin/sh"
+	inner := "echo " + marker + " " + wordBecame + " $FLEETCTL_PARENT; " + loginCommand(terminal)
 	inner = strings.ReplaceAll(inner, "$FLEETCTL_PARENT", "'\"$p\"'")
 	var plain, asking string
 	switch method {
@@ -97,6 +102,9 @@ func becomeScript(b Become, marker string) (string, error) {
 	case "doas":
 		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c '%s'", b.Flags, Quote(user), inner)
 		plain, asking = Quote(exe)+" -n"+tail, Quote(exe)+tail
+		if !terminal { // it would say "Authentication failed"; -n says what is missing
+			asking = plain
+		}
 	case "su":
 		asking = fmt.Sprintf("%s %s %s -c '%s'", Quote(exe), b.Flags, Quote(user), inner)
 		plain = asking
@@ -152,6 +160,29 @@ exit "$code"
 fleetctl_become; exit
 `
 
+// tap hears what a terminal shows, where prompts and errors come on stdout.
+type tap struct {
+	saw func(text string)
+
+	mu  sync.Mutex
+	all []byte
+}
+
+func (t *tap) hear(p []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.all) < maxNoise {
+		t.all = append(t.all, p...)
+	}
+	t.saw(string(t.all))
+}
+
+func (t *tap) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.all)
+}
+
 // prompter answers one password prompt.
 type prompter struct {
 	p        *Process
@@ -165,14 +196,19 @@ type prompter struct {
 // saw counts the prompts in what was said so far. It is called by the goroutine that reads stderr.
 func (a *prompter) saw(text string) {
 	n := strings.Count(text, a.prompt)
-	if n == 0 && a.p.conn.become.Method == "su" {
+	if n == 0 && (a.p.conn.become.Method == "su" || a.p.terminal) {
 		n = strings.Count(strings.ToLower(text), "password: ")
 	}
 	a.mu.Lock()
 	before := a.prompts
 	a.prompts = max(n, before)
 	a.mu.Unlock()
+	expired := before+n > 0 && asksNewPassword(strings.ToLower(text))
 	switch {
+	case expired:
+		a.p.abort(&Error{
+			Kind: ErrBecome, Err: errors.New("the password has expired"), Hint: "change the password on the host",
+		})
 	case n == before:
 	case before == 0 && a.password != "":
 		go func() { _, _ = io.WriteString(a.p.Stdin, a.password+"\n") }()
@@ -190,6 +226,9 @@ func (a *prompter) twice() bool {
 // becomeFailure tells apart why become failed, from what the program said.
 func (p *Process) becomeFailure(text string, wrong bool) error {
 	said := p.stderr.text()
+	if t := p.tap.Load(); t != nil {
+		said = t.text() + said
+	}
 	said = strings.ReplaceAll(said, p.marker+"password:", "")
 	if wrong {
 		return &Error{Kind: ErrBecomePassword, Hint: "check --ask-become-pass or ansible_become_password"}
@@ -199,7 +238,7 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 	if kind == nil {
 		kind = ErrBecome
 	}
-	if kind == ErrBecomeNeedsPass && p.conn.become.Password != "" {
+	if kind == ErrBecomeNeedsPass && p.conn.become.Password != "" && (method != "doas" || p.terminal) {
 		kind = ErrBecomePassword
 	}
 	if hint == "" {
@@ -242,6 +281,7 @@ func becomeCauses() []struct {
 		{"no password was provided", ErrBecomeNeedsPass, "use --ask-become-pass"},
 		{"a terminal is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
 		{"authorization required", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"authentication required", ErrBecomeNeedsPass, "use --ask-become-pass"},
 		{"a tty is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
 		{"must be run from a terminal", ErrBecomeNeedsPass, "use --ask-become-pass"},
 		{"password:", ErrBecomeNeedsPass, "use --ask-become-pass"},

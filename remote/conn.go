@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -17,6 +18,8 @@ type Conn struct {
 	user     string
 	release  func()
 	stopKeep func()
+
+	terminal atomic.Bool // become needs one
 
 	mu     sync.Mutex
 	closed bool

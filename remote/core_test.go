@@ -1,4 +1,4 @@
-package remote
+package remote_test
 
 import (
 	"bytes"
@@ -11,9 +11,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fleetctl/remote"
+	"fleetctl/remote/remotetest"
 )
 
-func dialTest(t testing.TB, opts Options, target Target) *Conn {
+func newDialer(t testing.TB, opts remote.Options) *remote.Dialer {
+	t.Helper()
+	if opts.Logf == nil {
+		opts.Logf = t.Logf
+	}
+	d, err := remote.NewDialer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
+func dialTest(t testing.TB, opts remote.Options, target remote.Target) *remote.Conn {
 	t.Helper()
 	c, err := newDialer(t, opts).Dial(t.Context(), target)
 	if err != nil {
@@ -25,20 +41,20 @@ func dialTest(t testing.TB, opts Options, target Target) *Conn {
 
 func TestRunAgainstOpenSSH(t *testing.T) {
 	t.Parallel()
-	c := dialTest(t, Options{}, startSSHD(t).target())
+	c := dialTest(t, remote.Options{}, remotetest.StartSSHD(t).Target())
 	for _, tt := range []struct {
 		name string
-		cmd  Cmd
+		cmd  remote.Cmd
 		out  string
 		err  string
 		code int
 	}{
-		{"says hello", Cmd{Script: "echo hello"}, "hello\n", "", 0},
-		{"passes the exit code on", Cmd{Script: "exit 7"}, "", "", 7},
-		{"reads stdin to its end", Cmd{Script: "cat; echo done >&2", Stdin: strings.NewReader("a\nb")}, "a\nb", "done\n", 0},
-		{"keeps quotes and newlines", Cmd{Script: "printf '%s\n' 'it'\\''s' \"$HOME\" >/dev/null\necho \"a  b\""}, "a  b\n", "", 0},
-		{"has no stdin when none is given", Cmd{Script: "cat"}, "", "", 0},
-		{"reports a syntax error", Cmd{Script: "echo '"}, "", "", 2},
+		{"says hello", remote.Cmd{Script: "echo hello"}, "hello\n", "", 0},
+		{"passes the exit code on", remote.Cmd{Script: "exit 7"}, "", "", 7},
+		{"reads stdin to its end", remote.Cmd{Script: "cat; echo done >&2", Stdin: strings.NewReader("a\nb")}, "a\nb", "done\n", 0},
+		{"keeps quotes and newlines", remote.Cmd{Script: "printf '%s\n' 'it'\\''s' \"$HOME\" >/dev/null\necho \"a  b\""}, "a  b\n", "", 0},
+		{"has no stdin when none is given", remote.Cmd{Script: "cat"}, "", "", 0},
+		{"reports a syntax error", remote.Cmd{Script: "echo '"}, "", "", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := c.Run(t.Context(), tt.cmd)
@@ -54,22 +70,22 @@ func TestRunAgainstOpenSSH(t *testing.T) {
 
 func TestOutputIsBounded(t *testing.T) {
 	t.Parallel()
-	c := dialTest(t, Options{}, startSSHD(t).target())
+	c := dialTest(t, remote.Options{}, remotetest.StartSSHD(t).Target())
 	for _, script := range []string{"yes", "yes >&2"} {
-		if _, err := c.Run(t.Context(), Cmd{Script: script, MaxOutput: 1000}); !errors.Is(err, ErrOutputTooLong) {
+		if _, err := c.Run(t.Context(), remote.Cmd{Script: script, MaxOutput: 1000}); !errors.Is(err, remote.ErrOutputTooLong) {
 			t.Errorf("%s: %v", script, err)
 		}
 	}
-	if out, err := c.Run(t.Context(), Cmd{Script: "printf 12345", MaxOutput: 5}); err != nil || string(out.Stdout) != "12345" {
+	if out, err := c.Run(t.Context(), remote.Cmd{Script: "printf 12345", MaxOutput: 5}); err != nil || string(out.Stdout) != "12345" {
 		t.Errorf("exactly the limit: %q, %v", out.Stdout, err)
 	}
 }
 
 func TestPayloadIsPushedRunAndRemoved(t *testing.T) {
 	t.Parallel()
-	c := dialTest(t, Options{}, startSSHD(t).target())
+	c := dialTest(t, remote.Options{}, remotetest.StartSSHD(t).Target())
 	data := []byte("#!/bin/sh\necho \"$0\"; echo \"$@\"; cat; exit 5\n#" + strings.Repeat("x", 300_000))
-	p, err := c.StartPayload(t.Context(), Payload{
+	p, err := c.StartPayload(t.Context(), remote.Payload{
 		Name: "helper", Data: data, SHA256: sha256.Sum256(data), Args: []string{"-a", "b c"},
 	})
 	if err != nil {
@@ -93,20 +109,20 @@ func TestPayloadIsPushedRunAndRemoved(t *testing.T) {
 
 func TestPayloadWithAWrongDigestDoesNotRun(t *testing.T) {
 	t.Parallel()
-	c := dialTest(t, Options{}, startSSHD(t).target())
-	_, err := c.StartPayload(t.Context(), Payload{Name: "helper", Data: []byte("#!/bin/sh\n"), SHA256: [32]byte{1}})
-	if !errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "SHA-256") {
+	c := dialTest(t, remote.Options{}, remotetest.StartSSHD(t).Target())
+	_, err := c.StartPayload(t.Context(), remote.Payload{Name: "helper", Data: []byte("#!/bin/sh\n"), SHA256: [32]byte{1}})
+	if !errors.Is(err, remote.ErrDisconnected) || !strings.Contains(err.Error(), "SHA-256") {
 		t.Error(err)
 	}
 }
 
 func TestWriteFile(t *testing.T) {
 	t.Parallel()
-	c := dialTest(t, Options{}, startSSHD(t).target())
+	c := dialTest(t, remote.Options{}, remotetest.StartSSHD(t).Target())
 	dir := t.TempDir()
 	path := filepath.Join(dir, "it's a file")
 	for _, content := range []string{"first\n", "", "\x00\xff binary " + strings.Repeat("y", 200_000)} {
-		f := File{Path: path, Content: []byte(content), Mode: 0o640, Owner: "root", Group: "root"}
+		f := remote.File{Path: path, Content: []byte(content), Mode: 0o640, Owner: "root", Group: "root"}
 		if os.Getuid() != 0 {
 			f.Owner, f.Group = "", ""
 		}
@@ -127,7 +143,7 @@ func TestWriteFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{link, dir, filepath.Join(dir, "missing", "x"), "relative"} {
-		if err := c.WriteFile(t.Context(), File{Path: bad, Mode: 0o600}, false); !errors.Is(err, ErrConfig) {
+		if err := c.WriteFile(t.Context(), remote.File{Path: bad, Mode: 0o600}, false); !errors.Is(err, remote.ErrConfig) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -138,10 +154,10 @@ func TestWriteFile(t *testing.T) {
 
 func TestCancellationEndsAtOnceAndCleansUp(t *testing.T) {
 	t.Parallel()
-	c := dialTest(t, Options{}, startSSHD(t).target())
+	c := dialTest(t, remote.Options{}, remotetest.StartSSHD(t).Target())
 	data := []byte("#!/bin/sh\necho $0\nsleep 1000\n")
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := c.StartPayload(ctx, Payload{Name: "helper", Data: data, SHA256: sha256.Sum256(data)})
+	p, err := c.StartPayload(ctx, remote.Payload{Name: "helper", Data: data, SHA256: sha256.Sum256(data)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,4 +182,10 @@ func waitGone(t testing.TB, path string) {
 		}
 	}
 	t.Errorf("%s is still there", path)
+}
+
+// payload makes a payload of a script.
+func payload(script string, become bool) remote.Payload {
+	data := []byte(script)
+	return remote.Payload{Name: "helper", Data: data, SHA256: sha256.Sum256(data), Become: become}
 }

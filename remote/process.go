@@ -40,6 +40,9 @@ type Process struct {
 	ctx     context.Context
 	idle    *idleTimer
 
+	terminal bool                // the session has one
+	tap      atomic.Pointer[tap] // hears stdout while a password may be asked for on it
+
 	mu    sync.Mutex
 	cause error // why we ended it
 }
@@ -49,12 +52,26 @@ type launch struct {
 	setup     string
 	body      string
 	become    bool
+	terminal  bool
+	noStdin   bool
 	maxOutput int64
 	feed      func(p *Process, word, text string) error // answers words of the setup but READY
 }
 
-// start opens a session, hands it the scripts and returns when the last one is ready.
+// start starts a launch, on a terminal where become turns out to need one.
 func (c *Conn) start(ctx context.Context, l launch) (*Process, error) {
+	l.terminal = l.become && c.terminal.Load()
+	p, err := c.startOnce(ctx, l)
+	if err != nil && l.become && !l.terminal && c.needsTerminal(err) {
+		c.terminal.Store(true)
+		l.terminal = true
+		return c.startOnce(ctx, l)
+	}
+	return p, err
+}
+
+// startOnce opens a session, hands it the scripts and returns when the last one is ready.
+func (c *Conn) startOnce(ctx context.Context, l launch) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -79,6 +96,7 @@ func (c *Conn) start(ctx context.Context, l launch) (*Process, error) {
 func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 	p := &Process{
 		conn: c, marker: newMarker(), done: make(chan struct{}), aborted: make(chan struct{}), ctx: ctx,
+		terminal: l.terminal,
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.client.Close() }) // a channel that never opens
 	session, err := c.client.NewSession()
@@ -107,7 +125,7 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 	reader, pipe := io.Pipe()
 	p.pipe, p.raw = pipe, bufio.NewReaderSize(reader, 32<<10)
 	p.cancel = context.AfterFunc(ctx, func() { p.abort(ctxError(ctx, ctx.Err())) })
-	if err := c.request(session, l.become); err != nil {
+	if err := c.request(session, l.terminal); err != nil {
 		p.cancel()
 		_ = session.Close()
 		return nil, c.sessionError(err)
@@ -124,9 +142,19 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 // pump passes stdout on. Closing a channel on our side does not end a read from it before the host agrees, so that
 // readers get a pipe, which can be closed at once; what comes later is drained.
 func (p *Process) pump(stdout io.Reader) {
-	_, err := io.Copy(p.pipe, stdout)
+	_, err := io.Copy(tapWriter{p}, stdout)
 	_ = p.pipe.CloseWithError(err)
 	_, _ = io.Copy(io.Discard, stdout)
+}
+
+// tapWriter passes stdout to the pipe, and to the tap while there is one.
+type tapWriter struct{ p *Process }
+
+func (w tapWriter) Write(b []byte) (int, error) {
+	if t := w.p.tap.Load(); t != nil {
+		t.hear(b)
+	}
+	return w.p.pipe.Write(b)
 }
 
 // linger gives the host a moment to clean up, unless nobody waits any more.
@@ -159,6 +187,9 @@ func errTooLong(stream string) error {
 // begin brings the session to the point where the script runs.
 func (p *Process) begin(l launch) error {
 	w := wrapper{marker: p.marker, watch: `$PPID`, setup: l.setup, body: l.body}
+	if l.terminal && l.noStdin {
+		w.stdin = "/dev/null" // a terminal cannot say that its input has ended
+	}
 	if deadline, ok := p.ctx.Deadline(); ok {
 		w.limit = time.Until(deadline) + 10*time.Second
 	}
@@ -385,6 +416,12 @@ func (s *stderrSink) Write(p []byte) (int, error) {
 		s.before = append(s.before[:0], s.before[len(s.before)-maxNoise/2:]...)
 	}
 	return len(p), nil
+}
+
+func (s *stderrSink) watchPrompts(saw func(string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prompt = saw
 }
 
 func (s *stderrSink) keep(p []byte) {

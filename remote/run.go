@@ -47,5 +47,6 @@ func (c *Conn) Start(ctx context.Context, cmd Cmd) (*Process, error) {
 	}
 	return c.start(ctx, launch{
 		body: "( eval " + Quote(cmd.Script) + " )", become: cmd.Become, maxOutput: cmd.MaxOutput,
+		noStdin: cmd.Stdin == nil,
 	})
 }

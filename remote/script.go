@@ -10,7 +10,15 @@ import (
 
 // loginCommand is the only thing that a host's login shell ever runs: one line that sh, dash, bash, busybox ash, ksh,
 // zsh, fish, csh and tcsh read alike. Everything else reaches /bin/sh over stdin, so that nothing stands in argv.
-const loginCommand = "exec /bin/sh"
+//
+// On a terminal a shell takes itself for interactive; +m keeps it from giving its children process groups of their own,
+// which could not read from the terminal then.
+func loginCommand(terminal bool) string {
+	if terminal {
+		return "exec /bin/sh +m"
+	}
+	return "exec /bin/sh"
+}
 
 // Words that a script says to us, each after the marker, which no noise can guess.
 const (
@@ -37,6 +45,7 @@ type wrapper struct {
 	watch  string        // shell word: the process whose end is ours
 	setup  string        // runs before READY; may read data from descriptor 3; may call fail WORD TEXT
 	body   string        // a compound command; its stdin is the script's
+	stdin  string        // shell word for a redirection; default the session's
 	limit  time.Duration // ends the script when the controller cannot; 0: no limit
 }
 
@@ -52,6 +61,7 @@ func (w wrapper) script() string {
 	}
 	return strings.NewReplacer(
 		"@MARKER@", Quote(w.marker), "@WATCH@", w.watch, "@SETUP@", w.setup, "@BODY@", w.body,
+		"@STDIN@", firstOf(w.stdin, "&3"),
 		"@LIMIT@", fmt.Sprint(seconds),
 	).Replace(wrapperText)
 }
@@ -90,8 +100,8 @@ if alive; then
   watch=$!
 fi
 @SETUP@
-say READY $$; say READY >&2
-@BODY@ <&3 3<&- &
+say READY $$; [ -t 2 ] || say READY >&2
+@BODY@ <@STDIN@ 3<&- &
 child=$!
 exec 3<&-
 wait "$child"; code=$?
