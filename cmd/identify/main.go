@@ -86,10 +86,30 @@ func untilSignal() (context.Context, func() int) {
 
 func run(ctx context.Context, o options) error {
 	open := func(ctx context.Context) (*device.Session, error) { return openTPM(ctx, o.device) }
-	if o.mode == "" {
-		return device.Serve(ctx, os.Stdin, os.Stdout, open)
+	switch o.mode {
+	case "-text":
+		return printOnce(ctx, open, identityText)
+	case "-json":
+		return printOnce(ctx, open, factsJSON)
 	}
-	return wire.NewError(wire.ErrTPM, "not built yet")
+	return device.Serve(ctx, os.Stdin, os.Stdout, open)
+}
+
+type opener func(context.Context) (*device.Session, error)
+
+// printOnce prints one thing about the TPM and leaves nothing in it.
+func printOnce(ctx context.Context, open opener, what func(context.Context, *device.Session) ([]byte, error)) error {
+	s, err := open(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := what(ctx, s)
+	err = errors.Join(err, s.Close())
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(out)
+	return err
 }
 
 // openTPM opens the device that was asked for, or the one that tbot would take.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // CASet is a bundle of TPM manufacturers' certificates, roots and intermediates mixed.
@@ -144,13 +145,7 @@ func (s *CASet) parse(what string, der []byte) {
 
 // Issuer returns the certificate that directly issued cert (by signature, not by name alone), or nil. Of several for
 // one key it prefers one with which Teleport's server admits cert now, then the one that expires last.
-func (s *CASet) Issuer(cert *x509.Certificate) *x509.Certificate {
-	issuers := s.issuers(cert)
-	if len(issuers) == 0 {
-		return nil
-	}
-	return issuers[0]
-}
+func (s *CASet) Issuer(cert *x509.Certificate) *x509.Certificate { return s.IssuerAt(cert, time.Now()) }
 
 // issuers returns all certificates of the bundle that issued cert, in the order of preference.
 func (s *CASet) issuers(cert *x509.Certificate) []*x509.Certificate {
@@ -199,7 +194,6 @@ func (s *CASet) Chain(cert *x509.Certificate) (chain []*x509.Certificate, comple
 
 // Fingerprint is the SHA-256 of a certificate, in lower-case hex.
 func Fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
-
 
 // Certificates returns the whole bundle, ordered by subject and then by content.
 func (s *CASet) Certificates() []*x509.Certificate {

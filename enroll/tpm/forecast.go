@@ -217,4 +217,3 @@ func srkFindings(raw *Raw) []Finding {
 		Hint:    "move it away: tpm2_evictcontrol -C o -c 0x81000001",
 	}}
 }
-

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"io"
 
-	"github.com/google/go-tpm/tpm2/transport"
-
-	"fleetctl/enroll/tpm/device"
 	"fleetctl/enroll/tpm/wire"
 )
 
@@ -155,36 +152,6 @@ func (l *helperLink) Release() {
 		close(l.done)
 	}
 }
-
-// TPMLink runs the helper's reading code here, over a transport to the host's TPM. The transport stays open; how long a
-// command may take is for it to bound.
-func TPMLink(t transport.TPM) Link {
-	return &tpmLink{session: device.NewSession(t, "", wire.FoundRemote)}
-}
-
-type tpmLink struct{ session *device.Session }
-
-func (l *tpmLink) Read(ctx context.Context, object bool) (*Raw, error) {
-	raw, err := l.session.Read(ctx, wire.ReadOptions{Object: object})
-	if err != nil {
-		return nil, err
-	}
-	raw.Hostname = "" // this machine's
-	return raw, nil
-}
-
-func (l *tpmLink) Derive(ctx context.Context) (wire.Derived, []wire.Timing, error) {
-	d, err := l.session.Derive(ctx)
-	return d, l.session.Timings(), err
-}
-
-func (l *tpmLink) Activate(ctx context.Context, c Challenge) (wire.Answer, error) {
-	secret, err := l.session.Activate(ctx, c)
-	return wire.Answer{Secret: secret, Timings: l.session.Timings()}, err
-}
-
-// Release flushes; a transport that is broken has nobody to tell.
-func (l *tpmLink) Release() { _ = l.session.Close() }
 
 // deadLink is the link to a TPM that is not there any more.
 type deadLink struct{}

@@ -61,13 +61,15 @@ func (s *CASet) Judge(cert *x509.Certificate, now time.Time) []Finding {
 // IssuerAt is Issuer for a given time: of several certificates for one key it takes one with which the check passes.
 func (s *CASet) IssuerAt(cert *x509.Certificate, now time.Time) *x509.Certificate {
 	issuers := s.issuers(cert)
-	for _, c := range issuers {
-		if VerifyAsTeleport(cert, []*x509.Certificate{c}, now) == nil {
-			return c
-		}
-	}
 	if len(issuers) == 0 {
 		return nil
+	}
+	if len(issuers) > 1 {
+		for _, c := range issuers {
+			if VerifyAsTeleport(cert, []*x509.Certificate{c}, now) == nil {
+				return c
+			}
+		}
 	}
 	return issuers[0]
 }

@@ -15,6 +15,8 @@ const (
 	ptVar         = 0x200
 	ptNVBufferMax = 0x12C
 
+	maxDigestBuffer = 1024 // bytes that every TPM takes at once (TPM 2.0 Part 2, section 10.4.8)
+
 	defaultNVBlock = 512 // where the TPM does not say
 	capabilityStep = 64  // entries a TPM2_GetCapability
 	maxCapability  = 512 // entries in all
@@ -208,4 +210,24 @@ func (s *Session) makeObject(ctx context.Context) (wire.Key, error) {
 	handle, key, err := s.createPrimary(ctx, handleNull, objectTemplate())
 	s.object = handle
 	return key, err
+}
+
+// SHA256 has the TPM hash up to 1024 bytes.
+func (s *Session) SHA256(ctx context.Context, data []byte) ([]byte, error) {
+	if len(data) > maxDigestBuffer {
+		return nil, wire.NewError(wire.ErrTPM, "too much to hash")
+	}
+	var w writer
+	w.tpm2b(data)
+	w.u16(algSHA256)
+	w.u32(handleNull) // no ticket
+	_, rd, err := s.run(ctx, request{code: wire.CCHash, params: w})
+	if err != nil {
+		return nil, err
+	}
+	digest := rd.tpm2b()
+	if rd.bad || len(digest) != 32 {
+		return nil, wire.NewError(wire.ErrTPM, "TPM2_Hash: malformed response")
+	}
+	return append([]byte(nil), digest...), nil
 }

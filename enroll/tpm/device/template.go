@@ -1,5 +1,7 @@
 package device
 
+import "fleetctl/enroll/tpm/wire"
+
 // Object attributes (TPM 2.0 Part 2, section 8.3).
 const (
 	attrFixedTPM            = 1 << 1
@@ -55,4 +57,28 @@ func objectTemplate() []byte {
 	w.tpm2b(nil)   // x
 	w.tpm2b(nil)   // y
 	return w
+}
+
+// RSAKey takes the key out of the TPMT_PUBLIC of an RSA key that was made from ekTemplate: modulus, big-endian, and
+// exponent.
+func RSAKey(public []byte) (modulus []byte, exponent uint32, err error) {
+	r := reader{buf: public}
+	kind := r.u16()
+	r.u16()   // nameAlg
+	r.u32()   // attributes
+	r.tpm2b() // authPolicy
+	if symmetric := r.u16(); symmetric != algNull {
+		r.u16() // bits
+		r.u16() // mode
+	}
+	scheme := r.u16()
+	r.u16() // bits
+	if exponent = r.u32(); exponent == 0 {
+		exponent = 65537
+	}
+	modulus = r.tpm2b()
+	if r.bad || len(r.buf) != 0 || kind != algRSA || scheme != algNull || len(modulus) == 0 {
+		return nil, 0, wire.NewError(wire.ErrTPM, "the derived EK is not an RSA key of the default template")
+	}
+	return modulus, exponent, nil
 }

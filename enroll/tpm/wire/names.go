@@ -55,6 +55,7 @@ const (
 	CCReadPublic         = 0x173
 	CCStartAuthSession   = 0x176
 	CCGetCapability      = 0x17A
+	CCHash               = 0x17D
 )
 
 // CommandName is the name of a command in the TCG's words.
@@ -78,6 +79,8 @@ func CommandName(cc uint32) string {
 		return "TPM2_StartAuthSession"
 	case CCGetCapability:
 		return "TPM2_GetCapability"
+	case CCHash:
+		return "TPM2_Hash"
 	}
 	return "TPM command " + Hex32(cc)
 }
