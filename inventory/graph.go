@@ -125,6 +125,10 @@ func (g *graph) addChild(parent, child *group, pos Pos) error {
 	if slices.Contains(parent.children, child) {
 		return nil
 	}
+	if child.name == groupUngrouped {
+		return errorAt(pos, "ungrouped cannot be a child of group %q: Ansible would lose its hosts; name them in a group of their own",
+			parent.name)
+	}
 	if parent == child {
 		return errorAt(pos, "group %q is its own child", parent.name)
 	}
@@ -171,7 +175,9 @@ func (g *graph) finish() error {
 		}
 		elsewhere := slices.ContainsFunc(h.groups, func(grp *group) bool { return grp != all && grp != ungrouped })
 		if !elsewhere {
-			g.join(h, ungrouped)
+			if err := g.ungroup(h); err != nil {
+				return err
+			}
 		} else if i := slices.Index(h.groups, ungrouped); i >= 0 {
 			h.groups = slices.Delete(h.groups, i, i+1)
 			left[h] = true
@@ -181,6 +187,17 @@ func (g *graph) finish() error {
 		ungrouped.hosts = slices.DeleteFunc(ungrouped.hosts, func(h *host) bool { return left[h] })
 	}
 	g.measureDepth()
+	return nil
+}
+
+// ungroup puts a host without a group into ungrouped. Where a group has the name of the host, Ansible puts the group
+// there.
+func (g *graph) ungroup(h *host) error {
+	ungrouped := g.groups[groupUngrouped]
+	if grp := g.groups[h.name]; grp != nil && !slices.Contains(h.groups, ungrouped) {
+		return g.addChild(ungrouped, grp, h.pos)
+	}
+	g.join(h, ungrouped)
 	return nil
 }
 
