@@ -213,21 +213,32 @@ type question struct {
 	become bool
 }
 
-// askTPM examines the TPM by the way that was asked for, or by the next one that can work on this host.
+// askTPM examines the TPM, and compares with tbot where that was asked for.
 func (s *scanner) askTPM(ctx context.Context, conn *remote.Conn, q question) (sighting, error) {
 	if q.probe.os != "Linux" {
 		return sighting{}, fmt.Errorf("%w: the host runs %q, and tbot's tpm join needs Linux", tpm.ErrNoTPM, q.probe.os)
 	}
-	via := firstOf(s.opts.Via, ViaHelper)
-	if via == ViaHelper {
-		seen, err := s.askHelper(ctx, conn, q)
-		if !errors.Is(err, remote.ErrNoExecDir) && !errors.Is(err, errNoHelper) {
-			return seen, err
-		}
-		s.logf("%s: %v: asking through the shell", q.host.Name, err)
-		return s.askShell(ctx, conn, q, err)
+	seen, err := s.askByWay(ctx, conn, q)
+	if err == nil && s.opts.Compare && seen.via != ViaTbot {
+		err = s.compareWithTbot(ctx, conn, q, seen)
 	}
-	return s.askShell(ctx, conn, q, nil)
+	return seen, err
+}
+
+// askByWay goes the way that was asked for, or the next one that can work on this host.
+func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (sighting, error) {
+	switch firstOf(s.opts.Via, ViaHelper) {
+	case ViaTbot:
+		return s.askTbot(ctx, conn, q)
+	case ViaShell:
+		return s.askShell(ctx, conn, q, nil)
+	}
+	seen, err := s.askHelper(ctx, conn, q)
+	if !errors.Is(err, remote.ErrNoExecDir) && !errors.Is(err, errNoHelper) {
+		return seen, err
+	}
+	s.logf("%s: %v: asking through the shell", q.host.Name, err)
+	return s.askShell(ctx, conn, q, err)
 }
 
 // askHelper pushes the helper and talks to it.
