@@ -62,7 +62,7 @@ After=systemd-sysusers.service
 Before=sysinit.target
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/udevadm trigger
+ExecStart=/bin/sh -c 'mkdir -p /run/udev && : >/run/udev/control && exec /usr/bin/udevadm trigger'
 [Install]
 WantedBy=sysinit.target
 UNIT

@@ -68,6 +68,11 @@ func (h *Host) prepare(l *Lab) error {
 	if err := h.writeIdentity(); err != nil {
 		return err
 	}
+	if h.Spec.NoUdev {
+		if err := os.Remove(filepath.Join(h.Root, "etc/systemd/system/sysinit.target.wants/lab-udev.service")); err != nil {
+			return err
+		}
+	}
 	if h.Spec.TSS {
 		if err := h.addTSS(); err != nil {
 			return err

@@ -23,6 +23,7 @@ type Spec struct {
 	CloneOf      string         // its TPM is a copy of that host's, which stands before it
 	User         string         // whom the inventory logs in as; Ops when empty
 	TSS          bool           // it has the group tss and the udev rules that Debian's tpm-udev brings
+	NoUdev       bool           // no udev runs, nor its stand-in
 	Down         bool           // in the inventory, but not there
 	WrongHostKey bool           // known_hosts has another key
 	NoTbot       bool           // no tbot in /usr/local/bin
@@ -36,7 +37,7 @@ func Mix() []Spec {
 		{Name: "web-01", Group: "web"},
 		{Name: "web-02", Group: "web"},
 		{Name: "nocert-01", TPM: NoEKCert},
-		{Name: "foreign-ca-01", TPM: ForeignCA},
+		{Name: "foreign-ca-01", TPM: ForeignCA, NoUdev: true},
 		{Name: "sudo-01", User: Careful},
 		{Name: "tss-01", TSS: true},
 		{Name: "notpm-01", TPM: NoTPM},

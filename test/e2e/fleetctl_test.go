@@ -1,0 +1,189 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fleetctl/test/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+// Exit codes of fleetctl.
+const (
+	exitOK      = 0
+	exitFailed  = 3
+	exitChanges = 4
+)
+
+// fleet is a lab and the fleetctl that works on it.
+type fleet struct {
+	*lab.Lab
+	t *testing.T
+}
+
+// on returns the fleet for a subtest.
+func (f fleet) on(t *testing.T) fleet { return fleet{Lab: f.Lab, t: t} }
+
+// within bounds what a test waits for; it is no promise about speed.
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// report is what `-o json` prints.
+type report struct {
+	Recap struct {
+		Hosts  int
+		Counts map[string]int
+	}
+	Hosts []result
+}
+
+type result struct {
+	Host    string
+	Outcome string
+	Status  string
+	Message string
+	Hash    string `json:"ek_public_hash"`
+	Serial  string `json:"ek_certificate_serial"`
+	Proven  bool
+	Steps   []step
+}
+
+type step struct {
+	Step    string
+	Changed bool
+}
+
+// host returns a host's result.
+func (r report) host(t *testing.T, name string) result {
+	t.Helper()
+	i := slices.IndexFunc(r.Hosts, func(h result) bool { return h.Host == name })
+	if i < 0 {
+		t.Fatalf("the report does not name %s", name)
+	}
+	return r.Hosts[i]
+}
+
+// fleetctl runs the program in the lab's directory, wants an exit code and reads the JSON on its standard output.
+func (f fleet) fleetctl(want int, args ...string) report {
+	f.t.Helper()
+	stdout, stderr := f.run(want, append(args, "-o", "json")...)
+	var r report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		f.t.Fatalf("fleetctl %v: %v\n%s\n%s", args, err, stdout, stderr)
+	}
+	return r
+}
+
+func (f fleet) run(want int, args ...string) (stdout, stderr string) {
+	f.t.Helper()
+	cmd := f.Command(within(f.t), "fleetctl", args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		f.t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		f.t.Fatalf("fleetctl %s: exit %d, want %d\n%s\n%s", strings.Join(args, " "), got, want, errs.String(), out.String())
+	}
+	return out.String(), errs.String()
+}
+
+// disks reads the disks of all hosts that are there.
+func (f fleet) disks() map[string]lab.Snapshot {
+	f.t.Helper()
+	disks := map[string]lab.Snapshot{}
+	for _, h := range f.Hosts {
+		if h.Spec.Down {
+			continue
+		}
+		snap, err := h.Snapshot()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		disks[h.Name] = snap
+	}
+	return disks
+}
+
+// sameDisks reports every host whose disk differs.
+func (f fleet) sameDisks(before map[string]lab.Snapshot) {
+	f.t.Helper()
+	for name, after := range f.disks() {
+		if diff := before[name].Diff(after); len(diff) > 0 {
+			f.t.Errorf("%s is not as it was:\n%s", name, strings.Join(diff, "\n"))
+		}
+	}
+}
+
+// noTraces reports what fleetctl left in a host's memory: files in directories that are not on its disk, and processes.
+func (f fleet) noTraces() {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
+	defer cancel()
+	for _, h := range f.Hosts {
+		if h.Spec.Down {
+			continue
+		}
+		left, err := traces(ctx, h)
+		for err == nil && len(left) > 0 { // sshd takes a moment to see that a connection is closed
+			select {
+			case <-ctx.Done():
+				err = ctx.Err()
+			case <-time.After(100 * time.Millisecond):
+				left, err = traces(ctx, h)
+			}
+		}
+		if err != nil {
+			f.t.Errorf("%s: %v, left behind:\n%s", h.Name, err, strings.Join(left, "\n"))
+		}
+	}
+}
+
+// traces lists files and processes that look like fleetctl's.
+func traces(ctx context.Context, h *lab.Host) ([]string, error) {
+	files, err := h.Exec(ctx, "find", "/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "-xdev",
+		"(", "-path", "/run/systemd", "-o", "-path", "/run/udev", ")", "-prune", "-o",
+		"(", "-name", "*fleetctl*", "-o", "-name", "*identify*", ")", "-print")
+	if err != nil {
+		return nil, err
+	}
+	processes, err := h.Exec(ctx, "ps", "-eo", "args=")
+	if err != nil {
+		return nil, err
+	}
+	left := strings.Fields(files)
+	for line := range strings.Lines(processes) {
+		if session := strings.HasPrefix(line, "sshd: ") && !strings.Contains(line, "[listener]"); session ||
+			strings.Contains(line, "fleetctl") || strings.Contains(line, "identify") {
+			left = append(left, strings.TrimSpace(line))
+		}
+	}
+	return left, nil
+}
+
+// cluster returns what the cluster has, as tctl prints it.
+func (f fleet) cluster() string {
+	f.t.Helper()
+	var all strings.Builder
+	for _, kind := range []string{"bots", "tokens"} {
+		out, err := f.Command(within(f.t), "tctl", "get", kind).CombinedOutput()
+		if err != nil {
+			f.t.Fatalf("tctl get %s: %v\n%s", kind, err, out)
+		}
+		all.Write(out)
+	}
+	return all.String()
+}
