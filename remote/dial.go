@@ -184,6 +184,9 @@ func (d *Dialer) attempt(
 	client, fail := d.handshake(ctx, conn, t, s, l, algs)
 	if fail != nil {
 		_ = conn.Close()
+		if command, ok := conn.(*commandConn); ok {
+			command.explain(fail)
+		}
 		release(fail.retry && fail.err.Kind == ErrDisconnected)
 		return nil, nil, fail
 	}

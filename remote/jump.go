@@ -321,6 +321,15 @@ func (c *commandConn) Close() error {
 	return nil
 }
 
+// explain replaces an end of the connection by what the command said; it must be closed.
+func (c *commandConn) explain(fail *attemptError) {
+	said := cleanLine(c.said.String())
+	if said == "" || fail.err.Kind != ErrDisconnected {
+		return
+	}
+	fail.err = &Error{Kind: ErrUnreachable, Err: fmt.Errorf("ProxyCommand: %s", said)}
+}
+
 // LocalAddr returns a placeholder: a command has no address.
 func (c *commandConn) LocalAddr() net.Addr { return commandAddr{} }
 

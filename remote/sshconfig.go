@@ -285,9 +285,10 @@ func (w *classifier) match(args []string) bool {
 func (w *classifier) criterion(name, value string, reached bool) bool {
 	switch name {
 	case "host":
-		return matchPatterns(strings.Split(value, ","), expandHost(w.class.rawHost, w.q.host))
+		host := expandHost(w.class.rawHost, w.q.host)
+		return matchPatterns(strings.Split(strings.ToLower(value), ","), strings.ToLower(host))
 	case "originalhost":
-		return matchPatterns(strings.Split(value, ","), w.q.host)
+		return matchPatterns(strings.Split(strings.ToLower(value), ","), strings.ToLower(w.q.host))
 	case "user", "localuser", "version", "sessiontype", "command", "tagged":
 		return true
 	case "exec":
@@ -300,13 +301,12 @@ func (w *classifier) criterion(name, value string, reached bool) bool {
 	return true
 }
 
-// matchPatterns matches as ssh_config(5), PATTERNS: any pattern, and no negated one.
+// matchPatterns matches as ssh_config(5), PATTERNS: any pattern, and no negated one. Case counts.
 func matchPatterns(patterns []string, host string) bool {
-	host = strings.ToLower(host)
 	hit := false
 	for _, list := range patterns {
 		for _, p := range strings.Split(list, ",") {
-			p, negated := strings.CutPrefix(strings.ToLower(p), "!")
+			p, negated := strings.CutPrefix(p, "!")
 			if !wildcard(p, host) {
 				continue
 			}
