@@ -8,7 +8,7 @@ import (
 // What ends a run with another exit code than 1.
 var (
 	ErrInput       = errors.New("bad input")         // exit 2: the user has to correct something
-	ErrHostsFailed = errors.New("some hosts failed") // exit 3
+	ErrHostsFailed = errors.New("hosts failed") // exit 3
 	ErrChanges     = errors.New("changes to make")   // exit 4: --check found some
 )
 

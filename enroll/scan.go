@@ -31,6 +31,7 @@ type ScanOptions struct {
 	KeepHelper bool          // leave the helper on the hosts, for the next scan
 	Proof      bool          // credential activation
 	CAs        *tpm.CASet    // of ekcert_cas; nil without
+	HashOnly   bool          // hosts whose EKCert does not verify get a hash-only token: that is no failure
 	Forks      int           // hosts at once
 	Timeout    time.Duration // a host
 	Become     BecomePolicy
@@ -158,6 +159,16 @@ func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, e
 	return r
 }
 
+// forgiveCAs takes the sting out of findings about the EK certificate for a fleet that has hash-only tokens, too.
+func forgiveCAs(findings []tpm.Finding) {
+	for i := range findings {
+		if f := &findings[i]; f.CA && f.Fatal {
+			f.Fatal = false
+			f.Message += ": it joins with a hash-only token"
+		}
+	}
+}
+
 // tpmDetails is what records keep of a TPM besides its identity.
 type tpmDetails struct {
 	tpm.Properties
@@ -265,6 +276,9 @@ func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Li
 	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
 		err = explainEnd(proc, err)
 	}
+	if report != nil && s.opts.HashOnly {
+		forgiveCAs(report.Findings)
+	}
 	closeErr := proc.Close()
 	if closeErr != nil {
 		s.logf("closing the %s: %v", via, closeErr)
@@ -272,16 +286,32 @@ func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Li
 	return sighting{report: report, via: via}, err
 }
 
+// How long a process whose protocol broke gets to end by itself, so that its exit code explains why.
+const endGrace = 2 * time.Second
+
 // explainEnd adds the exit code and the last words of a process whose protocol broke.
 func explainEnd(proc *remote.Process, err error) error {
-	code, stderr, waitErr := proc.Wait()
-	switch {
-	case waitErr != nil:
-		return fmt.Errorf("%w (%w)", err, waitErr)
-	case len(stderr) > 0:
-		return fmt.Errorf("%w (exit code %d: %s)", err, code, printable(string(stderr)))
-	case code != 0:
-		return fmt.Errorf("%w (exit code %d)", err, code)
+	type end struct {
+		code   int
+		stderr []byte
+		err    error
+	}
+	ended := make(chan end, 1)
+	go func() { // ends with the process, which the caller closes
+		code, stderr, err := proc.Wait()
+		ended <- end{code, stderr, err}
+	}()
+	select {
+	case e := <-ended:
+		switch {
+		case e.err != nil:
+			return fmt.Errorf("%w (%w)", err, e.err)
+		case len(e.stderr) > 0:
+			return fmt.Errorf("%w (exit code %d: %s)", err, e.code, printable(string(e.stderr)))
+		case e.code != 0:
+			return fmt.Errorf("%w (exit code %d)", err, e.code)
+		}
+	case <-time.After(endGrace):
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -19,11 +18,16 @@ func (s *scanner) askShell(ctx context.Context, conn *remote.Conn, q question, w
 		Become: q.become,
 	})
 	if err != nil {
-		return sighting{}, errors.Join(why, fmt.Errorf("shell: %w", err))
+		return sighting{}, because(fmt.Errorf("shell: %w", err), why)
 	}
 	seen, err := s.examine(ctx, proc, tpm.ShellLink(proc.Stdin, proc.Stdout), ViaShell)
-	if err != nil && why != nil {
-		err = fmt.Errorf("%w (through the shell, because: %w)", err, why)
+	return seen, because(err, why)
+}
+
+// because adds why another way had to be taken to an error, as text: the status is that of the error.
+func because(err, why error) error {
+	if err == nil || why == nil {
+		return err
 	}
-	return seen, err
+	return fmt.Errorf("%w (asked through the shell, since: %v)", err, why) //nolint:errorlint // see above
 }

@@ -38,7 +38,7 @@ func (s Summary) String() string {
 // Err is ErrHostsFailed when a host failed, was unreachable or canceled.
 func (s Summary) Err() error {
 	if bad := s.Counts[Failed] + s.Counts[Unreachable] + s.Counts[Canceled]; bad > 0 {
-		return fmt.Errorf("%d of %d hosts: %w", bad, s.Hosts, ErrHostsFailed)
+		return fmt.Errorf("%d of %d %w", bad, s.Hosts, ErrHostsFailed)
 	}
 	return nil
 }

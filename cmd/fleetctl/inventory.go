@@ -153,7 +153,7 @@ func (a *app) inventoryTable(c *cli.Context, cfg enroll.Config, p *printer) erro
 		return err
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %d hosts: %w", bad, len(hosts), enroll.ErrHostsFailed)
+		return fmt.Errorf("%d of %d %w", bad, len(hosts), enroll.ErrHostsFailed)
 	}
 	return nil
 }

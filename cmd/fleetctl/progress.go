@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/schollz/progressbar/v3"
@@ -34,13 +35,9 @@ func (a *app) bar(c *cli.Context, hosts int, what string) *bar {
 func (b *bar) result(r enroll.Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch r.Outcome {
-	case enroll.Failed, enroll.Unreachable:
+	if troubled(r) {
 		b.clear()
-		b.app.say("%s: %s: %s", r.Host, firstWord(r.Status, string(r.Outcome)), r.Message)
-		if r.Hint != "" {
-			b.app.say("%s: hint: %s", r.Host, r.Hint)
-		}
+		b.app.trouble(r)
 	}
 	if b.bar != nil {
 		_ = b.bar.Add(1)
@@ -66,4 +63,29 @@ func firstWord(words ...string) string {
 		}
 	}
 	return ""
+}
+
+// troubled says whether the user should hear of a host at once.
+func troubled(r enroll.Result) bool {
+	return r.Outcome == enroll.Failed || r.Outcome == enroll.Unreachable ||
+		slices.ContainsFunc(r.Warnings, func(w enroll.Warning) bool { return w.Fatal })
+}
+
+// trouble says on stderr what is wrong with a host and what to do about it.
+func (a *app) trouble(r enroll.Result) {
+	if r.Outcome == enroll.Failed || r.Outcome == enroll.Unreachable {
+		a.hostLine(r.Host, firstWord(r.Status, string(r.Outcome))+": "+r.Message, r.Hint)
+	}
+	for _, w := range r.Warnings {
+		if w.Fatal {
+			a.hostLine(r.Host, "tbot will not join: "+w.Message, w.Hint)
+		}
+	}
+}
+
+func (a *app) hostLine(host, text, hint string) {
+	a.say("%s: %s", host, text)
+	if hint != "" {
+		a.say("%s: hint: %s", host, hint)
+	}
 }

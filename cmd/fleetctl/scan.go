@@ -115,6 +115,11 @@ func (a *app) scanOver(c *cli.Context, acc access, opts *enroll.ScanOptions, hos
 	opts.OnResult = bar.result
 	results, err = enroll.Scan(c.Context, hosts, *opts)
 	bar.finish()
+	for _, r := range results {
+		if r.Status == enroll.StatusDuplicate { // known only when all hosts have been seen
+			a.trouble(r)
+		}
+	}
 	return results, errors.Join(err, endRun(c.Context, opts.Store, opts.Run, err))
 }
 
@@ -122,6 +127,7 @@ func (a *app) scanOptions(c *cli.Context, cfg enroll.Config) (opts enroll.ScanOp
 	opts = enroll.ScanOptions{
 		Helpers: helperFiles(), Via: c.String("identify-with"), Compare: c.Bool("compare-with-tbot"),
 		KeepHelper: c.Bool("keep-helper"), Proof: c.Bool("proof"), Timeout: c.Duration("timeout"),
+		HashOnly: cfg.Token.WithoutEKCert == "hash-only",
 	}
 	switch opts.Via {
 	case enroll.ViaHelper, enroll.ViaShell, enroll.ViaTbot:
