@@ -210,24 +210,22 @@ func otherNames(groups [][]store.Record, but int) []string {
 	return names
 }
 
-// candidate makes one of the names of a machine. The record is that of the name which the others refer to or, when
-// that has no record with this EK, of the one that holds a token.
+// candidate makes one of the names of a machine, which are sorted. It goes by the name that the others refer to or,
+// when that has no record with this EK, by the first. Its token is that which one of the names has for this EK.
 func (p *tokenPlanner) candidate(names []store.Record, same func(string) string) candidate {
 	main := names[0]
-	if i := slices.IndexFunc(names, holds); i >= 0 {
-		main = names[i]
-	}
 	if i := slices.IndexFunc(names, func(r store.Record) bool { return r.Host == same(r.Host) }); i >= 0 {
 		main = names[i]
 	}
 	c := candidate{host: main.Host, rec: main}
 	for _, r := range names {
 		c.names = append(c.names, r.Host)
-		if c.rec.Token == "" {
-			c.rec.Token = r.Token
-		}
+		c.rec.Token = firstOf(c.rec.Token, r.Token)
 	}
-	c.bot = p.botOf(main)
+	if i := slices.IndexFunc(names, holds); i >= 0 {
+		c.rec.Token = names[i].Token
+	}
+	c.bot = p.botOf(c.rec)
 	return c
 }
 
