@@ -180,6 +180,7 @@ func sameJSON(a, b string) bool {
 }
 
 func TestListHostAndGraphPrintWhatAnsibleInventoryPrints(t *testing.T) {
+	t.Parallel()
 	peer := startAnsible(t)
 	for _, c := range corpus(t) {
 		t.Run(c.name, func(t *testing.T) {
@@ -237,6 +238,7 @@ y
 `
 
 func TestPatternsSelectWhatAnsibleSelects(t *testing.T) {
+	t.Parallel()
 	peer := startAnsible(t)
 	dir := t.TempDir()
 	file := writeFile(t, filepath.Join(dir, "hosts"), patternInventory, 0o644)

@@ -17,6 +17,7 @@ type host struct {
 	name   string
 	vars   map[string]any // inline variables; nil when there are none
 	groups []*group       // the groups that it was put in, without their ancestors
+	left   bool           // it was put into ungrouped, too, but some other group has it
 	pos    Pos
 }
 
@@ -122,7 +123,7 @@ func (g *graph) setGroupVar(grp *group, key string, value any, pos Pos) error {
 
 // addChild puts a group below another one; a cycle is an error.
 func (g *graph) addChild(parent, child *group, pos Pos) error {
-	if slices.Contains(parent.children, child) {
+	if slices.Contains(child.parents, parent) { // a group has few parents, but all may have 100,000 children
 		return nil
 	}
 	if child.name == groupUngrouped {
@@ -168,7 +169,6 @@ func (g *graph) finish() error {
 			return err
 		}
 	}
-	left := make(map[*host]bool)
 	for _, h := range g.hostOrder {
 		if g.groups[h.name] != nil {
 			g.warn(h.pos, "%q names both a host and a group; inline variables of the host go to the group", h.name)
@@ -180,12 +180,10 @@ func (g *graph) finish() error {
 			}
 		} else if i := slices.Index(h.groups, ungrouped); i >= 0 {
 			h.groups = slices.Delete(h.groups, i, i+1)
-			left[h] = true
+			h.left = true
 		}
 	}
-	if len(left) > 0 {
-		ungrouped.hosts = slices.DeleteFunc(ungrouped.hosts, func(h *host) bool { return left[h] })
-	}
+	ungrouped.hosts = slices.DeleteFunc(ungrouped.hosts, func(h *host) bool { return h.left })
 	g.measureDepth()
 	return nil
 }
@@ -232,6 +230,9 @@ func groupsOf(h *host) []*group {
 	}
 	groups := make([]*group, 0, len(seen))
 	for grp := range seen {
+		if h.left && grp.name == groupUngrouped {
+			continue // even where ungrouped is above another group of the host
+		}
 		groups = append(groups, grp)
 	}
 	slices.SortFunc(groups, func(a, b *group) int {

@@ -28,6 +28,9 @@ type resolver struct {
 	index  map[*group]uint32
 }
 
+// maxLayers bounds the memory where every host has a group of its own, as inventories of clouds have.
+const maxLayers = 10_000
+
 // layer is what the groups of a host say.
 type layer struct {
 	names  []string // of the groups, sorted, without all
@@ -65,15 +68,20 @@ func (r *resolver) layer(h *host) *layer {
 		ids[i] = r.index[grp]
 	}
 	slices.Sort(ids)
-	key := make([]byte, 0, 4*len(ids))
+	key := make([]byte, 0, 4*len(ids)+1)
 	for _, id := range ids {
 		key = binary.BigEndian.AppendUint32(key, id)
+	}
+	if h.left {
+		key = append(key, 1)
 	}
 	if l, ok := r.layers[string(key)]; ok {
 		return l
 	}
 	l := r.inv.groupLayer(groupsOf(h))
-	r.layers[string(key)] = l
+	if len(r.layers) < maxLayers {
+		r.layers[string(key)] = l
+	}
 	return l
 }
 

@@ -2,11 +2,9 @@ package inventory
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -15,136 +13,385 @@ import (
 // maxDepth bounds the nesting of JSON.
 const maxDepth = 10_000
 
+// rawNode is the kind of a node that holds JSON text which nobody has parsed yet: the variables of one host in a
+// listing. Parsed all at once, those of 100,000 hosts would be most of the memory.
+const rawNode yaml.Kind = 1 << 7
+
 func looksLikeJSON(data []byte) bool {
 	trimmed := bytes.TrimLeft(data, " \t\r\n")
 	return len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[' || trimmed[0] == '"')
 }
 
-// jsonReader builds the same nodes from JSON as the YAML parser does from YAML, with their places.
-type jsonReader struct {
-	dec    *json.Decoder
-	file   string
-	data   []byte
-	offset int // up to where line and column are known
-	line   int
-	column int
+// jsonParser parses JSON (RFC 8259) into the nodes that the YAML parser makes, with their places. encoding/json would
+// need three times as long, and has no places.
+type jsonParser struct {
+	file string
+	text string
+	i    int
+
+	known, line, column int // the place of byte number known
+	slab                []yaml.Node
 }
 
 // parseJSON reads one JSON document. {"__ansible_vault": …} and {"__ansible_unsafe": …} become what they were before
-// Ansible wrote them.
-func parseJSON(file string, data []byte) (*document, error) {
-	r := &jsonReader{dec: json.NewDecoder(bytes.NewReader(data)), file: file, data: data, line: 1, column: 1}
-	r.dec.UseNumber()
-	root, err := r.value(0)
-	if err == nil {
-		if _, more := r.dec.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("there is something behind the end of the document")
-		}
+// Ansible wrote them. With lazy, the variables of hosts in _meta become raw nodes.
+func parseJSON(file string, data []byte, lazy bool) (*document, error) {
+	p := &jsonParser{file: file, text: string(data), line: 1, column: 1}
+	place := placeInside
+	if lazy {
+		place = placeTop
 	}
+	root, err := p.document(place)
 	if err != nil {
-		return nil, r.failure(err)
+		return nil, err
 	}
 	return &document{file: file, root: root, keys: map[string]string{}, anchors: map[*yaml.Node]anchored{}}, nil
 }
 
-func (r *jsonReader) failure(err error) error {
-	var fault *Error
-	if errors.As(err, &fault) {
-		return err
+// expand parses a raw node; other nodes are returned as they are.
+func (d *document) expand(n *yaml.Node) (*yaml.Node, error) {
+	if n.Kind != rawNode {
+		return n, nil
 	}
-	off := int(r.dec.InputOffset())
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		off = max(int(syntax.Offset)-1, 0) // of the offending character, or one before it
-		for off+1 < len(r.data) && strings.IndexByte(" \t\r\n", r.data[off]) >= 0 {
-			off++
-		}
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		off, err = len(r.data), errors.New("the document ends too early")
-	}
-	return &Error{Pos: posOf(r.file, r.data, off), Msg: "JSON: " + err.Error()}
+	p := &jsonParser{file: d.file, text: n.Value, line: n.Line, column: n.Column, slab: d.slab}
+	root, err := p.document(placeInside)
+	d.slab = p.slab
+	return root, err
 }
 
-// mark moves on to the beginning of the next token.
-func (r *jsonReader) mark() (line, column int) {
-	next := int(r.dec.InputOffset())
-	for next < len(r.data) && strings.IndexByte(" \t\r\n,:", r.data[next]) >= 0 {
-		next++
+// jsonPlace says where in a listing a value stands, down to the values that stay raw.
+type jsonPlace int
+
+const (
+	placeInside   jsonPlace = iota // anywhere else
+	placeTop                       // the document
+	placeMeta                      // the value of _meta
+	placeHostvars                  // the value of hostvars
+	placeHost                      // the variables of a host
+)
+
+// of is the place of the value behind a key.
+func (place jsonPlace) of(key string) jsonPlace {
+	switch {
+	case place == placeTop && key == "_meta":
+		return placeMeta
+	case place == placeMeta && key == "hostvars":
+		return placeHostvars
+	case place == placeHostvars:
+		return placeHost
 	}
-	passed := r.data[r.offset:next]
-	if i := bytes.LastIndexByte(passed, '\n'); i >= 0 {
-		r.line += bytes.Count(passed, []byte{'\n'})
-		r.column = 1
-		passed = passed[i+1:]
-	}
-	r.column += utf8.RuneCount(passed)
-	r.offset = next
-	return r.line, r.column
+	return placeInside
 }
 
-func (r *jsonReader) value(depth int) (*yaml.Node, error) {
-	if depth > maxDepth {
-		return nil, errors.New("nested too deeply")
-	}
-	n := &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.TaggedStyle}
-	n.Line, n.Column = r.mark()
-	token, err := r.dec.Token()
+func (p *jsonParser) document(place jsonPlace) (*yaml.Node, error) {
+	root, err := p.value(place, 0)
 	if err != nil {
 		return nil, err
 	}
-	switch t := token.(type) {
-	case json.Delim:
-		n.Style = yaml.FlowStyle
-		if t == '{' {
-			return r.object(n, depth)
-		}
-		return r.array(n, depth)
-	case string:
-		n.Tag, n.Value = "!!str", t
-	case json.Number:
-		n.Tag, n.Value = "!!int", t.String()
-		if strings.ContainsAny(n.Value, ".eE") {
-			n.Tag = "!!float"
-		}
-	case bool:
-		n.Tag, n.Value = "!!bool", fmt.Sprint(t)
-	case nil:
-		n.Tag = "!!null"
+	if p.skip(); p.i < len(p.text) {
+		return nil, p.fail("there is something behind the end of the document")
 	}
-	return n, nil
+	return root, nil
 }
 
-func (r *jsonReader) object(n *yaml.Node, depth int) (*yaml.Node, error) {
-	n.Kind, n.Tag = yaml.MappingNode, "!!map"
-	for r.dec.More() {
-		key, err := r.value(depth + 1)
+// fail is an error at the current byte.
+func (p *jsonParser) fail(format string, args ...any) error {
+	pos := Pos{File: p.file}
+	pos.Line, pos.Column = p.mark()
+	if p.i >= len(p.text) {
+		return errorAt(pos, "JSON: the document ends too early")
+	}
+	return errorAt(pos, "JSON: "+format, args...)
+}
+
+// unexpected is the error for a character that cannot stand where it stands.
+func (p *jsonParser) unexpected(want string) error {
+	r, _ := utf8.DecodeRuneInString(p.text[min(p.i, len(p.text)):])
+	return p.fail("unexpected %q, expected %s", r, want)
+}
+
+// mark is line and column of the current byte; columns count characters.
+func (p *jsonParser) mark() (line, column int) {
+	passed := p.text[p.known:p.i]
+	if i := strings.LastIndexByte(passed, '\n'); i >= 0 {
+		p.line += strings.Count(passed, "\n")
+		p.column = 1
+		passed = passed[i+1:]
+	}
+	p.column += utf8.RuneCountInString(passed)
+	p.known = p.i
+	return p.line, p.column
+}
+
+func (p *jsonParser) skip() {
+	for p.i < len(p.text) && strings.IndexByte(" \t\r\n", p.text[p.i]) >= 0 {
+		p.i++
+	}
+}
+
+// take skips blanks and then the character, if it is there.
+func (p *jsonParser) take(c byte) bool {
+	p.skip()
+	if p.i < len(p.text) && p.text[p.i] == c {
+		p.i++
+		return true
+	}
+	return false
+}
+
+// node is a new node at the current byte.
+func (p *jsonParser) node(kind yaml.Kind, style yaml.Style, tag string) *yaml.Node {
+	if len(p.slab) == 0 {
+		p.slab = make([]yaml.Node, 64) // one allocation for many nodes
+	}
+	n := &p.slab[0]
+	p.slab = p.slab[1:]
+	n.Kind, n.Style, n.Tag = kind, style, tag
+	n.Line, n.Column = p.mark()
+	return n
+}
+
+func (p *jsonParser) value(place jsonPlace, depth int) (*yaml.Node, error) {
+	p.skip()
+	if p.i >= len(p.text) || depth > maxDepth {
+		return nil, p.fail("it is nested too deeply")
+	}
+	switch c := p.text[p.i]; {
+	case c == '{' && place == placeHost:
+		return p.raw()
+	case c == '{':
+		return p.object(place, depth)
+	case c == '[':
+		return p.array(depth)
+	case c == '"':
+		return p.string()
+	case c == '-' || c >= '0' && c <= '9':
+		return p.number()
+	}
+	return p.word()
+}
+
+// raw takes an object as text. What is wrong inside of it comes to light when it is expanded.
+func (p *jsonParser) raw() (*yaml.Node, error) {
+	n := p.node(rawNode, 0, "")
+	start, depth := p.i, 0
+	for ; p.i < len(p.text); p.i++ {
+		switch p.text[p.i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				p.i++
+				n.Value = p.text[start:p.i]
+				return n, nil
+			}
+		case '"':
+			for p.i++; p.i < len(p.text) && p.text[p.i] != '"'; p.i++ {
+				if p.text[p.i] == '\\' {
+					p.i++
+				}
+			}
+		}
+	}
+	p.i = len(p.text)
+	return nil, p.fail("")
+}
+
+func (p *jsonParser) object(place jsonPlace, depth int) (*yaml.Node, error) {
+	n := p.node(yaml.MappingNode, yaml.FlowStyle, "!!map")
+	p.i++
+	if p.take('}') {
+		return n, nil
+	}
+	for {
+		if p.skip(); p.i >= len(p.text) || p.text[p.i] != '"' {
+			return nil, p.unexpected("a key in double quotes")
+		}
+		key, err := p.string()
 		if err != nil {
 			return nil, err
 		}
-		value, err := r.value(depth + 1)
+		if !p.take(':') {
+			return nil, p.unexpected("a colon behind the key")
+		}
+		value, err := p.value(place.of(key.Value), depth+1)
 		if err != nil {
 			return nil, err
 		}
 		n.Content = append(n.Content, key, value)
+		if p.take('}') {
+			return revive(n), nil
+		}
+		if !p.take(',') {
+			return nil, p.unexpected("a comma or }")
+		}
 	}
-	if _, err := r.dec.Token(); err != nil {
-		return nil, err
-	}
-	return revive(n), nil
 }
 
-func (r *jsonReader) array(n *yaml.Node, depth int) (*yaml.Node, error) {
-	n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
-	for r.dec.More() {
-		item, err := r.value(depth + 1)
+func (p *jsonParser) array(depth int) (*yaml.Node, error) {
+	n := p.node(yaml.SequenceNode, yaml.FlowStyle, "!!seq")
+	p.i++
+	if p.take(']') {
+		return n, nil
+	}
+	for {
+		item, err := p.value(placeInside, depth+1)
 		if err != nil {
 			return nil, err
 		}
 		n.Content = append(n.Content, item)
+		if p.take(']') {
+			return n, nil
+		}
+		if !p.take(',') {
+			return nil, p.unexpected("a comma or ]")
+		}
 	}
-	_, err := r.dec.Token()
-	return n, err
+}
+
+// word is true, false, null or what Python writes for floats that JSON doesn't have.
+func (p *jsonParser) word() (*yaml.Node, error) {
+	for _, w := range [...]struct{ word, tag, value string }{
+		{"true", "!!bool", "true"}, {"false", "!!bool", "false"}, {"null", "!!null", ""},
+		{"NaN", "!!float", ".nan"}, {"Infinity", "!!float", ".inf"},
+	} {
+		if strings.HasPrefix(p.text[p.i:], w.word) {
+			n := p.node(yaml.ScalarNode, yaml.TaggedStyle, w.tag)
+			n.Value = w.value
+			p.i += len(w.word)
+			return n, nil
+		}
+	}
+	return nil, p.unexpected("a value")
+}
+
+func (p *jsonParser) number() (*yaml.Node, error) {
+	n := p.node(yaml.ScalarNode, yaml.TaggedStyle, "!!int")
+	rest := p.text[p.i:]
+	if strings.HasPrefix(rest, "-Infinity") {
+		n.Tag, n.Value = "!!float", "-.inf"
+		p.i += len("-Infinity")
+		return n, nil
+	}
+	end := 0
+	for end < len(rest) && strings.IndexByte("+-.0123456789eE", rest[end]) >= 0 {
+		end++
+	}
+	n.Value = rest[:end]
+	whole, fraction, exponent := splitNumber(n.Value)
+	if whole == "" || whole == "-" || len(strings.TrimPrefix(whole, "-")) > 1 && strings.TrimPrefix(whole, "-")[0] == '0' ||
+		!digitsOnly(strings.TrimPrefix(whole, "-")) || !fractionFits(fraction) || !exponentFits(exponent) {
+		return nil, p.fail("%q is no number", n.Value)
+	}
+	if fraction != "" || exponent != "" {
+		n.Tag = "!!float"
+	}
+	p.i += end
+	return n, nil
+}
+
+// splitNumber splits -1.5e+3 into -1, .5 and e+3.
+func splitNumber(s string) (whole, fraction, exponent string) {
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		s, exponent = s[:i], s[i:]
+	}
+	if i := strings.IndexByte(s, '.'); i >= 0 {
+		s, fraction = s[:i], s[i:]
+	}
+	return s, fraction, exponent
+}
+
+func digitsOnly(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+func fractionFits(s string) bool { return s == "" || digitsOnly(s[1:]) }
+
+func exponentFits(s string) bool {
+	if s == "" {
+		return true
+	}
+	s = s[1:]
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		s = s[1:]
+	}
+	return digitsOnly(s)
+}
+
+func (p *jsonParser) string() (*yaml.Node, error) {
+	n := p.node(yaml.ScalarNode, yaml.TaggedStyle, "!!str")
+	p.i++
+	rest := p.text[p.i:]
+	end := strings.IndexAny(rest, "\"\\")
+	if plain := end >= 0 && rest[end] == '"'; plain && !hasControl(rest[:end]) {
+		n.Value = rest[:end]
+		p.i += end + 1
+		return n, nil
+	}
+	var b strings.Builder
+	for p.i < len(p.text) {
+		switch c := p.text[p.i]; {
+		case c == '"':
+			p.i++
+			n.Value = b.String()
+			return n, nil
+		case c < 0x20:
+			return nil, p.fail("a control character must be escaped in a string")
+		case c == '\\':
+			if err := p.escape(&b); err != nil {
+				return nil, err
+			}
+		default:
+			b.WriteByte(c)
+			p.i++
+		}
+	}
+	return nil, p.fail("")
+}
+
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 {
+			return true
+		}
+	}
+	return false
+}
+
+// escape reads a backslash and what it escapes. Half of a surrogate pair becomes U+FFFD.
+func (p *jsonParser) escape(b *strings.Builder) error {
+	if p.i+1 >= len(p.text) {
+		p.i = len(p.text)
+		return p.fail("")
+	}
+	c := p.text[p.i+1]
+	if i := strings.IndexByte(`"\/bfnrt`, c); i >= 0 {
+		b.WriteByte("\"\\/\b\f\n\r\t"[i])
+		p.i += 2
+		return nil
+	}
+	r, ok := p.unicode(p.i)
+	if !ok {
+		return p.fail("the escape \\%c is not known", c)
+	}
+	p.i += 6
+	if utf16.IsSurrogate(r) {
+		if low, ok := p.unicode(p.i); ok {
+			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+				r = pair
+				p.i += 6
+			}
+		}
+	}
+	b.WriteRune(r) // U+FFFD for a surrogate
+	return nil
+}
+
+// unicode is the character of the \uXXXX at byte i.
+func (p *jsonParser) unicode(i int) (rune, bool) {
+	if i+6 > len(p.text) || p.text[i:i+2] != `\u` {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(p.text[i+2:i+6], 16, 16)
+	return rune(n), err == nil
 }
 
 // revive turns an object that stands for a vault or unsafe value into that value.

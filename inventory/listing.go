@@ -221,7 +221,10 @@ func (l *listing) variables(ask askHost) error {
 }
 
 func (l *listing) metaVars(h *host, p pair) error {
-	body := follow(p.value)
+	body, err := l.expand(p.value)
+	if err != nil {
+		return err
+	}
 	if body.Kind != yaml.MappingNode {
 		return errorAt(l.pos(body), "the variables of host %q must be an object", h.name)
 	}

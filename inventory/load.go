@@ -198,7 +198,7 @@ func (l *loader) content(file, ext string, data []byte) error {
 // structured reads YAML, JSON or, where it is neither, INI.
 func (l *loader) structured(file, ext string, data []byte) error {
 	if looksLikeJSON(data) {
-		doc, err := parseJSON(file, data)
+		doc, err := parseJSON(file, data, true)
 		if err == nil && doc.isMapping() {
 			if isListing(doc) {
 				return addListing(l.graph, doc, nil)

@@ -30,6 +30,7 @@ type document struct {
 	keys    map[string]string
 	anchors map[*yaml.Node]anchored
 	aliased int
+	slab    []yaml.Node // of jsonParser
 }
 
 // anchored is the value that aliases share, and how many values it consists of. open marks the value as being read.

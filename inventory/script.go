@@ -31,7 +31,7 @@ func (l *loader) script(ctx context.Context, path string) (ran bool, err error) 
 	if err := checkUTF8(file, out); err != nil {
 		return true, err
 	}
-	doc, err := parseJSON(file, out)
+	doc, err := parseJSON(file, out, true)
 	if err != nil {
 		return true, err
 	}

@@ -220,7 +220,7 @@ func parseDocument(file string, data []byte) (*document, error) {
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if looksLikeJSON(data) {
-		if doc, err := parseJSON(file, data); err == nil {
+		if doc, err := parseJSON(file, data, false); err == nil {
 			return doc, nil
 		}
 	}
