@@ -35,6 +35,7 @@ type EnrollOptions struct {
 	Become     BecomePolicy
 	Password   string          // --ask-pass
 	Run        int64           // of the store
+	Tctl       *Tctl           // asks the cluster who joined; nil: nobody does
 	Stop       <-chan struct{} // closed: no new hosts start, those that run come to their end
 	Verify     VerifyOptions
 	OnResult   func(Result) // after every host, one at a time, in the order of completion; may be nil
@@ -81,8 +82,27 @@ func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]
 	if opts.Check {
 		r.pace = pace{workers: p.workers, batch: len(hosts), budget: len(hosts)} // looking needs no canary
 	}
+	joins := confirmation{tctl: opts.Tctl, logf: opts.Logf}
+	if !opts.Check {
+		joins.begin(ctx)
+	}
 	r.do(ctx)
+	joins.end(ctx, results, e.acceptedHash(ctx))
 	return results, context.Cause(ctx)
+}
+
+// acceptedHash finds the EKPub hash that a host has a rule for.
+func (e *enroller) acceptedHash(ctx context.Context) func(host string) string {
+	return func(host string) string {
+		if e.opts.Store == nil {
+			return ""
+		}
+		rec, err := e.opts.Store.Record(ctx, host)
+		if err != nil || rec.Accepted == nil {
+			return ""
+		}
+		return rec.Accepted.EKHash
+	}
 }
 
 func skipped(host, why string) Result {
@@ -196,11 +216,7 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 	if d.Token == "" { // nothing that the host says could change that
 		return refused(h.Name, Plan(h, &Facts{Device: DeviceFacts{Path: "/dev/tpmrm0"}}, d))
 	}
-	t, err := target(h, e.opts.Become, e.opts.Password)
-	if err != nil {
-		return failure(ctx, h, err)
-	}
-	conn, err := e.opts.dial(ctx, t)
+	conn, err := e.connect(ctx, h)
 	if err != nil {
 		return failure(ctx, h, err)
 	}
@@ -219,6 +235,14 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 		return e.unchanged(ctx, change{host: h, facts: f, desired: d, steps: steps})
 	}
 	return e.change(ctx, conn, change{host: h, facts: f, desired: d, steps: steps})
+}
+
+func (e *enroller) connect(ctx context.Context, h inventory.Host) (Conn, error) {
+	t, err := target(h, e.opts.Become, e.opts.Password)
+	if err != nil {
+		return nil, err
+	}
+	return e.opts.dial(ctx, t)
 }
 
 // installFirst brings the new tbot where the plan has one, and makes the rest of the plan anew: the unit and the
@@ -325,6 +349,7 @@ func (c change) starts() bool {
 // change applies a plan and verifies what came of it.
 func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 	var err error
+	var joined string
 	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err != nil {
 		return failure(ctx, c.host, err)
 	}
@@ -337,12 +362,12 @@ func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 		c.done += len(done)
 	}
 	if err == nil && c.starts() {
-		err = e.verify(ctx, conn, c)
+		joined, err = e.verify(ctx, conn, c)
 	}
 	if err != nil {
 		return e.failed(ctx, conn, c, err)
 	}
-	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps)}
+	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps), Joined: joined}
 	noteNoService(&r, c.facts)
 	if err := e.finish(ctx, c); err != nil {
 		return failure(ctx, c.host, err)
@@ -370,16 +395,16 @@ type notJoined struct {
 	log []string
 }
 
-func (e *enroller) verify(ctx context.Context, conn Conn, c change) error {
+// verify waits until tbot has joined, and returns what says so.
+func (e *enroller) verify(ctx context.Context, conn Conn, c change) (string, error) {
 	h, err := Verify(ctx, conn, c.facts, c.desired, e.opts.Verify)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if h.State == "joined" {
-		return nil
+		return h.By, nil
 	}
-	skew := time.Unix(c.facts.Now, 0).Sub(time.Now())
-	return &notJoined{Problem: h.explain(skew), log: h.Log}
+	return "", &notJoined{Problem: h.explain(c.facts.skew), log: h.Log}
 }
 
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"fleetctl/remote"
 )
@@ -35,7 +36,8 @@ type Facts struct {
 	Dirs     map[int]DirFacts `json:"dirs,omitempty"` // output directories, by their place in the list
 	Files    FileSet          `json:"files,omitempty"`
 	Service  ServiceFacts     `json:"service"`
-	Ready    string           `json:"ready,omitempty"`   // HTTP status of /readyz, "refused", or "" when it wasn't asked
+	Ready    string           `json:"ready,omitempty"` // HTTP status of /readyz, "refused", or "" when it wasn't asked
+	skew     time.Duration    // of the host's clock to the controller's, when the facts came in
 	Pending  bool             `json:"pending,omitempty"` // a restart is due: an earlier run didn't get that far
 }
 
@@ -133,7 +135,11 @@ func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
 	if out.ExitCode != 0 {
 		return nil, fmt.Errorf("facts: the script ended with %d: %s", out.ExitCode, printable(tail(string(out.Stderr), 300)))
 	}
-	return parseFacts(out.Stdout, d)
+	f, err := parseFacts(out.Stdout, d)
+	if err == nil {
+		f.skew = time.Until(time.Unix(f.Now, 0))
+	}
+	return f, err
 }
 
 // parseFacts reads the script's lines, "key=value" each. A key that is not known, comes twice or has a value of another

@@ -30,8 +30,10 @@ type Result struct {
 	Serial   string        `json:"ek_certificate_serial,omitempty"`
 	Proven   bool          `json:"proven,omitempty"`
 	Warnings []Warning     `json:"warnings,omitempty"` // why a join will or may fail
-	Steps    []StepResult  `json:"steps,omitempty"`    // of enroll: what was done or would be
-	Log      []string      `json:"log,omitempty"`      // the last lines of tbot's journal, when it did not join
+	Joined   string        `json:"joined,omitempty"`   // what says that tbot joined: readyz or journal, and +cluster
+	Instance string        `json:"bot_instance,omitempty"`
+	Steps    []StepResult  `json:"steps,omitempty"` // of enroll: what was done or would be
+	Log      []string      `json:"log,omitempty"`   // the last lines of tbot's journal, when it did not join
 	Took     time.Duration `json:"took_ns"`
 }
 

@@ -61,6 +61,8 @@ func (a *app) commands() []*cli.Command {
 		a.recordsCommand(),
 		a.tokensCommand(),
 		a.enrollCommand(),
+		a.statusCommand(),
+		a.removeCommand(),
 	}
 	for _, c := range commands {
 		c.OnUsageError = usageError

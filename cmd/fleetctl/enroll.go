@@ -40,26 +40,11 @@ func (a *app) enrollCommand() *cli.Command {
 }
 
 func (a *app) enroll(c *cli.Context) error {
-	p, err := a.printer(c)
-	if err != nil {
-		return err
-	}
 	if c.Bool("tokens-only") && c.Bool("install-only") {
 		return usage("--tokens-only and --install-only exclude each other")
 	}
-	cfg, err := a.config(c, true)
-	if err != nil {
-		return err
-	}
-	set, err := templates.Load(c.String("templates"))
-	if err != nil {
-		return inputError(err)
-	}
-	e := &enrollment{app: a, c: c, cfg: cfg, templates: set, printer: p}
-	if err := e.readInventory(); err != nil {
-		return err
-	}
-	if err := enroll.CheckHosts(e.hosts, cfg, set); err != nil {
+	e := &enrollment{app: a, c: c}
+	if err := e.prepare(); err != nil {
 		return err
 	}
 	if err := e.findTctl(); err != nil {
@@ -124,17 +109,13 @@ func (e *enrollment) findTctl() error {
 	if e.c.Bool("install-only") {
 		return nil
 	}
-	t, err := enroll.NewTctl(e.cfg)
+	t, err := e.app.tctl(e.c, e.cfg)
 	if err != nil {
 		if e.c.Bool("check") {
 			e.app.say("bot and tokens are not compared with the cluster's: %v", err)
 			return nil
 		}
 		return err
-	}
-	t.Stdin, t.Stderr = e.app.stdin, e.app.stderr // tctl may ask for a second factor
-	if e.c.Bool("verbose") {
-		t.Logf = e.app.say
 	}
 	e.tctl = &t
 	return nil
@@ -298,6 +279,7 @@ func (e *enrollment) rollOut() error {
 	if err != nil {
 		return err
 	}
+	opts.Stop = e.app.interrupts.drain()
 	bar := e.app.bar(e.c, len(hosts), "enroll")
 	opts.OnResult = bar.result
 	results, err := enroll.Enroll(e.c.Context, hosts, opts)
@@ -317,9 +299,9 @@ func (e *enrollment) options() (enroll.EnrollOptions, error) {
 	}
 	opts := enroll.EnrollOptions{
 		Config: e.cfg, Dialer: e.access.dialer, Store: e.st, TokenOf: e.tokens, Templates: e.templates,
-		Run: e.run, Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"), NoRollback: e.c.Bool("no-rollback"),
+		Run: e.run, Tctl: e.tctl, Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"), NoRollback: e.c.Bool("no-rollback"),
 		Forks: n, Timeout: e.c.Duration("timeout"), Become: e.access.become, Password: e.access.password,
-		Verify: enroll.VerifyOptions{Limit: e.c.Duration("join-timeout")}, Stop: e.app.interrupts.drain(),
+		Verify: enroll.VerifyOptions{Limit: e.c.Duration("join-timeout")},
 	}
 	if e.c.Bool("verbose") {
 		opts.Logf = e.app.say

@@ -16,6 +16,8 @@ type bar struct {
 	app *app
 	mu  sync.Mutex
 	bar *progressbar.ProgressBar // nil: no bar
+
+	quiet bool // no lines for hosts that did not do well
 }
 
 func (a *app) bar(c *cli.Context, hosts int, what string) *bar {
@@ -35,7 +37,7 @@ func (a *app) bar(c *cli.Context, hosts int, what string) *bar {
 func (b *bar) result(r enroll.Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if troubled(r) {
+	if troubled(r) && !b.quiet {
 		b.clear()
 		b.app.trouble(r)
 	}

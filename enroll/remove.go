@@ -1,0 +1,263 @@
+package enroll
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"fleetctl/enroll/store"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// RemoveOptions of Remove.
+type RemoveOptions struct {
+	EnrollOptions
+	Made func(host string) []string // what an enroll made there, as the records had it: store.Installed.Made
+}
+
+// Remove takes tbot's service, configuration and state off hosts, and what enroll made for them. The rules in the
+// cluster are not its business: they go before it, see WithoutHosts.
+func Remove(ctx context.Context, hosts []inventory.Host, opts RemoveOptions) ([]Result, error) {
+	opts.TokenOf = func(string) string { return "" }
+	e, err := newEnroller(ctx, hosts, opts.EnrollOptions)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	results := make([]Result, len(hosts))
+	report := reporter(opts.OnResult)
+	each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
+		results[i] = e.remove(ctx, h, opts.Made(h.Name))
+		report(results[i])
+	})
+	return results, context.Cause(ctx)
+}
+
+func (e *enroller) remove(ctx context.Context, h inventory.Host, made []string) Result {
+	if ctx.Err() != nil {
+		return skipped(h.Name, whyInterrupted)
+	}
+	d, err := e.desired(h)
+	if err != nil {
+		return failure(ctx, h, err)
+	}
+	conn, err := e.connect(ctx, h)
+	if err != nil {
+		return failure(ctx, h, err)
+	}
+	defer conn.Close() // what was done on the host is known by now
+	f, err := GatherFacts(ctx, conn, d)
+	if err != nil {
+		return failure(ctx, h, err)
+	}
+	steps := PlanRemoval(f, d, made)
+	r := Result{Host: h.Name, Outcome: OK, Steps: e.stepResults(steps)}
+	if changes(steps) {
+		r.Outcome = Changed
+	}
+	if e.opts.Check || len(problems(steps)) > 0 {
+		if len(problems(steps)) > 0 {
+			return refused(h.Name, steps)
+		}
+		return r
+	}
+	if _, err := Apply(ctx, conn, steps, ApplyOptions{}); err != nil {
+		r = failure(ctx, h, err)
+		r.Status = firstOf(map[bool]string{true: "step-failed"}[r.Status == "error"], r.Status)
+	}
+	return r
+}
+
+// PlanRemoval plans to take away what enroll put on a host: the service, files that carry our mark, tbot's state, and
+// of accounts and directories only what enroll made (made, as store.Installed has it, or an account's comment). It is
+// pure. Files of somebody else that were adopted come back.
+func PlanRemoval(f *Facts, d Desired, made []string) []Step {
+	p := &removal{planner: planner{f: f, d: d}, made: made}
+	if f.UID != 0 {
+		p.problem("root", "become-failed", fmt.Sprintf("the plan was made as user %d, not as root", f.UID),
+			"let fleetctl become root on the host: ansible_become, --become-user")
+		return p.steps
+	}
+	ourUnit := ours(f.Files[unitPath]) || ours(f.Files[updaterPath])
+	ourConfig := ours(f.Files[d.Tbot.Config])
+	p.stop(ourUnit)
+	p.unitFiles()
+	p.fileAway("configuration", d.Tbot.Config)
+	p.state(ourConfig || ourUnit)
+	p.tpm()
+	p.accounts()
+	p.binary()
+	return p.steps
+}
+
+type removal struct {
+	planner
+	made []string
+}
+
+func (p *removal) wasMade(what string) bool { return slices.Contains(p.made, what) }
+
+func (p *removal) stop(our bool) {
+	s := p.f.Service
+	switch {
+	case p.f.Systemd == 0:
+		p.done("service", "systemd doesn't run here")
+	case !our:
+		p.done("service", "%s is not there, or not ours", unitName)
+	case s.Active == "inactive" && s.Enabled != "enabled":
+		p.done("service", "it is stopped and disabled")
+	default:
+		p.do("service", fmt.Sprintf("it is %s and %s", firstOf(s.Active, "unknown"), firstOf(s.Enabled, "not enabled")),
+			Action{Script: fmt.Sprintf("systemctl disable --now --quiet %[1]s\nsystemctl stop %[1]s\nsystemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s",
+				unitName, pendingPath)})
+	}
+}
+
+func (p *removal) unitFiles() {
+	changed := p.fileAway("hardening drop-in", hardeningDir)
+	changed = p.fileAway("TPM drop-in", devicePath) || changed
+	changed = p.fileAway("drop-in for the updater's unit", updaterPath) || changed
+	changed = p.fileAway("unit", unitPath) || changed
+	if changed && p.f.Systemd > 0 {
+		p.do("daemon-reload", "unit files change", Action{Script: "rmdir " + dropInDir + " 2>/dev/null || :\nsystemctl daemon-reload"})
+	}
+}
+
+// fileAway plans that a file of ours goes, with what was kept beside it; an adopted file comes back.
+func (p *removal) fileAway(name, file string) bool {
+	got, there := p.f.Files[file]
+	switch {
+	case !there:
+		return false
+	case !ours(got):
+		p.done(name, "%s is not ours: it stays", file)
+		return false
+	}
+	q := remote.Quote(file)
+	p.do(name, "fleetctl wrote "+file, Action{
+		Script: fmt.Sprintf("if [ -e %[1]s.orig ]; then mv -f %[1]s.orig %[1]s; else rm -f %[1]s; fi\nrm -f %[1]s.previous", q)})
+	return true
+}
+
+// state is tbot's storage and the directories of its outputs: credentials are in there.
+func (p *removal) state(ourService bool) {
+	dir := p.d.Tbot.Storage
+	name := "storage " + dir
+	switch s := p.f.Storage; {
+	case s.Type == "":
+		p.done(name, "it is not there")
+	case s.Type != "dir":
+		p.done(name, "it is no directory: it stays")
+	case !ourService && !p.wasMade("dir:"+dir):
+		p.done(name, "nothing says that enroll made it: it stays")
+	default:
+		p.do(name, "tbot's state goes with it", Action{Script: removeTree(dir)})
+	}
+	for i, out := range outputDirs(p.d.Tbot.Services) {
+		if _, there := p.f.Dirs[i]; there && p.wasMade("dir:"+out) {
+			p.do("output directory "+out, "enroll made it", Action{Script: removeTree(out)})
+		}
+	}
+}
+
+// sharedDirs belong to the system: they stay, however empty they are.
+var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/usr/local",
+	"/usr/local/bin", "/usr/local/lib", "/var", "/var/lib", "/var/opt", "/var/tmp", "/var/cache"}
+
+// removeTree removes a directory, and those above it that are empty then and don't belong to the system.
+func removeTree(dir string) string {
+	q := remote.Quote(dir)
+	var b strings.Builder
+	fmt.Fprintf(&b, "[ ! -L %[1]s ] || exit 1\nrm -rf --one-file-system %[1]s 2>/dev/null || rm -rf %[1]s", q)
+	for up := path.Dir(dir); !slices.Contains(sharedDirs, up); up = path.Dir(up) {
+		fmt.Fprintf(&b, "\nrmdir %s 2>/dev/null || exit 0", remote.Quote(up))
+	}
+	return b.String()
+}
+
+// tpm gives the device back to root where we had given it away, and takes our rules.
+func (p *removal) tpm() {
+	rules := ours(p.f.Files[rulesPath])
+	p.fileAway("udev rules", rulesPath)
+	dev := p.f.Device
+	if !rules && !ours(p.f.Files[devicePath]) || dev.Type != "char" || dev.Group != accessGroup || p.f.Rules != "" {
+		return
+	}
+	script := fmt.Sprintf("chown root:root %[1]s\nchmod 0600 %[1]s", remote.Quote(dev.Path))
+	if p.f.Udev {
+		script = "udevadm control --reload-rules\nudevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm\n" +
+			"udevadm settle --timeout=10 || :\n" + script
+	}
+	p.do("TPM device "+dev.Path, "it goes back to root alone", Action{Script: script})
+}
+
+func (p *removal) accounts() {
+	user := p.d.Tbot.User
+	u := p.f.User
+	userGoes := user != "root" && u != nil && (p.wasMade("user:"+user) || u.Comment == userComment)
+	switch {
+	case user == "root" || u == nil:
+	case userGoes:
+		p.do("user "+user, "enroll made it", Action{Script: fmt.Sprintf("if has userdel; then userdel %[1]s; else deluser %[1]s; fi", remote.Quote(user))})
+	case p.wasMade("member:"+accessGroup) && slices.Contains(u.Groups, accessGroup):
+		p.do(fmt.Sprintf("user %s in group %s", user, accessGroup), "enroll put it there", Action{Script: fmt.Sprintf(
+			"if has gpasswd; then gpasswd -d %[1]s %[2]s >/dev/null; else delgroup %[1]s %[2]s; fi", remote.Quote(user), accessGroup)})
+	default:
+		p.done("user "+user, "it was there before: it stays")
+	}
+	for _, g := range []struct {
+		name  string
+		there bool
+	}{{p.d.Tbot.Group, p.f.Group}, {accessGroup, p.f.Access}} {
+		if g.there && p.wasMade("group:"+g.name) {
+			p.do("group "+g.name, "enroll made it", Action{Script: fmt.Sprintf( // userdel may have taken it along
+				"if grep -q '^%[1]s:' /etc/group; then if has groupdel; then groupdel %[1]s; else delgroup %[1]s; fi; fi", g.name)})
+		}
+	}
+}
+
+// binary is a tbot that was not there before enroll brought it.
+func (p *removal) binary() {
+	for _, what := range p.made {
+		if file, ok := strings.CutPrefix(what, "file:"); ok && cleanPath(file) {
+			q := remote.Quote(file)
+			p.do("tbot", "enroll brought it", Action{Script: fmt.Sprintf("rm -f %[1]s %[1]s.previous %[1]s.fleetctl-part", q)})
+		}
+	}
+}
+
+// WithoutHosts is a view of the records in which hosts are not there: tokens that are made of it have no rule for them.
+func WithoutHosts(st store.Store, hosts ...string) store.Store {
+	return without{Store: st, hosts: hosts}
+}
+
+type without struct {
+	store.Store
+	hosts []string
+}
+
+// Record finds no hidden host.
+func (w without) Record(ctx context.Context, host string) (store.Record, error) {
+	if slices.Contains(w.hosts, host) {
+		return store.Record{}, fmt.Errorf("%s: %w", host, store.ErrNotFound)
+	}
+	return w.Store.Record(ctx, host)
+}
+
+// Records leaves hidden hosts out.
+func (w without) Records(ctx context.Context) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		for r, err := range w.Store.Records(ctx) {
+			if err == nil && slices.Contains(w.hosts, r.Host) {
+				continue
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
