@@ -176,10 +176,7 @@ func (f fleet) enrolls() {
 // joined checks with the cluster that exactly the healthy hosts have joined, each with its token.
 func (f fleet) joined() {
 	f.t.Helper()
-	joined, err := f.Store.JoinedHashes(lab.BotName)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	joined := f.instances()
 	for name, token := range healthy {
 		hash, _, err := identity(f.Host(name))
 		if err != nil {

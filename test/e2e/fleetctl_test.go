@@ -187,3 +187,36 @@ func (f fleet) cluster() string {
 	}
 	return all.String()
 }
+
+// instances asks the cluster which TPMs have joined as the bot: EKPub hash to the token of the last join.
+func (f fleet) instances() map[string]string {
+	f.t.Helper()
+	out, err := f.Command(within(f.t), "tctl", "get", "bot_instance/"+lab.BotName, "--format", "json").Output()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var list []struct {
+		Status struct {
+			Latest []struct {
+				Attrs struct {
+					Meta struct {
+						Token string `json:"join_token_name"`
+					}
+					TPM struct {
+						Hash string `json:"ek_pub_hash"`
+					}
+				} `json:"join_attrs"`
+			} `json:"latest_authentications"`
+		}
+	}
+	if err := json.Unmarshal(out, &list); err != nil {
+		f.t.Fatalf("%v\n%s", err, out)
+	}
+	joined := map[string]string{}
+	for _, instance := range list {
+		for _, latest := range instance.Status.Latest {
+			joined[latest.Attrs.TPM.Hash] = latest.Attrs.Meta.Token
+		}
+	}
+	return joined
+}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,19 +37,22 @@ func baseImage() (string, error) {
 	recipe := sha256.Sum256([]byte(baseScript + suite))
 	name := fmt.Sprintf("base-%s-%s-%s.tar.zst", suite, runtime.GOARCH, hex.EncodeToString(recipe[:6]))
 	image := filepath.Join(dir, name)
-	unlock, err := lockFile(filepath.Join(dir, "lock"))
+	unlock, err := lockFile(filepath.Join(dir, "lock"), 0)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(image); err == nil {
+	if now := time.Now(); os.Chtimes(image, now, now) == nil { // it is there, and in use
 		return image, nil
 	}
 	fmt.Fprintf(os.Stderr, "lab: making the hosts' file system with debootstrap (once, about a minute): %s\n", image)
 	return image, buildBase(dir, image, suite, mirror)
 }
 
-// buildBase makes the image. What a run that was killed has left is removed; images of other recipes are too.
+// imageAge is how long an image that nobody uses is kept: other checkouts may have other recipes.
+const imageAge = 14 * 24 * time.Hour
+
+// buildBase makes the image. What a run that was killed has left is removed; old images are too.
 func buildBase(dir, image, suite, mirror string) error {
 	work := filepath.Join(dir, "work")
 	root := filepath.Join(work, "base")
@@ -75,7 +79,9 @@ func buildBase(dir, image, suite, mirror string) error {
 	}
 	old, _ := filepath.Glob(filepath.Join(dir, "base-*.tar.zst"))
 	for _, path := range old {
-		_ = os.Remove(path)
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > imageAge {
+			_ = os.Remove(path)
+		}
 	}
 	return os.Rename(image+".new", image)
 }
@@ -100,13 +106,13 @@ func aptSource() (suite, mirror string, err error) {
 	return "", "", fmt.Errorf("%w: apt has no source for %s main", errCannot, suite)
 }
 
-// lockFile waits for a lock that other processes take too.
-func lockFile(path string) (unlock func(), err error) {
+// lockFile takes a lock that other processes take too; it waits for it unless flags has LOCK_NB.
+func lockFile(path string, flags int) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|flags); err != nil {
 		_ = f.Close()
 		return nil, err
 	}

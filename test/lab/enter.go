@@ -104,14 +104,11 @@ func enter() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	scratch, err := os.MkdirTemp("", "fleetctl-lab-")
+	scratch, cgroup, unlock, err := newPlaces()
 	if err != nil {
 		return 0, err
 	}
-	cgroup, err := newCgroup()
-	if err != nil {
-		return 0, err
-	}
+	defer unlock()
 	cleanUp, err := startWatch(scratch, cgroup)
 	if err != nil {
 		return 0, err
@@ -224,26 +221,47 @@ func watch() {
 	os.Exit(0)
 }
 
-const cgroupPrefix = "fleetctl-lab-"
+// prefix of the lab's scratch directory and, with the same random rest, of its cgroup.
+const prefix = "fleetctl-lab-"
 
-// newCgroup makes a directory for the lab in the v2 hierarchy, and removes those of labs that nobody cleaned up.
-func newCgroup() (string, error) {
+// newPlaces makes what a lab has outside its namespaces: a scratch directory, which stays locked as long as the lab
+// lives, and a directory in the v2 hierarchy. Those of labs whose watcher was killed too are removed.
+func newPlaces() (scratch, cgroup string, unlock func(), err error) {
 	root, err := cgroupRoot()
 	if err != nil {
-		return "", err
+		return "", "", nil, err
 	}
-	stale, _ := filepath.Glob(filepath.Join(root, cgroupPrefix+"*"))
-	for _, dir := range stale {
-		pid := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
-		if _, err := os.Stat("/proc/" + pid); errors.Is(err, os.ErrNotExist) {
-			removeCgroup(dir)
+	sweep(root)
+	if scratch, err = os.MkdirTemp("", prefix); err != nil {
+		return "", "", nil, err
+	}
+	if unlock, err = lockFile(lockIn(scratch), 0); err != nil {
+		return "", "", nil, err
+	}
+	cgroup = filepath.Join(root, filepath.Base(scratch))
+	if err := os.Mkdir(cgroup, 0o755); err != nil {
+		unlock()
+		_ = os.RemoveAll(scratch)
+		return "", "", nil, fmt.Errorf("%w: %w", errCannot, err)
+	}
+	return scratch, cgroup, unlock, nil
+}
+
+func lockIn(scratch string) string { return filepath.Join(scratch, ".lock") }
+
+// sweep removes the places of labs that are no more: nobody holds their locks.
+func sweep(root string) {
+	all, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	for _, scratch := range all {
+		if _, err := os.Stat(lockIn(scratch)); err != nil {
+			continue
+		}
+		if unlock, err := lockFile(lockIn(scratch), unix.LOCK_NB); err == nil {
+			removeCgroup(filepath.Join(root, filepath.Base(scratch)))
+			_ = os.RemoveAll(scratch)
+			unlock()
 		}
 	}
-	dir := filepath.Join(root, fmt.Sprint(cgroupPrefix, os.Getpid()))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", fmt.Errorf("%w: %w", errCannot, err)
-	}
-	return dir, nil
 }
 
 // cgroupRoot finds where the v2 hierarchy is mounted.
