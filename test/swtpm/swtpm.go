@@ -66,10 +66,11 @@ func (ca *CA) Issuer() string { return filepath.Join(ca.dir, "issuercert.pem") }
 func (ca *CA) Root() string { return filepath.Join(ca.dir, "swtpm-localca-rootca-cert.pem") }
 
 // Make makes a TPM's state in dir with an EK (RSA-2048, persistent at 0x81010001) and its certificate. Certificates of
-// one CA must be made one after the other.
-func (ca *CA) Make(ctx context.Context, dir, name string) error {
+// one CA must be made one after the other. More options of swtpm_setup may follow, as --rsa-keysize 3072.
+func (ca *CA) Make(ctx context.Context, dir, name string, options ...string) error {
 	config := filepath.Join(ca.dir, "setup.conf")
-	return setup(ctx, dir, "--create-ek-cert", "--lock-nvram", "--config", config, "--vmid", name)
+	options = append([]string{"--create-ek-cert", "--lock-nvram", "--config", config, "--vmid", name}, options...)
+	return setup(ctx, dir, options...)
 }
 
 // MakeBare makes a TPM's state in dir without EK certificate and without an EK that is persistent.

@@ -7,25 +7,38 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/google/go-attestation/attest"
+	"github.com/gravitational/teleport/api/types"
+
+	"fleetctl/test/cluster"
 )
 
-// referenceEnv makes the test binary a program that asks go-attestation for a TPM's EK. It is one process a TPM, as
-// tbot is: go-attestation keeps the nonce of the first TPM that has one in a variable of the package.
-const referenceEnv = "TPM_TEST_REFERENCE_SOCKET"
+// referenceEnv makes the test binary a program that does to a TPM what tbot does, with go-attestation. It is one process
+// a TPM, as tbot is: go-attestation keeps the nonce of the first TPM that has one in a variable of the package.
+const referenceEnv = "TPM_TEST_REFERENCE"
 
-// reference is what go-attestation's EKs says of a TPM.
+// errand is what the reference is to do.
+type errand struct {
+	Socket string
+	Join   bool     // also join, with a token that has one rule
+	Rule   string   // its EKPub hash
+	CAs    []string // its ekcert_allowed_cas, PEM
+	Now    time.Time
+}
+
+// reference is what came out.
 type reference struct {
-	Hash   string
-	Serial string
-	Cert   bool
-	Error  string
+	Hash    string
+	Serial  string
+	Cert    bool
+	Error   string // of EKs
+	Refused string // of the join; "" when it was admitted
 }
 
 type channel struct{ net.Conn }
@@ -33,15 +46,20 @@ type channel struct{ net.Conn }
 func (channel) MeasurementLog() ([]byte, error) { return nil, errors.New("no measurement log") }
 
 func referenceMain() {
+	var do errand
 	var r reference
-	if err := r.fill(os.Getenv(referenceEnv)); err != nil {
-		r = reference{Error: err.Error()}
+	err := json.Unmarshal([]byte(os.Getenv(referenceEnv)), &do)
+	if err == nil {
+		err = r.run(do)
+	}
+	if err != nil {
+		r.Error = err.Error()
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(r)
 }
 
-func (r *reference) fill(socket string) error {
-	conn, err := net.Dial("unix", socket)
+func (r *reference) run(do errand) error {
+	conn, err := net.Dial("unix", do.Socket)
 	if err != nil {
 		return err
 	}
@@ -50,37 +68,66 @@ func (r *reference) fill(socket string) error {
 	if err != nil {
 		return err
 	}
-	eks, err := tpm.EKs()
+	a, err := r.identify(tpm)
 	if err != nil {
 		return err
 	}
-	der, err := x509.MarshalPKIXPublicKey(eks[0].Public)
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(der)
-	r.Hash = hex.EncodeToString(sum[:])
-	if c := eks[0].Certificate; c != nil {
-		r.Cert = true
-		b := c.SerialNumber.Bytes()
-		if len(b) == 0 {
-			b = []byte{0}
-		}
-		for i, x := range b {
-			if i > 0 {
-				r.Serial += ":"
-			}
-			r.Serial += fmt.Sprintf("%02x", x)
+	if do.Join {
+		if err := join(tpm, a, do); err != nil {
+			r.Refused = err.Error()
 		}
 	}
 	return nil
 }
 
-// ask runs the reference on a TPM.
-func (e *emulator) reference(t testing.TB) reference {
+func (r *reference) identify(tpm *attest.TPM) (cluster.Attestation, error) {
+	var a cluster.Attestation
+	eks, err := tpm.EKs()
+	if err != nil {
+		return a, err
+	}
+	a.EKKey, err = x509.MarshalPKIXPublicKey(eks[0].Public)
+	if err != nil {
+		return a, err
+	}
+	sum := sha256.Sum256(a.EKKey)
+	r.Hash = hex.EncodeToString(sum[:])
+	if c := eks[0].Certificate; c != nil {
+		r.Cert, r.Serial, a.EKCert = true, cluster.Serial(c.SerialNumber), c.Raw
+	}
+	return a, nil
+}
+
+// join is what tbot and the server do together.
+func join(tpm *attest.TPM, a cluster.Attestation, do errand) error {
+	ak, err := tpm.NewAK(&attest.AKConfig{})
+	if err != nil {
+		return err
+	}
+	defer ak.Close(tpm)
+	a.AK = ak.AttestationParameters()
+	a.Activate = func(c attest.EncryptedCredential) ([]byte, error) { return ak.ActivateCredential(tpm, c) }
+	token := &types.ProvisionTokenV2{Spec: types.ProvisionTokenSpecV2{
+		JoinMethod: types.JoinMethodTPM,
+		TPM: &types.ProvisionTokenSpecV2TPM{
+			EKCertAllowedCAs: do.CAs,
+			Allow:            []*types.ProvisionTokenSpecV2TPM_Rule{{EKPublicHash: do.Rule}},
+		},
+	}}
+	_, err = cluster.Judge(token, a, do.Now)
+	return err
+}
+
+// reference runs the reference on a TPM.
+func (e *emulator) reference(t testing.TB, do errand) reference {
 	t.Helper()
+	do.Socket = e.Socket
+	env, err := json.Marshal(do)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), referenceEnv+"="+e.Socket)
+	cmd.Env = append(os.Environ(), referenceEnv+"="+string(env))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -1,7 +1,6 @@
 package tpm_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -43,33 +42,17 @@ func shells(t testing.TB) map[string][]string {
 func startShell(t testing.TB, shell []string, device string) *process {
 	t.Helper()
 	args := append(append([]string{}, shell[2:]...), "-c", tpm.ShellScript(device))
-	p := &process{Cmd: exec.Command(shell[1], args...), Stderr: &bytes.Buffer{}}
-	p.Env = []string{shell[0]}
-	p.Cmd.Stderr = p.Stderr
-	var err error
-	if p.In, err = p.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if p.Out, err = p.StdoutPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.In.Close()
-		_ = p.Process.Kill()
-		_ = p.Wait()
-	})
-	return p
+	cmd := exec.Command(shell[1], args...)
+	cmd.Env = []string{shell[0]}
+	return startProcess(t, cmd)
 }
 
 func TestShellTransportSeesTheSameTPMAsTheHelper(t *testing.T) {
 	for name, shell := range shells(t) {
-		for _, state := range [][]string{{"--create-ek-cert", "--lock-nvram"}, {}} {
-			t.Run(name, func(t *testing.T) {
+		for _, b := range []base{certified, bare} {
+			t.Run(name+", "+string(b), func(t *testing.T) {
 				t.Parallel()
-				e := start(t, manufacture(t, state...))
+				e := start(t, b)
 				before := e.contents(t)
 				want, err := examine(t, e, tpm.ExamineOptions{Proof: true})
 				if err != nil {
@@ -105,7 +88,7 @@ func TestShellFlushesWhatWasMadeWhenTheConnectionDies(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := start(t, manufacture(t))
+			e := start(t, bare)
 			before := e.contents(t)
 			p := startShell(t, shell, e.characterDevice(t))
 			cut := &cutAfter{w: p.In, left: 12} // the EK and the object are made by then
@@ -138,7 +121,7 @@ func (c *cutAfter) Write(b []byte) (int, error) {
 
 func TestShellSaysWhatIsWrongWithTheDevice(t *testing.T) {
 	shell := []string{"PATH=" + os.Getenv("PATH"), need(t, "dash")}
-	e := start(t, manufacture(t))
+	e := start(t, bare)
 	file := filepath.Join(t.TempDir(), "it's a file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package tpm_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,9 +10,10 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-tpm/tpm2/transport"
+
+	"fleetctl/test/swtpm"
 )
 
 // need skips the test where a program is not installed; under CI=true it fails.
@@ -30,12 +30,26 @@ func need(t testing.TB, program string) string {
 	return ""
 }
 
-// manufactured are the states of TPMs that swtpm_setup made, each made once a test run and copied from then on.
-var manufactured struct {
-	sync.Mutex
-	dirs map[string]string
-	root string
+// Which TPM a test starts from.
+type base string
+
+const (
+	certified base = "certified" // EK certificate at 0x01C00002, EK at 0x81010001
+	bare      base = "bare"      // neither
+	rsa3072   base = "rsa3072"   // EK and certificate of RSA-3072 at their own handles
+	stranger  base = "stranger"  // another certified one
+)
+
+// world is what the tests of a run share: TPMs as they come from the factory, the helper, our own CA.
+type world struct {
+	mu     sync.Mutex
+	root   string
+	ca     *swtpm.CA
+	states map[base]string
+	built  string
 }
+
+var shared world
 
 func TestMain(m *testing.M) {
 	if os.Getenv(referenceEnv) != "" {
@@ -47,160 +61,97 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	manufactured.dirs, manufactured.root = map[string]string{}, root
+	shared.root, shared.states = root, map[base]string{}
 	code := m.Run()
 	os.RemoveAll(root)
 	os.Exit(code)
 }
 
-// manufacture makes the state of a TPM with swtpm_setup and an EK certificate authority of our own.
-func manufacture(t testing.TB, args ...string) string {
+// manufacture makes the state of a TPM, once.
+func (w *world) manufacture(t testing.TB, b base) string {
 	t.Helper()
 	need(t, "swtpm")
-	setup := need(t, "swtpm_setup")
-	manufactured.Lock()
-	defer manufactured.Unlock()
-	key := fmt.Sprint(args)
-	if dir := manufactured.dirs[key]; dir != "" {
+	need(t, "swtpm_setup")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if dir := w.states[b]; dir != "" {
 		return dir
 	}
-	dir := filepath.Join(manufactured.root, fmt.Sprintf("state%d", len(manufactured.dirs)))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	all := append([]string{"--tpm2", "--tpmstate", dir, "--config", authority(t), "--overwrite"}, args...)
-	if out, err := exec.Command(setup, all...).CombinedOutput(); err != nil {
-		t.Fatalf("swtpm_setup: %v\n%s", err, out)
-	}
-	manufactured.dirs[key] = dir
-	return dir
-}
-
-// authority configures swtpm's certificate authority to live in the test's directory.
-func authority(t testing.TB) string {
-	t.Helper()
-	ca := filepath.Join(manufactured.root, "ca")
-	setup := filepath.Join(ca, "setup.conf")
-	if _, err := os.Stat(setup); err == nil {
-		return setup
-	}
-	if err := os.MkdirAll(ca, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{
-		"setup.conf": "create_certs_tool=/usr/bin/swtpm_localca\n" +
-			"create_certs_tool_config=" + ca + "/localca.conf\ncreate_certs_tool_options=" + ca + "/localca.options\n",
-		"localca.conf": "statedir = " + ca + "\nsigningkey = " + ca + "/signkey.pem\nissuercert = " + ca +
-			"/issuercert.pem\ncertserial = " + ca + "/certserial\n",
-		"localca.options": "--platform-manufacturer Lab\n--platform-version 2.0\n--platform-model Test\n",
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(ca, name), []byte(content), 0o600); err != nil {
+	var err error
+	if w.ca == nil {
+		if w.ca, err = swtpm.NewCA(filepath.Join(w.root, "ca")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return setup
+	dir := filepath.Join(w.root, string(b))
+	switch b {
+	case bare:
+		err = swtpm.MakeBare(t.Context(), dir)
+	case rsa3072:
+		err = w.ca.Make(t.Context(), dir, string(b), "--rsa-keysize", "3072")
+	default:
+		err = w.ca.Make(t.Context(), dir, string(b))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.states[b] = dir
+	return dir
 }
 
-// emulator is a running swtpm.
-type emulator struct {
-	Socket string
-	State  string
+// helper builds the real helper, once.
+func (w *world) helper(t testing.TB) string {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.built != "" {
+		return w.built
+	}
+	path := filepath.Join(w.root, "identify")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "fleetctl/cmd/identify")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	w.built = path
+	return path
 }
+
+// emulator is a running TPM.
+type emulator struct{ *swtpm.TPM }
 
 // start runs a copy of a manufactured TPM until the test ends.
-func start(t testing.TB, state string) *emulator {
+func start(t testing.TB, b base) *emulator {
 	t.Helper()
+	state := shared.manufacture(t, b)
 	dir, err := os.MkdirTemp("", "swtpm-") // short: a socket's path has at most 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if out, err := exec.Command("cp", "-a", state+"/.", dir).CombinedOutput(); err != nil {
-		t.Fatalf("cp: %v\n%s", err, out)
-	}
-	e := &emulator{Socket: filepath.Join(dir, "s"), State: dir}
-	e.run(t)
-	return e
-}
-
-func (e *emulator) run(t testing.TB) {
-	t.Helper()
-	var log bytes.Buffer
-	cmd := exec.Command(need(t, "swtpm"), "socket", "--tpm2", "--tpmstate", "dir="+e.State,
-		"--server", "type=unixio,path="+e.Socket, "--flags", "startup-clear")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	if err := swtpm.Clone(state, dir); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(done)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-done
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		if c, err := net.Dial("unix", e.Socket); err == nil {
-			c.Close()
-			return
-		}
-		select {
-		case <-done:
-			t.Fatalf("swtpm ended: %s", log.String())
-		case <-ctx.Done():
-			t.Fatalf("swtpm does not listen: %s", log.String())
-		case <-time.After(5 * time.Millisecond):
-		}
+	tpm, err := swtpm.Start(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(tpm.Stop)
+	return &emulator{tpm}
 }
 
-// dial connects to the emulator, which serves one connection after the other.
-func (e *emulator) dial(t testing.TB) net.Conn {
+// with hands fn a go-tpm transport to the emulator, which serves one connection after the other.
+func (e *emulator) with(t testing.TB, fn func(transport.TPM)) {
 	t.Helper()
 	c, err := net.Dial("unix", e.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
-}
-
-// with hands fn a go-tpm transport to the emulator.
-func (e *emulator) with(t testing.TB, fn func(transport.TPM)) {
-	t.Helper()
-	c := e.dial(t)
 	defer c.Close()
 	fn(transport.FromReadWriter(c))
 }
 
-var helperOnce struct {
-	sync.Once
-	path string
-	err  error
-}
-
-// helper builds the real helper, once.
-func helper(t testing.TB) string {
-	t.Helper()
-	helperOnce.Do(func() {
-		helperOnce.path = filepath.Join(manufactured.root, "identify")
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", helperOnce.path, "fleetctl/cmd/identify")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			helperOnce.err = fmt.Errorf("%w\n%s", err, out)
-		}
-	})
-	if helperOnce.err != nil {
-		t.Fatal(helperOnce.err)
-	}
-	return helperOnce.path
-}
-
-// process is a running helper.
+// process is a running helper or shell.
 type process struct {
 	*exec.Cmd
 	In     io.WriteCloser
@@ -210,7 +161,12 @@ type process struct {
 
 func startHelper(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(helper(t), args...), Stderr: &bytes.Buffer{}}
+	return startProcess(t, exec.Command(shared.helper(t), args...))
+}
+
+func startProcess(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, Stderr: &bytes.Buffer{}}
 	var err error
 	if p.In, err = p.StdinPipe(); err != nil {
 		t.Fatal(err)
