@@ -54,6 +54,9 @@ type wrapper struct {
 //
 // The connection's end reaches a host as the end of the session's process (sshd's), not as a signal; so a loop looks
 // whether that process is still there, every second. It holds no descriptor of the session.
+//
+// When a script is stopped its whole process group is, which sshd makes for a session (setsid): SIGTERM, two seconds,
+// SIGKILL. A script that ends by itself may leave services behind.
 func (w wrapper) script() string {
 	seconds := 0
 	if w.limit > 0 {
@@ -85,6 +88,7 @@ stop() {
     kill -KILL "$child" 2>/dev/null
   fi
   cleanup
+  kill -KILL 0
   exit "$1"
 }
 alive() { kill -0 "$w" 2>/dev/null || [ -d "/proc/$w" ]; }

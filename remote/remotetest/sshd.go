@@ -50,6 +50,7 @@ type SSHD struct {
 
 	t       testing.TB
 	bin     string
+	wrap    []string
 	process *exec.Cmd
 	log     lockedBuffer
 }
@@ -75,7 +76,26 @@ func (b *lockedBuffer) String() string {
 // StartSSHD starts sshd. Lines of configuration come before the defaults, so that they win.
 func StartSSHD(t testing.TB, lines ...string) *SSHD {
 	t.Helper()
-	s := &SSHD{t: t, bin: NeedPeer(t, "sshd"), Dir: SharedDir(t), Port: FreePort(t)}
+	return startSSHD(t, SharedDir(t), nil, lines)
+}
+
+// StartSSHDInNamespace starts sshd with mounts of its own, which a shell script makes as root. /tmp may be mounted over:
+// the server's own files lie in /run.
+func StartSSHDInNamespace(t testing.TB, script string, lines ...string) *SSHD {
+	t.Helper()
+	NeedRoot(t)
+	if err := exec.Command(NeedPeer(t, "unshare"), "-m", "true").Run(); err != nil {
+		t.Skipf("no mount namespaces here: %v", err)
+	}
+	wrap := []string{
+		"unshare", "--mount", "--propagation", "private", "sh", "-ec", script + "\nexec \"$@\"", "sh",
+	}
+	return startSSHD(t, sharedDirIn(t, "/run"), wrap, lines)
+}
+
+func startSSHD(t testing.TB, dir string, wrap, lines []string) *SSHD {
+	t.Helper()
+	s := &SSHD{t: t, bin: NeedPeer(t, "sshd"), wrap: wrap, Dir: dir, Port: FreePort(t)}
 	if os.Getuid() == 0 { // its privilege separation directory
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatal(err)
@@ -107,7 +127,8 @@ func (s *SSHD) file(name string) string { return filepath.Join(s.Dir, name) }
 // Start starts the server, again after Stop, and waits until it listens.
 func (s *SSHD) Start() {
 	s.t.Helper()
-	s.process = exec.Command(s.bin, "-D", "-e", "-f", s.file("sshd_config"))
+	argv := append(append([]string{}, s.wrap...), s.bin, "-D", "-e", "-f", s.file("sshd_config"))
+	s.process = exec.Command(argv[0], argv[1:]...)
 	s.process.Stderr = &s.log
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
@@ -158,7 +179,12 @@ func Isolated(knownHosts string) []string {
 // SharedDir is a temporary directory that other users may enter.
 func SharedDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fleetctl-test-")
+	return sharedDirIn(t, "")
+}
+
+func sharedDirIn(t testing.TB, base string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(base, "fleetctl-test-")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}

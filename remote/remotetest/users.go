@@ -20,6 +20,7 @@ type UserConfig struct {
 	Password string // "": none, and it cannot log in with one
 	Shell    string // default /bin/sh
 	Sudoers  string // a line for sudoers.d, with USER for the name; "": none
+	Base     string // where the home lies; default a temporary directory
 	Expired  bool   // the password must be changed at the next login
 }
 
@@ -30,7 +31,7 @@ func NewUser(t testing.TB, cfg UserConfig) (name, home string) {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails: crypto/rand
 	name = "fltest" + hex.EncodeToString(b)
-	home = filepath.Join(SharedDir(t), name)
+	home = filepath.Join(sharedDirIn(t, cfg.Base), name)
 	if cfg.Shell == "" {
 		cfg.Shell = "/bin/sh"
 	}
