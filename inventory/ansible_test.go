@@ -247,7 +247,7 @@ func TestPatternsSelectWhatAnsibleSelects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, patterns := range [][]string{
+	patterns := [][]string{
 		{"all"}, {"*"}, {"web"}, {"web:db"}, {"web,db"}, {"web db"}, {"web:&db"}, {"web:!db"}, {"!db"}, {"&db"}, {"!db:web"},
 		{"&db,web"}, {"prod:!web01.example.com"}, {"web01.example.com"}, {"web0?.example.com"}, {"web0*"}, {"*.example.com"},
 		{"web0[1-3]*"}, {"web0[!1-3]*"}, {"web[0]"}, {"web[-1]"}, {"web[-3]"}, {"web[0:2]"}, {"web[1:]"}, {"web[2:1]"},
@@ -258,21 +258,32 @@ func TestPatternsSelectWhatAnsibleSelects(t *testing.T) {
 		{"web", "web01*"}, {"all", "web:!web02.example.com"}, {"web", "db"}, {"all", "!web"}, {"web", "~.*5"},
 		{"all", "@" + limit}, {"web", "@" + limit}, {"web", "web[0]"}, {"db", "all[3:7]"}, {"web01.example.com:web", "all"},
 		{"h3:h1"}, {"db:db"}, {"10.0.0.1:lone1"}, {"all:!all"}, {"web:&"}, {"stage1:1"}, {"x::y"},
-	} {
-		args := []string{patterns[0], "-i", file, "--list-hosts"}
-		if len(patterns) > 1 {
-			args = append(args, "-l", patterns[1])
-		}
-		theirs := peer.run(t, "adhoc", dir, args...)
-		hosts, err := inv.Select(patterns...)
-		if theirs.Code != 0 {
+		{"*[-1]"}, {"*[-2]"}, {"[xy][3:9]"}, {"[xy][1-3]"}, {"![xy][1-3],!h2"}, {"!*[-1]"}, {"all", "!*[-2]"},
+	}
+	args := []string{file}
+	for _, p := range patterns {
+		args = append(args, p[0], strings.Join(p[1:], ""))
+	}
+	lines := strings.Split(strings.TrimSpace(peer.run(t, "patterns", dir, args...).Stdout), "\n")
+	if len(lines) != len(patterns) {
+		t.Fatalf("Ansible answered %d of %d patterns: %s", len(lines), len(patterns), lines)
+	}
+	for i, p := range patterns {
+		hosts, err := inv.Select(p...)
+		theirs := strings.Fields(lines[i])
+		switch {
+		case theirs[0] == "error":
 			if err == nil && len(hosts) > 0 {
-				t.Errorf("%q: got %v, but Ansible says %s", patterns, names(hosts), theirs.Stderr)
+				t.Errorf("%q: got %v, but Ansible says %s", p, names(hosts), lines[i])
 			}
-			continue
+		case !slices.Equal(names(hosts), theirs[1:]):
+			t.Errorf("%q: got %v (%v), want %v", p, names(hosts), err, theirs[1:])
 		}
-		if want := listedHosts(theirs.Stdout); !slices.Equal(names(hosts), want) {
-			t.Errorf("%q: got %v (%v), want %v", patterns, names(hosts), err, want)
+	}
+	for _, p := range patterns[:8] { // through the command line, too
+		theirs := peer.run(t, "adhoc", dir, p[0], "-i", file, "--list-hosts")
+		if hosts, err := inv.Select(p[0]); err != nil || !slices.Equal(names(hosts), listedHosts(theirs.Stdout)) {
+			t.Errorf("%q: got %v (%v), want %s", p, names(hosts), err, theirs.Stdout)
 		}
 	}
 }

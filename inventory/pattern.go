@@ -194,61 +194,59 @@ func (g *graph) matchTerm(term string) ([]*host, error) {
 }
 
 // enumerate returns the hosts of the groups that match, and the hosts that match themselves: always when the term has
-// wildcards or dots, otherwise only where no group matches.
+// wildcards or dots, otherwise only where no group matches. A host comes once for each group that matches, as in Ansible,
+// whose slices count them so.
 func (g *graph) enumerate(expr string) ([]*host, error) {
-	matches, plain, err := compileTerm(expr)
+	matches, err := compileTerm(expr)
 	if err != nil {
 		return nil, err
 	}
-	m := &matcher{seen: map[*host]bool{}}
-	inGroup := false
-	if plain {
-		if grp := g.groups[expr]; grp != nil {
-			inGroup = true
-			m.append(hostsBelow(grp)...)
-		}
-	} else {
-		for _, grp := range g.groupOrder {
-			if matches(grp.name) {
-				inGroup = true
-				m.append(hostsBelow(grp)...)
-			}
-		}
+	if matches == nil {
+		return g.enumeratePlain(expr), nil
 	}
-	if inGroup && !strings.HasPrefix(expr, "~") && !strings.ContainsAny(expr, ".?*[") {
-		return m.hosts, nil
-	}
-	if plain {
-		if h := g.hosts[expr]; h != nil {
-			m.append(h)
+	var hosts []*host
+	for _, grp := range g.groupOrder {
+		if matches(grp.name) {
+			hosts = append(hosts, hostsBelow(grp)...)
 		}
-		return m.hosts, nil
 	}
 	for _, h := range g.hostOrder {
 		if matches(h.name) {
-			m.append(h)
+			hosts = append(hosts, h)
 		}
 	}
-	return m.hosts, nil
+	return hosts, nil
 }
 
-// compileTerm returns a function that matches names, or plain for a term that only matches itself.
-func compileTerm(expr string) (matches func(string) bool, plain bool, err error) {
+// enumeratePlain is enumerate for a term that matches nothing but itself.
+func (g *graph) enumeratePlain(name string) (hosts []*host) {
+	grp := g.groups[name]
+	if grp != nil {
+		hosts = hostsBelow(grp)
+	}
+	if h := g.hosts[name]; h != nil && (grp == nil || strings.ContainsRune(name, '.')) {
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+// compileTerm returns a function that matches names, or nil for a term that only matches itself.
+func compileTerm(expr string) (matches func(string) bool, err error) {
 	if text, ok := strings.CutPrefix(expr, "~"); ok {
 		re, err := regexp.Compile("^(?:" + text + ")")
 		if err != nil {
-			return nil, false, fmt.Errorf("pattern %q: %w", expr, err)
+			return nil, fmt.Errorf("pattern %q: %w", expr, err)
 		}
-		return re.MatchString, false, nil
+		return re.MatchString, nil
 	}
 	if !strings.ContainsAny(expr, "*?[") {
-		return nil, true, nil
+		return nil, nil
 	}
 	re, err := regexp.Compile(globExpression(expr))
 	if err != nil {
-		return nil, false, fmt.Errorf("pattern %q: %w", expr, err)
+		return nil, fmt.Errorf("pattern %q: %w", expr, err)
 	}
-	return re.MatchString, false, nil
+	return re.MatchString, nil
 }
 
 // globExpression is the regular expression of a shell pattern as Python's fnmatch reads it.
