@@ -97,6 +97,9 @@ func TestAnEncryptedVarsFileIsTheErrorOfItsHostsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got := inv.Warnings(); len(got) != 2 || !strings.Contains(got[0], "vault.yml: skipped: the file is encrypted") {
+		t.Errorf("warnings: %q", got)
+	}
 	hosts, err := inv.Select()
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func TestAMistakeIsNamedWithFileLineAndColumn(t *testing.T) {
 		{"groups form a circle in YAML", "i.yml", "a:\n  children:\n    b:\n      children:\n        a:\n", `:3:5: group "b" as a child of "a" closes a cycle: "a" is already below "b"`},
 		{"a group is its own child in YAML", "i.yml", "a:\n  children:\n    a:\n", `:3:5: group "a" is its own child`},
 		{"ungrouped is a child", "hosts", "a\n[g:children]\nungrouped\n", `hosts:3:1: ungrouped cannot be a child of group "g"`},
-		{"all is a child", "i.yml", "a:\n  children:\n    all:\n", `closes a cycle`},
+		{"all is a child", "i.yml", "a:\n  children:\n    all:\n", `i.yml:3:5: all cannot be a child of group "a"`},
 		{"groups form a circle in INI", "hosts", "[a:children]\nb\n[b:children]\nc\n[c:children]\na\n", `hosts:6:1: group "a" as a child of "c" closes a cycle`},
 		{"groups form a circle in a listing", "i.json", `{"a": {"children": ["b"]}, "b": {"children": ["a"]}}`, `:1:47: group "a" as a child of "b" closes a cycle`},
 		{"a range runs backwards in YAML", "i.yml", "all:\n  hosts:\n    web[5:1]:\n", `:3:5: host name "web[5:1]": range [5:1]: it runs backwards`},

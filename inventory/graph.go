@@ -130,6 +130,9 @@ func (g *graph) addChild(parent, child *group, pos Pos) error {
 		return errorAt(pos, "ungrouped cannot be a child of group %q: Ansible would lose its hosts; name them in a group of their own",
 			parent.name)
 	}
+	if child.name == groupAll {
+		return errorAt(pos, "all cannot be a child of group %q: every group is below all", parent.name)
+	}
 	if parent == child {
 		return errorAt(pos, "group %q is its own child", parent.name)
 	}

@@ -15,7 +15,7 @@ type Inventory struct {
 // Warnings are the things that were skipped, as "file:line:column: what", in the order of reading: what Ansible warns of
 // and then ignores.
 func (inv *Inventory) Warnings() []string {
-	return slices.Clone(inv.graph.warnings)
+	return slices.Concat(inv.graph.warnings, inv.files.warnings)
 }
 
 // Len is the number of hosts.

@@ -24,6 +24,8 @@ type varsFiles struct {
 	dirs   []string
 	groups map[string][]fileVars // by group name; one element a directory
 	hosts  map[string][]fileVars // by host name; one element a directory
+
+	warnings []string
 }
 
 // fileVars is what the files of one group or host in one directory say.
@@ -88,6 +90,9 @@ func (v *varsFiles) readDir(
 				return err
 			}
 			read[path] = f
+			for _, file := range f.sealed {
+				v.warnings = append(v.warnings, file+": skipped: the file is encrypted with Ansible Vault")
+			}
 		}
 		if into[name] == nil {
 			into[name] = make([]fileVars, len(v.dirs))
