@@ -18,13 +18,14 @@ const (
 	foreignEKCert condition = "foreign-ekcert" // an EK certificate from a CA that is not in tpm-cas.pem
 	noTPM         condition = "no-tpm"         // nothing at tpm_device
 	cloned        condition = "cloned"         // the TPM of a healthy host, copied
+	noTbot        condition = "no-tbot"        // tbot is not installed
 	changedKey    condition = "changed-key"    // known_hosts holds another host key
 	down          condition = "down"           // connections are refused
 	silent        condition = "silent"         // connections are accepted, and nothing is ever said
 )
 
 // conditions that -mix knows.
-var conditions = []condition{noEKCert, foreignEKCert, noTPM, cloned, changedKey, down, silent}
+var conditions = []condition{noEKCert, foreignEKCert, noTPM, cloned, noTbot, changedKey, down, silent}
 
 func conditionNames() []string {
 	var names []string

@@ -133,7 +133,7 @@ func (f *fleet) provisionAll() error {
 	var todo []host
 	for _, h := range f.Hosts {
 		switch h.Condition {
-		case healthy, changedKey, foreignEKCert:
+		case healthy, noTbot, changedKey, foreignEKCert:
 			todo = append(todo, h)
 		}
 	}
@@ -242,7 +242,7 @@ func (f *fleet) shell(h host) remotetest.ShellConfig {
 	return remotetest.ShellConfig{
 		Dir: home,
 		Env: []string{
-			"PATH=" + filepath.Join(f.Dir, "hosts/.shims") + ":" + path, "HOME=" + home, "SHELL=/bin/sh",
+			"PATH=" + filepath.Join(root, "usr/local/bin") + ":" + filepath.Join(f.Dir, "hosts/.shims") + ":" + path, "HOME=" + home, "SHELL=/bin/sh",
 			"TMPDIR=" + filepath.Join(root, "tmp"), "FLEETSIM_ROOT=" + root,
 		},
 	}

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 )
 
-//go:embed shims
+//go:embed shims tbot.sh
 var shims embed.FS
 
 // The stand-ins for programs that a simulated host can't have: those of every host, and those that only hosts without
@@ -79,6 +79,15 @@ func (f *fleet) makeHost(h host) error {
 	}
 	for _, name := range machineFiles {
 		if err := os.Symlink("/.machine/"+name, filepath.Join(root, "etc", name)); err != nil {
+			return err
+		}
+	}
+	if h.Condition != noTbot {
+		text, err := shims.ReadFile("tbot.sh")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(root, "usr/local/bin/tbot"), text, 0o755)
+		}
+		if err != nil {
 			return err
 		}
 	}

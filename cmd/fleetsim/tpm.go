@@ -26,8 +26,9 @@ const (
 	ekHandle    = tpm2.TPMHandle(0x81010001)
 )
 
-// swtpmIdle is how long an swtpm that nobody talks to goes on running. Starting one takes 5 ms, so few need to run.
-const swtpmIdle = time.Second
+// swtpmIdle is how long an swtpm goes on running after its last client has gone: some clients connect anew for every
+// command. Starting one takes 5 ms, so few need to run.
+const swtpmIdle = 2 * time.Second
 
 // maxFrame bounds a TPM command or response; swtpm's own buffer has 4096 bytes.
 const maxFrame = 4096
@@ -193,7 +194,8 @@ type hostTPM struct {
 
 	mu      sync.Mutex // held for one command
 	running *emulator  // nil: idle
-	idle    *time.Timer
+	clients int
+	idle    *time.Timer // parks it when there are no clients
 }
 
 // serveTPM listens on path, which is short enough for a socket when it is relative.
@@ -203,7 +205,7 @@ func serveTPM(program, state, path string) (*hostTPM, error) {
 		return nil, err
 	}
 	t := &hostTPM{program: program, state: state, listener: l}
-	t.idle = time.AfterFunc(time.Hour, t.park)
+	t.idle = time.AfterFunc(swtpmIdle, t.park)
 	go t.accept()
 	return t, nil
 }
@@ -224,6 +226,8 @@ func (t *hostTPM) accept() {
 
 func (t *hostTPM) client(c net.Conn) {
 	defer func() { _ = c.Close() }()
+	t.count(+1)
+	defer t.count(-1)
 	for {
 		command, err := readFrame(c)
 		if err != nil {
@@ -239,6 +243,14 @@ func (t *hostTPM) client(c net.Conn) {
 	}
 }
 
+// count counts clients, and waits a while after the last one.
+func (t *hostTPM) count(change int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.clients += change; t.clients == 0 {
+		}
+}
+
 func (t *hostTPM) send(command []byte) (response []byte, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -247,7 +259,6 @@ func (t *hostTPM) send(command []byte) (response []byte, err error) {
 			return nil, err
 		}
 	}
-	t.idle.Reset(swtpmIdle)
 	response, err = t.running.send(command)
 	if err != nil {
 		t.running.stop()
@@ -260,7 +271,7 @@ func (t *hostTPM) send(command []byte) (response []byte, err error) {
 func (t *hostTPM) park() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running != nil {
+	if t.running != nil && t.clients == 0 {
 		t.running.stop()
 		t.running = nil
 	}
