@@ -53,11 +53,13 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		fs.PrintDefaults()
 	}
 	fs.IntVar(&o.n, "n", 20, "`number` of hosts, at most 50000")
-	fs.StringVar(&o.dir, "dir", "", "`directory` to work in, made if need be; what an earlier fleetsim wrote there is\nreplaced (default: a temporary one, removed at the end)")
+	fs.StringVar(&o.dir, "dir", "", "`directory` to work in, made if need be; what an earlier fleetsim wrote there\n"+
+		"is replaced (default: a temporary one, removed at the end)")
 	fs.StringVar(&o.swtpm, "swtpm", "swtpm", "the swtpm `program`; \"off\" for hosts without TPMs")
 	fs.StringVar(&o.isolate, "isolate", "auto", "own file system for each host: yes, no, or `auto` for where it is allowed")
 	fs.StringVar(&mix, "mix", "auto", "hosts that are not healthy with an EK certificate, e.g. `down=2,no-ekcert=5`; of\n"+
-		strings.Join(conditionNames(), ", ")+".\nauto is no-ekcert for every fifth and one each of down, changed-key and cloned, from 10 hosts on")
+		strings.Join(conditionNames(), ", ")+
+		".\nauto is no-ekcert for every fifth and one each of down, changed-key and cloned, from 10 hosts on")
 	fs.BoolVar(&o.demo, "demo", false, "show what fleetctl does, on a fleet that goes away afterwards")
 	fs.BoolVar(&o.verbose, "v", false, "log connections")
 	if err := fs.Parse(args); err != nil {

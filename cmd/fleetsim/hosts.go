@@ -242,7 +242,8 @@ func (f *fleet) shell(h host) remotetest.ShellConfig {
 	return remotetest.ShellConfig{
 		Dir: home,
 		Env: []string{
-			"PATH=" + filepath.Join(root, "usr/local/bin") + ":" + filepath.Join(f.Dir, "hosts/.shims") + ":" + path, "HOME=" + home, "SHELL=/bin/sh",
+			"PATH=" + filepath.Join(root, "usr/local/bin") + ":" + filepath.Join(f.Dir, "hosts/.shims") + ":" + path,
+			"HOME=" + home, "SHELL=/bin/sh",
 			"TMPDIR=" + filepath.Join(root, "tmp"), "FLEETSIM_ROOT=" + root,
 		},
 	}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -170,6 +171,12 @@ systemctl is-active tbot inactive
 // dialTPM connects to a host's TPM from outside. Its path may be too long for a socket address, so go by a short one.
 func (s *sim) dialTPM(t *testing.T, name string) transport.TPM {
 	t.Helper()
+	tpm, _ := s.dial(t, name)
+	return tpm
+}
+
+func (s *sim) dial(t *testing.T, name string) (tpm transport.TPM, hangUp func()) {
+	t.Helper()
 	link := filepath.Join(s.dir, "t-"+name)
 	if err := os.Symlink(filepath.Join(s.dir, "hosts", tpmSocket(name)), link); err != nil && !os.IsExist(err) {
 		t.Fatal(err)
@@ -178,8 +185,9 @@ func (s *sim) dialTPM(t *testing.T, name string) transport.TPM {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
-	return transport.FromReadWriter(c)
+	hangUp = func() { _ = c.Close() }
+	t.Cleanup(hangUp)
+	return transport.FromReadWriter(c), hangUp
 }
 
 // readEK returns the EK that the TPM derives and the certificate in NV, nil when there is none.
@@ -274,6 +282,38 @@ func TestTPMsAreAsTheMixSays(t *testing.T) {
 	}
 }
 
+func TestATPMFallsIdleAndKeepsItsKeys(t *testing.T) {
+	t.Parallel()
+	need(t, "swtpm")
+	s := boot(t, "-n=1")
+	tpm, hangUp := s.dial(t, "web-01")
+	before, _ := readEK(t, tpm)
+	if s.swtpm(t) == 0 {
+		t.Fatal("no swtpm runs while its TPM is used")
+	}
+	hangUp()
+	for s.swtpm(t) != 0 { // the test's deadline is the limit
+		time.Sleep(10 * time.Millisecond) // nothing to wait on: it is no child of ours
+	}
+	if after, cert := readEK(t, s.dialTPM(t, "web-01")); !before.Equal(after) || cert == nil {
+		t.Errorf("the EK changed, or its certificate is gone")
+	}
+}
+
+// swtpm finds the process behind the only TPM of a fleet; 0 when there is none.
+func (s *sim) swtpm(t *testing.T) (pid int) {
+	t.Helper()
+	for _, p := range s.processes(t, "no marker") {
+		if !strings.Contains(p, "swtpm socket") {
+			continue
+		}
+		if _, err := fmt.Sscan(p, &pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pid
+}
+
 // issuer is the last certificate of tpm-cas.pem: the one that issues EK certificates.
 func (s *sim) issuer(t *testing.T) (issuer *x509.Certificate) {
 	t.Helper()
@@ -294,15 +334,8 @@ func TestATPMSurvivesItsEmulator(t *testing.T) {
 	need(t, "swtpm")
 	s := boot(t, "-n=1")
 	before, _ := readEK(t, s.dialTPM(t, "web-01"))
-	for _, p := range s.processes(t, "no marker") {
-		if pid := 0; strings.Contains(p, "swtpm socket") {
-			if _, err := fmt.Sscan(p, &pid); err != nil {
-				t.Fatal(err)
-			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if err := syscall.Kill(s.swtpm(t), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 	// The command that is under way may fail; the next connection has a fresh emulator.
 	_, _ = tpm2.GetRandom{BytesRequested: 8}.Execute(s.dialTPM(t, "web-01"))

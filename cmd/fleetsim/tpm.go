@@ -248,7 +248,8 @@ func (t *hostTPM) count(change int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.clients += change; t.clients == 0 {
-		}
+		t.idle.Reset(swtpmIdle)
+	}
 }
 
 func (t *hostTPM) send(command []byte) (response []byte, err error) {
