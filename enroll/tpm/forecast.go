@@ -94,6 +94,13 @@ func hierarchyFindings(raw *Raw) []Finding {
 			Hint:    "clear it: tpm2_changeauth -c endorsement -p PASSWORD",
 		})
 	}
+	if permanent&permanentInLockout != 0 {
+		out = append(out, Finding{
+			Code:    "lockout",
+			Message: "the TPM is in lockout after failed authorizations; a join needs none that counts, but some chips refuse more",
+			Hint:    "wait until it has passed, or clear it: tpm2_dictionarylockout -c",
+		})
+	}
 	return append(out, ownerFindings(raw, permanent, !known || startup&startupOwnerEnabled != 0)...)
 }
 

@@ -130,9 +130,12 @@ func checkEKSize(area tpm2.TPMTPublic) error {
 
 // objectName checks the object that is to be activated and returns its name.
 func objectName(key wire.Key) ([]byte, error) {
-	if key.Code != 0 || len(key.Public) == 0 {
+	if key.Code != 0 {
 		cause := &wire.CommandError{Command: wire.CCCreatePrimary, Code: key.Code}
 		return nil, &ProofError{Code: "object", Message: "the TPM makes no ECC P-256 key to activate", Err: cause}
+	}
+	if len(key.Public) == 0 {
+		return nil, &ProofError{Code: "object", Message: "the host shows no key to activate"}
 	}
 	object, err := parsePublic(key.Public)
 	if err != nil {
@@ -187,7 +190,7 @@ func activationError(err error) error {
 		}
 	case wire.CCActivateCredential:
 		switch base {
-		case wire.RC1Integrity, wire.RC1Value, wire.RC1Size:
+		case wire.RC1Integrity, wire.RC1Value, wire.RC1Size, wire.RCFailure: // the last where swtpm cannot decrypt
 			refusal.Code = "integrity"
 			refusal.Message = "the TPM cannot open the credential: it does not hold the EK, or the challenge was altered"
 		case wire.RC1Policy, wire.RCAuthType, wire.RC1AuthFail, wire.RC1BadAuth:
