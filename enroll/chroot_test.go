@@ -148,6 +148,16 @@ func (c *chroot) WriteFile(_ context.Context, f remote.File, become bool) error 
 // Close leaves the host as it is.
 func (c *chroot) Close() error { return nil }
 
+// outer runs a script in the namespace, but in the machine's own root: its directory is the host's root.
+func (c *chroot) outer(script string) string {
+	c.t.Helper()
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(c.pid), "-m", "--", "sh", "-c", "cd "+c.dir+"\n"+script).CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("%s: %v: %s", script, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // sh runs a script that has to succeed and returns what it printed, trimmed.
 func (c *chroot) sh(script string) string {
 	c.t.Helper()

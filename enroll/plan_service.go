@@ -80,6 +80,8 @@ func (p *planner) daemonReload() {
 	case p.f.Service.Reload:
 		p.do(name, "systemd hasn't read the unit files since they changed", Action{Script: "systemctl daemon-reload"})
 		p.restart = append(p.restart, "the unit")
+	case p.f.Pending:
+		p.do(name, "an earlier run may not have got to it", Action{Script: "systemctl daemon-reload"})
 	default:
 		p.done(name, "no unit file changes")
 	}

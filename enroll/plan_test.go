@@ -151,7 +151,7 @@ func TestPlanOfAnEnrolledHost(t *testing.T) {
 			changes: []string{"/etc/tbot.yaml", "restart"}},
 		{name: "a stopped tbot is started", change: func(f *Facts) { f.Service.Active = "failed" }, changes: []string{"start"}},
 		{name: "a disabled unit is enabled", change: func(f *Facts) { f.Service.Enabled = "disabled" }, changes: []string{"enable"}},
-		{name: "a restart that an earlier run did not reach", change: func(f *Facts) { f.Pending = true }, changes: []string{"restart"}},
+		{name: "a restart that an earlier run did not reach", change: func(f *Facts) { f.Pending = true }, changes: []string{"daemon-reload", "restart"}},
 		{name: "a unit that systemd has not read", change: func(f *Facts) { f.Service.Reload = true }, changes: []string{"daemon-reload", "restart"}},
 		{name: "a mode that somebody changed", change: func(f *Facts) { f.Storage.Mode = 0o755 }, changes: []string{"storage /var/lib/teleport/bot"}},
 		{name: "a configuration that somebody made readable", change: func(f *Facts) {

@@ -82,7 +82,10 @@ func (p *planner) deviceNode() {
 		if granted {
 			reason = "user " + p.d.Tbot.User + " is not in its group yet"
 		}
-		p.do(name, reason, Action{Script: p.grantScript(granted)})
+		step := p.do(name, reason, Action{Script: p.grantScript(granted)})
+		if !granted {
+			step.Makes = fmt.Sprintf("device:%04o:%s:%s:%s", dev.Mode, dev.Owner, dev.Group, dev.Path)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -187,13 +188,31 @@ func (p *removal) tpm() {
 	if !rules && !ours(p.f.Files[devicePath]) || dev.Type != "char" || dev.Group != accessGroup || p.f.Rules != "" {
 		return
 	}
-	script := fmt.Sprintf("chown root:root %[1]s\nchmod 0600 %[1]s", remote.Quote(dev.Path))
+	script := p.deviceBefore()
 	if p.f.Udev {
 		script = "udevadm control --reload-rules\nudevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm\n" +
 			"udevadm settle --timeout=10 || :\n" + script
 	}
-	p.do("TPM device "+dev.Path, "it goes back to root alone", Action{Script: script})
+	p.do("TPM device "+dev.Path, "it gets back the owner and mode that it had", Action{Script: script})
 }
+
+// deviceBefore gives the device the owner and mode that it had, as far as is known; root's alone otherwise, as the
+// kernel makes it.
+func (p *removal) deviceBefore() string {
+	dev := p.f.Device.Path
+	mode, owner, group := "0600", "root", "root"
+	for _, what := range p.made {
+		w := strings.SplitN(what, ":", 5)
+		if len(w) == 5 && w[0] == "device" && w[4] == dev && octal.MatchString(w[1]) && unixName.MatchString(w[2]) && unixName.MatchString(w[3]) {
+			mode, owner, group = w[1], w[2], w[3]
+			break
+		}
+	}
+	q := remote.Quote(dev)
+	return fmt.Sprintf("chown %s:%s %s\nchmod %s %s", owner, group, q, mode, q)
+}
+
+var octal = regexp.MustCompile(`^0[0-7]{3}$`)
 
 func (p *removal) accounts() {
 	user := p.d.Tbot.User

@@ -1,0 +1,302 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fleetctl/enroll/store"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// systemdStub plays systemd in a chroot: units are enabled and started by name, and a tbot whose configuration says
+// "broken" ends at once, every time. What is asked of it stands in /run/stub/log.
+const systemdStub = `mkdir -p /run/systemd/system /run/stub /usr/local/sbin
+cat >/usr/local/sbin/systemctl <<'EOS'
+#!/bin/sh
+d=/run/stub; echo "$*" >>$d/log
+cmd=$1
+case $cmd in
+  --version) echo 'systemd 252 (252.1)';;
+  daemon-reload) rm -f $d/dirty; [ -e /etc/systemd/system/tbot.service ] && : >$d/loaded || rm -f $d/loaded;;
+  enable) [ -e /etc/systemd/system/tbot.service ] || exit 1
+    mkdir -p /etc/systemd/system/multi-user.target.wants
+    ln -sf ../tbot.service /etc/systemd/system/multi-user.target.wants/tbot.service;;
+  disable) rm -f /etc/systemd/system/multi-user.target.wants/tbot.service; rm -f $d/active;;
+  stop) rm -f $d/active;;
+  restart) [ -e $d/loaded ] || exit 5
+    echo $(( $(cat $d/pid 2>/dev/null || echo 100) + 1 )) >$d/pid
+    if grep -q broken /etc/tbot.yaml; then rm -f $d/active; : >$d/failing
+      echo 'ERROR: failed parsing config file: field broken not found in type config.Service' >$d/journal
+    else : >$d/active; rm -f $d/failing; echo 'INFO [TBOT:IDENTITY] Fetched new bot identity identity:x' >$d/journal; fi;;
+  show)
+    if [ -e $d/active ]; then echo ActiveState=active; echo SubState=running
+    elif [ -e $d/failing ]; then echo ActiveState=activating; echo SubState=auto-restart
+      echo $(( $(cat $d/pid) + 1 )) >$d/pid
+    else echo ActiveState=inactive; echo SubState=dead; fi
+    echo "MainPID=$(cat $d/pid 2>/dev/null || echo 0)"
+    if [ -e $d/loaded ]; then echo LoadState=loaded; echo FragmentPath=/etc/systemd/system/tbot.service; else echo LoadState=not-found; fi
+    if [ -e /etc/systemd/system/multi-user.target.wants/tbot.service ]; then echo UnitFileState=enabled; else echo UnitFileState=disabled; fi
+    echo NeedDaemonReload=no; echo NRestarts=0; echo Result=success; echo ExecMainStatus=0;;
+esac
+exit 0
+EOS
+printf '#!/bin/sh\ncat /run/stub/journal\n' >/usr/local/sbin/journalctl
+chmod 0755 /usr/local/sbin/systemctl /usr/local/sbin/journalctl`
+
+// enrollChroot is a run of Enroll over one host: the chroot.
+type enrollChroot struct {
+	t    *testing.T
+	host *chroot
+	st   store.Store
+	cfg  Config
+}
+
+const simulatorHash = "1b5bbe2e96054f7bc34ebe7ba9a4a9eac5611c6879285ceff6094fa556af485c"
+
+func newEnrollChroot(t *testing.T) *enrollChroot {
+	t.Helper()
+	e := &enrollChroot{t: t, host: newChroot(t), cfg: testConfig()}
+	e.host.sh(systemdStub)
+	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "fleet.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() }) //nolint:errcheck // a test's
+	_, err = st.Put(t.Context(), store.Observation{Host: "web-01", At: time.Now(), Outcome: "ok",
+		Identity: &store.Identity{EKHash: simulatorHash, Proven: true, Via: "helper"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.st = st
+	return e
+}
+
+func (e *enrollChroot) options() EnrollOptions {
+	return EnrollOptions{
+		Config: e.cfg, Store: e.st, TokenOf: func(string) string { return "fleet" }, Forks: 1,
+		Verify: VerifyOptions{Watch: time.Second, Limit: 8 * time.Second},
+		dial:   func(context.Context, remote.Target) (Conn, error) { return e.host, nil },
+	}
+}
+
+func (e *enrollChroot) enroll(change func(*EnrollOptions)) Result {
+	e.t.Helper()
+	opts := e.options()
+	if change != nil {
+		change(&opts)
+	}
+	results, err := Enroll(e.t.Context(), []inventory.Host{{Name: "web-01"}}, opts)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return results[0]
+}
+
+// tree is everything on the host that differs from the machine that it is a view of (names, modes, owners, contents),
+// but for locks and for the copies that the account tools keep of their files.
+func (e *enrollChroot) tree() string {
+	e.t.Helper()
+	return e.host.outer(`cd ../upper
+find . ! -path './usr/local/sbin*' ! -name '*-' ! -name '*.lock' ! -name 'sub[ug]id' ! -name lastlog ! -type d -printf '%p %y %m %u %g ' \
+  \( -type f -exec sh -c 'sha256sum <"$1"' sh '{}' \; -o -printf '\n' \) | sort
+find . -type d ! -path './usr/local/sbin*' | sort | while read -r d; do [ -d "/$d" ] || stat -c '%n %a %U %G' "$d"; done
+cd ../root; ls -A run; stat -c '%n %a %U %G' dev/tpmrm0`)
+}
+
+func TestEnrollTwiceThenRemove(t *testing.T) {
+	t.Parallel()
+	e := newEnrollChroot(t)
+	e.cfg.Tbot.Services = []map[string]any{identityIn("/opt/machine-id/app")}
+	before := e.tree()
+	if r := e.enroll(nil); r.Outcome != Changed || r.Joined != "journal" {
+		t.Fatalf("first run: %+v", r)
+	}
+	if r := e.enroll(func(o *EnrollOptions) { o.Check = true }); r.Outcome != OK {
+		t.Errorf("check after the first run: %+v", r)
+	}
+	if r := e.enroll(nil); r.Outcome != OK || slices.ContainsFunc(r.Steps, func(s StepResult) bool { return s.Changed || s.Reason == "" }) {
+		t.Errorf("second run: %+v", r)
+	}
+	if got := e.host.sh("ls /run"); strings.Contains(got, "pending") {
+		t.Errorf("left on the host: %s", got)
+	}
+	rec, err := e.st.Record(t.Context(), "web-01")
+	if err != nil || rec.Installed == nil || rec.Installed.State != "" || rec.Installed.Token != "fleet" {
+		t.Errorf("record: %+v, %v", rec.Installed, err)
+	}
+	results, err := Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{
+		EnrollOptions: e.options(), Made: func(string) []string { return rec.Installed.Made },
+	})
+	if err != nil || results[0].Outcome != Changed {
+		t.Fatalf("remove: %+v, %v", results, err)
+	}
+	if after := e.tree(); after != before {
+		t.Errorf("the removal left something:\n%s", unified(before, after))
+	}
+	results, err = Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{
+		EnrollOptions: e.options(), Made: func(string) []string { return rec.Installed.Made },
+	})
+	if err != nil || results[0].Outcome != OK {
+		t.Errorf("second removal: %+v, %v", results, err)
+	}
+}
+
+func TestCheckChangesNothing(t *testing.T) {
+	t.Parallel()
+	e := newEnrollChroot(t)
+	before := e.tree()
+	r := e.enroll(func(o *EnrollOptions) { o.Check, o.Diff = true, true })
+	if r.Outcome != Changed || len(r.Steps) < 10 {
+		t.Errorf("got %+v", r)
+	}
+	if after := e.tree(); after != before {
+		t.Errorf("it changed the host:\n%s", unified(before, after))
+	}
+}
+
+func TestABadConfigurationIsTakenBack(t *testing.T) {
+	t.Parallel()
+	e := newEnrollChroot(t)
+	if r := e.enroll(nil); r.Outcome != Changed {
+		t.Fatalf("%+v", r)
+	}
+	before := e.host.sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service")
+	good := e.cfg
+	e.cfg.Tbot.Services = []map[string]any{{"type": "broken"}}
+	r := e.enroll(nil)
+	if r.Outcome != Failed || r.Status != "bad-config" || !strings.Contains(r.Message, "previous files are back") || len(r.Log) == 0 {
+		t.Errorf("got %+v", r)
+	}
+	if after := e.host.sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service"); after != before {
+		t.Errorf("not taken back:\n%s", unified(before, after))
+	}
+	if got := e.host.sh("systemctl show | head -1"); got != "ActiveState=active" {
+		t.Errorf("the old tbot doesn't run: %s", got)
+	}
+	rec, err := e.st.Record(t.Context(), "web-01")
+	if err != nil || rec.Installed.State != "failed" {
+		t.Errorf("record: %+v, %v", rec.Installed, err)
+	}
+	e.cfg = good
+	if r := e.enroll(nil); r.Outcome != OK {
+		t.Errorf("after the correction: %+v", r)
+	}
+	e.cfg.Tbot.Services = []map[string]any{{"type": "broken"}}
+	if r := e.enroll(func(o *EnrollOptions) { o.NoRollback = true }); r.Outcome != Failed || strings.Contains(r.Message, "back") {
+		t.Errorf("without rollback: %+v", r)
+	}
+	if got := e.host.sh("cat /etc/tbot.yaml; ls /run/fleetctl-tbot.pending"); !strings.Contains(got, "broken") {
+		t.Errorf("without rollback: %s", got)
+	}
+	e.cfg = good
+	if r := e.enroll(nil); r.Outcome != Changed {
+		t.Errorf("after the correction: %+v", r)
+	}
+}
+
+func TestAnAdoptedConfigurationComesBackAfterRemoval(t *testing.T) {
+	t.Parallel()
+	e := newEnrollChroot(t)
+	e.host.sh("echo 'version: v2 # mine' >/etc/tbot.yaml; chmod 0600 /etc/tbot.yaml")
+	if r := e.enroll(nil); r.Outcome != Failed || r.Status != "not-ours" {
+		t.Errorf("without --adopt: %+v", r)
+	}
+	if r := e.enroll(func(o *EnrollOptions) { o.Adopt = true }); r.Outcome != Changed {
+		t.Fatalf("with --adopt: %+v", r)
+	}
+	if got := e.host.sh("cat /etc/tbot.yaml.orig; stat -c %a /etc/tbot.yaml.orig"); got != "version: v2 # mine\n600" {
+		t.Errorf("kept: %s", got)
+	}
+	if r := e.enroll(nil); r.Outcome != OK {
+		t.Errorf("second run: %+v", r)
+	}
+	_, err := Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{EnrollOptions: e.options(), Made: func(string) []string { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := e.host.sh("cat /etc/tbot.yaml; ls /etc/tbot.yaml*"); got != "version: v2 # mine\n/etc/tbot.yaml" {
+		t.Errorf("after the removal: %s", got)
+	}
+}
+
+// TestEveryFaultIsCompletedByTheNextRun breaks the connection, fills the disk or lets sudo expire: at every call of an
+// enroll one of them.
+func TestEveryFaultIsCompletedByTheNextRun(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes a chroot for each of 20 faults")
+	}
+	faults := []error{
+		&remote.Error{Kind: remote.ErrDisconnected}, &remote.Error{Kind: remote.ErrNoSpace}, &remote.Error{Kind: remote.ErrBecomeNeedsPass},
+	}
+	for n := range callsOfEnroll {
+		t.Run(fmt.Sprintf("call %d", n), func(t *testing.T) { faultAt(t, n, faults[n%len(faults)]) })
+	}
+}
+
+// callsOfEnroll is how many times an enroll of a fresh chroot asks something of its connection.
+const callsOfEnroll = 20
+
+func faultAt(t *testing.T, n int, fault error) {
+	e := newEnrollChroot(t)
+	calls := 0
+	e.host.fail = func(string) error {
+		if calls++; calls == n+1 {
+			return fault
+		}
+		return nil
+	}
+	first := e.enroll(nil)
+	e.host.fail = nil
+	if first.Outcome == Changed {
+		t.Errorf("the fault was not noticed, in %d calls: %+v", calls, first)
+	}
+	if got := e.host.sh("ls -A /etc /etc/systemd/system /etc/systemd/system/tbot.service.d 2>/dev/null | grep -c '\\.tmp$' || :"); got != "0" {
+		t.Errorf("half-written files: %s", got)
+	}
+	if second := e.enroll(nil); second.Outcome != Changed && second.Outcome != OK {
+		t.Fatalf("the next run: %+v", second)
+	}
+	if third := e.enroll(nil); third.Outcome != OK {
+		t.Errorf("the run after it: %+v", third)
+	}
+	if got := e.host.sh("systemctl show | head -1; ls /run; tail -n 3 /run/stub/log"); !strings.HasPrefix(got, "ActiveState=active") || strings.Contains(got, "pending") {
+		t.Errorf("on the host: %s", got)
+	}
+	rec, err := e.st.Record(t.Context(), "web-01")
+	if err != nil || rec.Installed == nil || rec.Installed.State != "" {
+		t.Errorf("record: %+v, %v", rec.Installed, err)
+	}
+}
+
+func TestAProblemMeansThatNothingIsDone(t *testing.T) {
+	conn := &refusingConn{}
+	_, err := Apply(t.Context(), conn, []Step{
+		{Name: "a", Actions: []Action{{Script: "true"}}}, {Name: "b", Problem: &Problem{Status: "x", Message: "no"}},
+	}, ApplyOptions{})
+	if p := (*Problem)(nil); !errors.As(err, &p) || conn.calls != 0 {
+		t.Errorf("got %v after %d calls", err, conn.calls)
+	}
+}
+
+// refusingConn is a connection on which nothing that isn't scripted succeeds.
+type refusingConn struct{ calls int }
+
+func (c *refusingConn) Run(context.Context, remote.Cmd) (remote.Output, error) {
+	c.calls++
+	return remote.Output{}, errors.New("not scripted")
+}
+
+func (c *refusingConn) WriteFile(context.Context, remote.File, bool) error {
+	c.calls++
+	return errors.New("not scripted")
+}
+
+func (c *refusingConn) Close() error { return nil }
