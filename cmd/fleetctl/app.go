@@ -63,6 +63,7 @@ func (a *app) commands() []*cli.Command {
 		a.enrollCommand(),
 		a.statusCommand(),
 		a.removeCommand(),
+		a.reportCommand(),
 	}
 	for _, c := range commands {
 		c.OnUsageError = usageError

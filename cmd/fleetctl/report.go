@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bufio"
+	_ "embed"
+	"html/template"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"fleetctl/enroll"
+	"fleetctl/enroll/store"
+)
+
+//go:embed report.html
+var reportHTML string
+
+func (a *app) reportCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "report",
+		Usage:       "write the fleet as one HTML file to standard output",
+		Description: "The page needs no network and no script: fleetctl report > fleet.html",
+		Flags:       concat(a.commonFlags(), a.inventoryFlags()),
+		Action:      a.report,
+	}
+}
+
+// fleetReport is what report.html shows.
+type fleetReport struct {
+	Version string
+	States  []stateCount
+	Hosts   []enroll.RecordView
+}
+
+// stateCount is how many hosts are in a state.
+type stateCount struct {
+	State string
+	Hosts int
+}
+
+func (a *app) report(c *cli.Context) error {
+	page, err := template.New("report").Funcs(template.FuncMap{"join": strings.Join}).Parse(reportHTML)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.config(c, false)
+	if err != nil {
+		return err
+	}
+	inv, err := a.wholeInventory(c, cfg)
+	if err != nil {
+		return err
+	}
+	r := fleetReport{Version: version}
+	counts := map[string]int{}
+	err = a.withStore(c, func(st store.Store) error {
+		for view, err := range enroll.ListRecords(c.Context, st, inv) {
+			if err != nil {
+				return err
+			}
+			counts[view.State]++
+			r.Hosts = append(r.Hosts, view)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for state, n := range counts {
+		r.States = append(r.States, stateCount{state, n})
+	}
+	slices.SortFunc(r.States, func(x, y stateCount) int { return strings.Compare(x.State, y.State) })
+	out := bufio.NewWriter(a.stdout)
+	if err := page.Execute(out, r); err != nil {
+		return err
+	}
+	return out.Flush()
+}
