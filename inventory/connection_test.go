@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 )
 
 func TestConnectionReadsEveryVariableAndItsOldSpellings(t *testing.T) {
@@ -85,6 +87,12 @@ func TestConnectionVariablesThatCannotBeUsedAreErrors(t *testing.T) {
 				t.Errorf("got %v, want …%s…", err, c.want)
 			}
 		})
+	}
+}
+
+func TestAnEncryptedValueIsNotWrittenAsYAML(t *testing.T) {
+	if out, err := yaml.Marshal(map[string]any{"a": []any{Vault("x")}}); !errors.Is(err, ErrSealed) {
+		t.Errorf("got %q, %v", out, err)
 	}
 }
 

@@ -15,6 +15,11 @@ import (
 // Vault is a value that was encrypted with Ansible Vault (!vault): the ciphertext with its header.
 type Vault string
 
+// MarshalYAML refuses: ciphertext must not land in a file of a host as if it were the value.
+func (v Vault) MarshalYAML() (any, error) {
+	return nil, fmt.Errorf("a value in it is encrypted with Ansible Vault: %w", ErrSealed)
+}
+
 // Unsafe is a string marked !unsafe: literal text in which Jinja means nothing.
 type Unsafe string
 
