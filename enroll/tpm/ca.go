@@ -37,15 +37,7 @@ func NewCASet(certs ...*x509.Certificate) *CASet {
 func LoadCAs(paths ...string) (*CASet, error) {
 	s := NewCASet()
 	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			return nil, fmt.Errorf("EKCert CAs: %w", err)
-		}
-		load := s.loadFile
-		if info.IsDir() {
-			load = s.loadDir
-		}
-		if err := load(path); err != nil {
+		if err := s.load(path); err != nil {
 			return nil, fmt.Errorf("EKCert CAs: %w", err)
 		}
 	}
@@ -67,15 +59,41 @@ func (s *CASet) add(c *x509.Certificate) {
 	s.bySubject[string(c.RawSubject)] = append(s.bySubject[string(c.RawSubject)], c)
 }
 
+func (s *CASet) load(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return s.loadDir(path)
+	}
+	left := len(s.skipped)
+	found, err := s.loadFile(path)
+	switch {
+	case err != nil:
+		return err
+	case found == 0:
+		return fmt.Errorf("%s: no certificate in it, neither PEM nor DER", path)
+	case len(s.skipped)-left == found:
+		return fmt.Errorf("no usable certificate: %s", s.skipped[left])
+	}
+	return nil
+}
+
 func (s *CASet) loadDir(dir string) error {
-	before := s.Len()
+	all := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !certificateName(path) {
 			return err
 		}
-		return s.loadFile(path)
+		found, err := s.loadFile(path)
+		if err == nil && found == 0 {
+			s.skipped = append(s.skipped, path+": no certificate in it")
+		}
+		all += found
+		return err
 	})
-	if err == nil && s.Len() == before {
+	if err == nil && all == 0 {
 		err = fmt.Errorf("%s: no certificate in this directory (looked at *.pem, *.crt, *.cer, *.der)", dir)
 	}
 	return err
@@ -89,22 +107,18 @@ func certificateName(path string) bool {
 	return false
 }
 
-func (s *CASet) loadFile(path string) error {
+// loadFile returns how many certificates were found, those that were left out included.
+func (s *CASet) loadFile(path string) (int, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	found := s.loadPEM(path, data)
-	if found == 0 {
-		found = s.loadDER(path, data)
+	if found := s.loadPEM(path, data); found > 0 {
+		return found, nil
 	}
-	if found == 0 {
-		return fmt.Errorf("%s: no certificate in it, neither PEM nor DER", path)
-	}
-	return nil
+	return s.loadDER(path, data), nil
 }
 
-// loadPEM returns how many certificates were found, those that were left out included.
 func (s *CASet) loadPEM(path string, data []byte) int {
 	found := 0
 	for {

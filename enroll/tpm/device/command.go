@@ -69,7 +69,11 @@ func (r request) marshal() []byte {
 		for _, session := range r.auths {
 			w.u32(session)
 			w.u16(0) // nonce
-			w.u8(1)  // TPMA_SESSION: continueSession
+			if session == handlePassword {
+				w.u8(0)
+			} else {
+				w.u8(1) // TPMA_SESSION: continueSession, so that flushing it is always ours
+			}
 			w.u16(0) // HMAC or password
 		}
 	}
