@@ -7,9 +7,9 @@ import (
 
 // What ends a run with another exit code than 1.
 var (
-	ErrInput       = errors.New("bad input")         // exit 2: the user has to correct something
-	ErrHostsFailed = errors.New("hosts failed") // exit 3
-	ErrChanges     = errors.New("changes to make")   // exit 4: --check found some
+	ErrInput       = errors.New("bad input")       // exit 2: the user has to correct something
+	ErrHostsFailed = errors.New("hosts failed")    // exit 3
+	ErrChanges     = errors.New("changes to make") // exit 4: --check found some
 )
 
 // HintError is a failure with what to do about it.
