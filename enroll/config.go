@@ -74,4 +74,6 @@ type RolloutConfig struct {
 
 	Order  []string `yaml:"order,omitempty"`  // groups of the inventory: whose hosts come first
 	Jitter string   `yaml:"jitter,omitempty"` // the longest random wait before a tbot starts, e.g. "5s"; default none
+
+	Hooks HooksConfig `yaml:"hooks,omitempty"`
 }

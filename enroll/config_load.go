@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -277,6 +278,23 @@ func (c *Config) checkTbot(v *configCheck) {
 	}
 	checkHostPort(v, "tbot.diag_addr", c.Tbot.DiagAddr)
 	v.oneOf("tbot.install.from", c.Tbot.Install.From, "none", "file", "url", "script")
+	ttl := checkDuration(v, "tbot.credential_ttl", c.Tbot.CredentialTTL)
+	renewal := checkDuration(v, "tbot.renewal_interval", c.Tbot.RenewalInterval)
+	if ttl > 0 && renewal >= ttl {
+		v.fail("tbot.renewal_interval", "", "%s is not lower than credential_ttl (%s)", renewal, ttl)
+	}
+}
+
+// checkDuration reads a duration as Go and tbot write it; "" is none.
+func checkDuration(v *configCheck, path, value string) time.Duration {
+	if value == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		v.fail(path, "a duration: 90s, 20m, 1h", "%q is no duration", value)
+	}
+	return d
 }
 
 func (c *Config) checkRollout(v *configCheck) {
@@ -286,6 +304,7 @@ func (c *Config) checkRollout(v *configCheck) {
 	if c.Rollout.Canary < 0 {
 		v.fail("rollout.canary", "", "%d is negative", c.Rollout.Canary)
 	}
+	checkDuration(v, "rollout.jitter", c.Rollout.Jitter)
 	for path, value := range map[string]string{
 		"rollout.batch": c.Rollout.Batch, "rollout.max_failures": c.Rollout.MaxFailures,
 	} {

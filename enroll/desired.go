@@ -39,6 +39,7 @@ type Desired struct {
 	Token   string     // the token the host joins with
 	Device  string     // tpm_device of the inventory; "" for the one tbot would take
 	Adopt   bool       // replace a configuration or a unit that somebody else wrote
+	Version string     // of the cluster; "" when it isn't known
 	Install *Installer // where tbot comes from; nil when it must be there
 
 	templates *templates.Set
@@ -48,8 +49,14 @@ type Desired struct {
 // is found before any host is touched.
 func desire(h inventory.Host, cfg Config, token string, set *templates.Set) (Desired, error) {
 	tbot, err := overrideTbot(cfg.Tbot, h.Vars["tbot"])
+	if err == nil {
+		err = checkPaths(tbot)
+	}
 	if err != nil {
 		return Desired{}, fmt.Errorf("%w: tbot: %w", errInventory, err)
+	}
+	if tbot.User == "root" && tbot.Group == DefaultConfig().Tbot.Group {
+		tbot.Group = "root" // whoever runs tbot as root need not name root's group, too
 	}
 	device, err := stringVar(h, "tpm_device")
 	if err != nil {
@@ -118,7 +125,7 @@ func overrideTbot(base TbotConfig, override any) (TbotConfig, error) {
 	if err := dec.Decode(&base); err != nil {
 		return base, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
 	}
-	return base, checkPaths(base)
+	return base, nil
 }
 
 func checkPaths(t TbotConfig) error {

@@ -83,12 +83,31 @@ func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]
 		r.pace = pace{workers: p.workers, batch: len(hosts), budget: len(hosts)} // looking needs no canary
 	}
 	joins := confirmation{tctl: opts.Tctl, logf: opts.Logf}
-	if !opts.Check {
-		joins.begin(ctx)
+	e.askVersion(ctx)
+	if opts.Check {
+		r.do(ctx)
+		return results, context.Cause(ctx)
 	}
+	if err := e.beforeRun(ctx, hosts); err != nil {
+		return nil, err
+	}
+	joins.begin(ctx)
 	r.do(ctx)
 	joins.end(ctx, results, e.acceptedHash(ctx))
+	e.afterRun(ctx, hosts, results)
 	return results, context.Cause(ctx)
+}
+
+// askVersion asks the cluster which version it runs; not to know it is no reason to stop.
+func (e *enroller) askVersion(ctx context.Context) {
+	if e.opts.Tctl == nil {
+		return
+	}
+	v, err := e.opts.Tctl.ClusterVersion(ctx)
+	if err != nil && e.opts.Logf != nil {
+		e.opts.Logf("the cluster's version is not known: %v", err)
+	}
+	e.version = v
 }
 
 // acceptedHash finds the EKPub hash that a host has a rule for.
@@ -118,6 +137,7 @@ type enroller struct {
 	opts       EnrollOptions
 	dir        string                // temporary, for what installers unpack
 	installers map[string]*Installer // by their configuration, as JSON
+	version    string                // of the cluster; "" when it isn't known
 }
 
 func newEnroller(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) (*enroller, error) {
@@ -188,7 +208,7 @@ func installKey(c InstallConfig) string {
 
 func (e *enroller) desired(h inventory.Host) (Desired, error) {
 	d, err := desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
-	d.Adopt = e.opts.Adopt
+	d.Adopt, d.Version = e.opts.Adopt, e.version
 	if d.Install = e.installers[installKey(d.Tbot.Install)]; d.Install != nil && d.Install.ByArch != nil {
 		d.Tbot.Binary = firstOf(d.Tbot.Binary, defaultBinary)
 	}
@@ -234,7 +254,15 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 	case !changes(steps):
 		return e.unchanged(ctx, change{host: h, facts: f, desired: d, steps: steps})
 	}
-	return e.change(ctx, conn, change{host: h, facts: f, desired: d, steps: steps})
+	c := change{host: h, facts: f, desired: d, steps: steps}
+	if err := e.beforeHost(ctx, c); err != nil {
+		r := failure(ctx, h, err)
+		r.Status, r.Hint = "hook", "nothing was changed on the host"
+		return r
+	}
+	r := e.change(ctx, conn, c)
+	e.afterHost(ctx, h, &r)
+	return r
 }
 
 func (e *enroller) connect(ctx context.Context, h inventory.Host) (Conn, error) {
@@ -291,7 +319,7 @@ func (e *enroller) planned(h inventory.Host, f *Facts, steps []Step) Result {
 	if changes(steps) {
 		r.Outcome = Changed
 	}
-	noteNoService(&r, f)
+	e.note(&r, f)
 	return r
 }
 
@@ -307,7 +335,16 @@ func (e *enroller) unchanged(ctx context.Context, c change) Result {
 	return e.planned(c.host, c.facts, c.steps)
 }
 
-func noteNoService(r *Result, f *Facts) {
+// note adds what deserves attention although it stands in nobody's way.
+func (e *enroller) note(r *Result, f *Facts) {
+	if err := checkVersion(f.Tbot.Version, e.version); err != nil {
+		r.Warnings = append(r.Warnings, Warning{Code: "version-skew", Message: err.Error(),
+			Hint: "install a tbot of the cluster's major version"})
+	}
+	if f.skew.Abs() > skewLimit {
+		r.Warnings = append(r.Warnings, Warning{Code: "clock", Message: "the host's clock is off by " + f.skew.Abs().Round(time.Second).String(),
+			Hint: "timedatectl set-ntp true"})
+	}
 	if f.Systemd == 0 {
 		r.Status, r.Message = "no-systemd", "tbot is configured, but systemd doesn't run here: nothing starts it"
 	}
@@ -368,7 +405,7 @@ func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 		return e.failed(ctx, conn, c, err)
 	}
 	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps), Joined: joined}
-	noteNoService(&r, c.facts)
+	e.note(&r, c.facts)
 	if err := e.finish(ctx, c); err != nil {
 		return failure(ctx, c.host, err)
 	}

@@ -144,7 +144,11 @@ func (p *planner) tbot() {
 			"install a newer tbot: the cluster's major version is best")
 		return
 	}
-	p.done("tbot", "%s is there, version %s", t.Path, firstOf(t.Version, "unknown"))
+	reason := fmt.Sprintf("%s is there, version %s", t.Path, firstOf(t.Version, "unknown"))
+	if err := checkVersion(t.Version, p.d.Version); err != nil {
+		reason += "; " + err.Error()
+	}
+	p.done("tbot", "%s", reason)
 }
 
 // tooOld says whether a tbot is older than 15.3.0, which brought the tpm join method.

@@ -1,0 +1,126 @@
+package enroll
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"fleetctl/enroll/store"
+	"fleetctl/inventory"
+)
+
+// HooksConfig are commands that the controller runs, by sh. Each gets JSON on standard input. One that fails before a
+// run or a host stops that run or host; one that fails after it is a warning.
+type HooksConfig struct {
+	BeforeRun  string `yaml:"before_run,omitempty"`
+	AfterRun   string `yaml:"after_run,omitempty"`
+	BeforeHost string `yaml:"before_host,omitempty"` // before something is changed there: drain
+	AfterHost  string `yaml:"after_host,omitempty"`  // after it, well or not: notify
+}
+
+// HookInput is what a hook reads.
+type HookInput struct {
+	Hook   string         `json:"hook"` // before_run, after_run, before_host, after_host
+	Run    int64          `json:"run,omitempty"`
+	Hosts  []string       `json:"hosts,omitempty"`  // of a run
+	Recap  *Summary       `json:"recap,omitempty"`  // after a run
+	Host   string         `json:"host,omitempty"`   // of a host
+	Groups []string       `json:"groups,omitempty"` // of the host
+	Vars   map[string]any `json:"vars,omitempty"`   // of the host, without those that begin with ansible_
+	Record *store.Record  `json:"record,omitempty"` // of the host
+	Plan   []StepResult   `json:"plan,omitempty"`   // before a host: what will be done
+	Result *Result        `json:"result,omitempty"` // after a host
+}
+
+var errHook = errors.New("a hook failed")
+
+// hookGrace is how long a hook may go on after its time is over, before it is killed.
+const hookGrace = 5 * time.Second
+
+// runHook runs a hook; none is fine.
+func runHook(ctx context.Context, command string, in HookInput) error {
+	if command == "" {
+		return nil
+	}
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", errHook, in.Hook, err)
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", command) // the user's own command
+	cmd.Env = append(os.Environ(), "FLEETCTL_HOOK="+in.Hook, "FLEETCTL_HOST="+in.Host)
+	cmd.Stdin = bytes.NewReader(raw)
+	out := &boundedBuffer{max: 64 << 10}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = hookGrace
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %s: %w: %s", errHook, in.Hook, err, printable(tail(out.String(), 300)))
+	}
+	return nil
+}
+
+// hostHook is what a host's hooks read.
+func (e *enroller) hostHook(ctx context.Context, hook string, h inventory.Host) HookInput {
+	in := HookInput{Hook: hook, Run: e.opts.Run, Host: h.Name, Groups: h.Groups, Vars: publicVars(h.Vars)}
+	if e.opts.Store != nil {
+		if rec, err := e.opts.Store.Record(ctx, h.Name); err == nil {
+			in.Record = &rec
+		}
+	}
+	return in
+}
+
+// beforeHost runs the hook that may drain a host; its failure keeps the host from being changed.
+func (e *enroller) beforeHost(ctx context.Context, c change) error {
+	hooks := e.opts.Config.Rollout.Hooks
+	if hooks.BeforeHost == "" {
+		return nil
+	}
+	in := e.hostHook(ctx, "before_host", c.host)
+	in.Plan = e.stepResults(c.steps)
+	return runHook(ctx, hooks.BeforeHost, in)
+}
+
+// afterHost runs the hook that hears how a host ended, also when the host's time is over.
+func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *Result) {
+	hooks := e.opts.Config.Rollout.Hooks
+	if hooks.AfterHost == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	in := e.hostHook(ctx, "after_host", h)
+	in.Result = r
+	if err := runHook(ctx, hooks.AfterHost, in); err != nil {
+		r.Warnings = append(r.Warnings, Warning{Code: "hook", Message: printable(err.Error())})
+	}
+}
+
+// beforeRun runs the hook of the run.
+func (e *enroller) beforeRun(ctx context.Context, hosts []inventory.Host) error {
+	in := HookInput{Hook: "before_run", Run: e.opts.Run, Hosts: hostNames(hosts)}
+	return runHook(ctx, e.opts.Config.Rollout.Hooks.BeforeRun, in)
+}
+
+func (e *enroller) afterRun(ctx context.Context, hosts []inventory.Host, results []Result) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	s := Summarize(e.opts.Run, results)
+	in := HookInput{Hook: "after_run", Run: e.opts.Run, Hosts: hostNames(hosts), Recap: &s}
+	if err := runHook(ctx, e.opts.Config.Rollout.Hooks.AfterRun, in); err != nil && e.opts.Logf != nil {
+		e.opts.Logf("%v", err)
+	}
+}
+
+func hostNames(hosts []inventory.Host) []string {
+	names := make([]string, len(hosts))
+	for i := range hosts {
+		names[i] = hosts[i].Name
+	}
+	return names
+}
