@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
@@ -33,12 +32,14 @@ type ImportOptions struct {
 }
 
 // ImportRecords records identities that were found without SSH: the text that "tbot tpm identify" or "identify -text"
-// prints for one host (opts.Host says which), or JSON objects one after the other (also as one array), of the forms
+// prints for one host (opts.Host says which), or JSON objects one after the other (also as one array): what "identify
+// -json" prints, to which a key "host" may have been added, what "records export" prints, or
 //
 //	{"host": "web-01", "ek_public_hash": "…", "ek_certificate_serial": "5e:cd", "ek_certificate": "base64 of DER"}
 //
-// which "identify -json" and "records export" print. Such identities are unproven: they are accepted only where
-// none is. The results are one a host, in the order of the file; the error is of the file (ErrInput) or the records.
+// A host that "identify -json" does not name is the one that it calls itself. Such identities are unproven: they are
+// accepted only where none is. The results are one a host, in the order of the file; the error is of the file
+// (ErrInput) or the records.
 func ImportRecords(ctx context.Context, st store.Store, r io.Reader, opts ImportOptions) ([]Result, error) {
 	if opts.Now.IsZero() {
 		opts.Now = time.Now()
@@ -99,6 +100,9 @@ type importEntry struct {
 	Last     *struct {
 		TPM json.RawMessage `json:"tpm"`
 	} `json:"last"`
+
+	hostname string // what the host calls itself
+	err      error  // why there is no identity
 }
 
 type importIdentity struct {
@@ -149,20 +153,41 @@ func yieldArray(raw json.RawMessage, yield func(importEntry, error) bool) bool {
 }
 
 func yieldEntry(raw json.RawMessage, n int, yield func(importEntry, error) bool) bool {
-	var e importEntry
-	if err := json.Unmarshal(raw, &e); err != nil {
+	e, err := parseEntry(raw)
+	if err != nil {
 		yield(importEntry{}, &InputError{Msg: fmt.Sprintf("object %d: %v", n, err)})
 		return false
 	}
 	return yield(e, nil)
 }
 
-// The lines of "tbot tpm identify": the first spelling of each is that of older versions.
-var (
-	textHash   = regexp.MustCompile(`(?m)^[ \t]*(?:EKPub Hash|EK Public Hash):[ \t]*(\S+)[ \t\r]*$`)
-	textFound  = regexp.MustCompile(`(?m)^[ \t]*(?:EKCert Detected|EK Certificate Detected):[ \t]*(\S+)[ \t\r]*$`)
-	textSerial = regexp.MustCompile(`(?m)^[ \t]*(?:EKCert Serial|EK Certificate Serial):[ \t]*(\S+)[ \t\r]*$`)
-)
+func parseEntry(raw json.RawMessage) (e importEntry, err error) {
+	var facts struct {
+		Version *int `json:"fleetctl_identify"`
+	}
+	if json.Unmarshal(raw, &facts) == nil && facts.Version != nil {
+		return parseIdentifyFacts(raw)
+	}
+	return e, json.Unmarshal(raw, &e)
+}
+
+// parseIdentifyFacts judges what "identify -json" printed, as a scan would.
+func parseIdentifyFacts(raw []byte) (importEntry, error) {
+	facts, err := tpm.ParseIdentifyJSON(raw)
+	if err != nil {
+		return importEntry{}, err
+	}
+	e := importEntry{Host: facts.Host, hostname: facts.Raw.Hostname}
+	report, err := tpm.Judge(facts.Raw, tpm.ExamineOptions{})
+	if err != nil {
+		e.err = err
+		return e, nil
+	}
+	id := report.Identity
+	e.importIdentity = importIdentity{EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER}
+	e.TPM, err = json.Marshal(tpmDetails{report.Properties, report.Findings})
+	return e, err
+}
 
 // parseIdentifyText reads what "tbot tpm identify" prints, of both versions.
 func parseIdentifyText(r io.Reader) (e importEntry, err error) {
@@ -174,24 +199,17 @@ func parseIdentifyText(r io.Reader) (e importEntry, err error) {
 	if len(text) > maxIdentifyText {
 		return e, &InputError{Msg: "the text is too long for the output of \"tbot tpm identify\"", Hint: hint}
 	}
-	hashes := textHash.FindAllSubmatch(text, 2)
-	if len(hashes) != 1 {
-		return e, &InputError{Msg: fmt.Sprintf("there are %d lines with an EKPub hash, where one is wanted", len(hashes)), Hint: hint}
+	id, err := tpm.ParseIdentifyText(text)
+	if err != nil {
+		return e, &InputError{Msg: err.Error(), Hint: hint}
 	}
-	e.EKHash = strings.ToLower(string(hashes[0][1]))
-	serial, found := textSerial.FindSubmatch(text), textFound.FindSubmatch(text)
-	if serial != nil {
-		e.EKSerial = strings.ToLower(string(serial[1]))
-	}
-	if found != nil && (string(found[1]) == "true") != (e.EKSerial != "") {
-		return e, &InputError{Msg: "the text says both that there is an EK certificate and that there is none", Hint: hint}
-	}
+	e.importIdentity = importIdentity{EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER}
 	return e, nil
 }
 
 // importOne records one identity. The error is of the records; what is wrong with the entry is in the result.
 func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOptions) (Result, error) {
-	r := Result{Host: firstOf(e.Host, opts.Host), Outcome: Failed, Status: "bad-input"}
+	r := Result{Host: firstOf(e.Host, opts.Host, e.hostname), Outcome: Failed, Status: "bad-input"}
 	if r.Host == "" {
 		r.Message = "the file does not say which host this is"
 		r.Hint = "name it with --host"
@@ -240,6 +258,9 @@ func (e importEntry) details() json.RawMessage {
 
 // identity checks that the parts of an entry belong together.
 func (e importEntry) identity() (*store.Identity, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
 	in := e.importIdentity
 	for _, other := range []*importIdentity{e.Identity, e.Accepted} {
 		if other != nil && in.EKHash == "" {

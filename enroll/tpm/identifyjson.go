@@ -83,25 +83,33 @@ type Facts struct {
 // ParseIdentifyJSON parses one line of identify -json. A key "host" with the name of the host may have been added.
 // Errors are ErrProtocol.
 func ParseIdentifyJSON(line []byte) (Facts, error) {
+	f, err := decodeFacts(line)
+	if err != nil {
+		return Facts{}, &outputError{fmt.Errorf("identify -json: %w", err)}
+	}
+	return Facts{Host: wire.Printable(f.Host, maxPropertyText), Raw: f.raw()}, nil
+}
+
+func decodeFacts(line []byte) (*jsonFacts, error) {
 	if len(line) > maxIdentify {
-		return Facts{}, fmt.Errorf("%w: a line of more than %d bytes", ErrProtocol, maxIdentify)
+		return nil, fmt.Errorf("a line of more than %d bytes", maxIdentify)
 	}
 	var f jsonFacts
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&f); err != nil {
-		return Facts{}, fmt.Errorf("%w: identify -json: %w", ErrProtocol, err)
+		return nil, err
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return Facts{}, fmt.Errorf("%w: identify -json: something follows the object", ErrProtocol)
+		return nil, errors.New("something follows the object")
 	}
 	if f.Version != wire.JSONVersion {
-		return Facts{}, fmt.Errorf("%w: identify -json: fleetctl_identify is %d, not %d", ErrProtocol, f.Version, wire.JSONVersion)
+		return nil, fmt.Errorf("fleetctl_identify is %d, not %d", f.Version, wire.JSONVersion)
 	}
 	if max(len(f.Properties), len(f.NVIndices), len(f.Persistent), len(f.Timings)) > maxListed {
-		return Facts{}, fmt.Errorf("%w: identify -json: a list of more than %d entries", ErrProtocol, maxListed)
+		return nil, fmt.Errorf("a list of more than %d entries", maxListed)
 	}
-	return Facts{Host: wire.Printable(f.Host, maxPropertyText), Raw: f.raw()}, nil
+	return &f, nil
 }
 
 func (f *jsonFacts) raw() *Raw {

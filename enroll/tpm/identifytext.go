@@ -1,7 +1,6 @@
 package tpm
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -22,11 +21,11 @@ var labels = [...]struct{ hash, detected, serial string }{
 // The text says a host's identity without any proof. Errors are ErrProtocol.
 func ParseIdentifyText(text []byte) (Identity, error) {
 	if len(text) > maxIdentify {
-		return Identity{}, fmt.Errorf("%w: a text of more than %d bytes", ErrProtocol, maxIdentify)
+		return Identity{}, &outputError{fmt.Errorf("tbot tpm identify: a text of more than %d bytes", maxIdentify)}
 	}
 	id, err := parseIdentifyText(string(text))
 	if err != nil {
-		return Identity{}, fmt.Errorf("%w: tbot tpm identify: %w", ErrProtocol, err)
+		return Identity{}, &outputError{fmt.Errorf("tbot tpm identify: %w", err)}
 	}
 	return id, nil
 }
@@ -120,5 +119,9 @@ func addDebug(id *Identity, text []byte) error {
 	}
 }
 
-// IsIdentifyJSON says whether an output is identify's JSON rather than a text of tbot tpm identify.
-func IsIdentifyJSON(output []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(output), []byte("{")) }
+// outputError is an ErrProtocol in what was printed rather than spoken.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string        { return e.err.Error() }
+func (e *outputError) Unwrap() error        { return e.err }
+func (e *outputError) Is(target error) bool { return target == ErrProtocol }
