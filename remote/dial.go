@@ -105,20 +105,17 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 	return newConn(d, t, s, client, release), nil
 }
 
-// ctxError prefers the context's end to what it caused.
+// ctxError prefers the context's end to what it caused: a deadline is ErrTimeout, a cancellation stays what it is.
 func ctxError(ctx context.Context, err error) error {
-	switch cause := ctx.Err(); {
-	case cause == nil, errors.Is(err, cause):
+	cause := ctx.Err()
+	var e *Error
+	switch {
+	case cause == nil, errors.As(err, &e) && e.Kind != ErrDisconnected:
 		return err
 	case errors.Is(cause, context.DeadlineExceeded):
-		var e *Error
-		if errors.As(err, &e) && e.Kind != ErrDisconnected {
-			return err
-		}
 		return &Error{Kind: ErrTimeout, Err: cause}
-	default:
-		return cause
 	}
+	return cause
 }
 
 // attemptError is a failed attempt, and what may help.
@@ -187,20 +184,20 @@ func (d *Dialer) attempt(
 		if command, ok := conn.(*commandConn); ok {
 			command.explain(fail)
 		}
-		release(fail.retry && fail.err.Kind == ErrDisconnected)
+		release()
 		return nil, nil, fail
 	}
-	release(false)
+	release()
 	d.keys.accepted(l.signed)
 	return client, func() { _ = conn.Close() }, nil
 }
 
 // transport opens the byte stream to the host: TCP, a command's stdin and stdout, or a channel of a jump host. release
-// must be called when the handshake is over; it hears whether the host dropped the connection.
-func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(dropped bool), error) {
+// must be called when the handshake is over.
+func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), error) {
 	timeout := firstDuration(d.opts.ConnectTimeout, s.connectTimeout, 10*time.Second)
 	addr := net.JoinHostPort(s.host, strconv.Itoa(s.port))
-	nothing := func(bool) {}
+	nothing := func() {}
 	switch {
 	case s.proxyCommand != "" && s.proxyCommand != "none":
 		conn, err := proxyCommand(s.expand(s.proxyCommand))
@@ -260,7 +257,11 @@ func connectFailure(err error) *attemptError {
 		e := &Error{Kind: ErrUnreachable, Err: errors.New("connection refused"), Hint: "is sshd running on this port?"}
 		return &attemptError{err: e, retry: true}
 	}
-	return &attemptError{err: &Error{Kind: ErrUnreachable, Err: err}, retry: isDrop(err)}
+	if isDrop(err) {
+		e := &Error{Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %w", err)}
+		return &attemptError{err: e, retry: true}
+	}
+	return &attemptError{err: &Error{Kind: ErrUnreachable, Err: err}}
 }
 
 // isDrop recognises a connection that the other side ended: how MaxStartups looks from here.

@@ -85,7 +85,7 @@ func (j *jumpHosts) close() error {
 // viaJump opens a channel to addr through the last hop of a ProxyJump chain; the hops before it lead to that one.
 func (d *Dialer) viaJump(
 	ctx context.Context, s *settings, addr string, timeout time.Duration,
-) (net.Conn, func(bool), error) {
+) (net.Conn, func(), error) {
 	chain := s.expand(s.proxyJump)
 	h, err := d.jumps.get(s.config+"\x00"+chain, max(1, d.opts.JumpDials))
 	if err != nil {
@@ -97,10 +97,10 @@ func (d *Dialer) viaJump(
 		return nil, nil, ctx.Err()
 	}
 	var once sync.Once
-	release := func(bool) { once.Do(func() { <-h.slots }) }
+	release := func() { once.Do(func() { <-h.slots }) }
 	conn, err := d.openThrough(ctx, h, chain, s.config, addr, timeout)
 	if err != nil {
-		release(false)
+		release()
 		return nil, nil, err
 	}
 	return conn, release, nil

@@ -28,6 +28,7 @@ type Process struct {
 
 	conn    *Conn
 	session *ssh.Session
+	stdin   *idleWriter
 	raw     *bufio.Reader  // what the pump passes on
 	pipe    *io.PipeWriter // the pump's end; closed with the cause when we end the process
 	stderr  *stderrSink
@@ -98,14 +99,9 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 		conn: c, marker: newMarker(), done: make(chan struct{}), aborted: make(chan struct{}), ctx: ctx,
 		terminal: l.terminal,
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.client.Close() }) // a channel that never opens
-	session, err := c.client.NewSession()
-	if !stop() && err == nil {
-		_ = session.Close()
-		return nil, ctx.Err()
-	}
+	session, err := c.newSession(ctx)
 	if err != nil {
-		return nil, c.sessionError(err)
+		return nil, err
 	}
 	p.session = session
 	p.stderr = &stderrSink{marker: []byte(p.marker), limit: l.maxOutput, over: func() { p.abort(errTooLong("stderr")) }}
@@ -121,7 +117,8 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 	p.idle = newIdleTimer(c.opts.IdleTimeout, func() {
 		p.abort(&Error{Kind: ErrTimeout, Err: fmt.Errorf("silent for %s", c.opts.IdleTimeout)})
 	})
-	p.Stdin = &idleWriter{stdin, p.idle}
+	p.stdin = &idleWriter{w: stdin, idle: p.idle}
+	p.Stdin = p.stdin
 	reader, pipe := io.Pipe()
 	p.pipe, p.raw = pipe, bufio.NewReaderSize(reader, 32<<10)
 	p.cancel = context.AfterFunc(ctx, func() { p.abort(ctxError(ctx, ctx.Err())) })
@@ -137,6 +134,33 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// newSession opens a session channel. One that opens only after ctx has ended is closed again.
+func (c *Conn) newSession(ctx context.Context) (*ssh.Session, error) {
+	type result struct {
+		session *ssh.Session
+		err     error
+	}
+	opened := make(chan result, 1)
+	go func() { // ends with the connection at the latest
+		s, err := c.client.NewSession()
+		opened <- result{s, err}
+	}()
+	select {
+	case r := <-opened:
+		if r.err != nil {
+			return nil, c.sessionError(r.err)
+		}
+		return r.session, nil
+	case <-ctx.Done():
+		go func() {
+			if r := <-opened; r.err == nil {
+				_ = r.session.Close()
+			}
+		}()
+		return nil, ctxError(ctx, ctx.Err())
+	}
 }
 
 // pump passes stdout on. Closing a channel on our side does not end a read from it before the host agrees, so that
@@ -293,7 +317,7 @@ func (p *Process) setCause(cause error) bool {
 // session of its own.
 func (p *Process) terminate() {
 	_ = p.session.Signal(ssh.SIGTERM)
-	_ = p.Stdin.Close()
+	p.stdin.tryClose()
 	if p.pid == "" || strings.Trim(p.pid, "0123456789") != "" {
 		return
 	}
@@ -482,13 +506,46 @@ func (r *idleReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// idleWriter is a session's stdin. A channel's EOF must neither be sent twice nor while data is being sent.
 type idleWriter struct {
-	io.WriteCloser
+	w    io.WriteCloser
 	idle *idleTimer
+
+	mu     sync.Mutex
+	closed bool
 }
 
+// Write sends data; it blocks while the host takes none.
 func (w *idleWriter) Write(p []byte) (int, error) {
-	n, err := w.WriteCloser.Write(p)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := w.w.Write(p)
 	w.idle.touch()
 	return n, err
+}
+
+// Close sends EOF.
+func (w *idleWriter) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closeLocked()
+}
+
+// tryClose sends EOF unless data is being sent.
+func (w *idleWriter) tryClose() {
+	if w.mu.TryLock() {
+		defer w.mu.Unlock()
+		_ = w.closeLocked()
+	}
+}
+
+func (w *idleWriter) closeLocked() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	return w.w.Close()
 }

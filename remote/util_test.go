@@ -2,6 +2,7 @@ package remote_test
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -35,3 +36,11 @@ func publicKey(t testing.TB, keyFile string) ssh.PublicKey {
 
 // authorized is a key as a line of authorized_keys or known_hosts.
 func authorized(key ssh.PublicKey) string { return string(ssh.MarshalAuthorizedKey(key)) }
+
+// hashKnownHosts hashes the names of a file, as ssh-keygen does.
+func hashKnownHosts(t testing.TB, file string) {
+	t.Helper()
+	if out, err := exec.Command("ssh-keygen", "-H", "-f", file).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
