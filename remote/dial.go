@@ -444,7 +444,7 @@ func (d *Dialer) clientConfig(
 // knownHosts returns the index of a host's known_hosts files.
 func (d *Dialer) knownHosts(s *settings) (*knownHosts, error) {
 	files := slices.Concat(s.userKnown, s.globalKnown)
-	id := strings.Join(files, "\x00")
+	id := strings.Join(append(files, s.revokedKeys), "\x00")
 	d.mu.Lock()
 	k := d.known[id]
 	if k == nil {
@@ -452,7 +452,12 @@ func (d *Dialer) knownHosts(s *settings) (*knownHosts, error) {
 		d.known[id] = k
 	}
 	d.mu.Unlock()
-	k.once.Do(func() { k.hosts, k.err = loadKnownHosts(files, d.opts.Logf) })
+	k.once.Do(func() {
+		k.hosts, k.err = loadKnownHosts(files, d.opts.Logf)
+		if k.err == nil && s.revokedKeys != "" && s.revokedKeys != "none" {
+			k.err = k.hosts.revoke(s.path(s.revokedKeys))
+		}
+	})
 	return k.hosts, k.err
 }
 

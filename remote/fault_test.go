@@ -218,6 +218,23 @@ func TestHostKeyPolicies(t *testing.T) {
 	}
 }
 
+func TestRevokedHostKeysAreRefused(t *testing.T) {
+	t.Parallel()
+	server := remotetest.StartSSHD(t)
+	for file, want := range map[string]error{
+		filepath.Join(server.Dir, "host.pub"): remote.ErrHostKeyRevoked,
+		server.KeyFile + ".pub":               nil,
+		server.KeyFile:                        remote.ErrConfig,
+		filepath.Join(server.Dir, "missing"):  remote.ErrConfig,
+	} {
+		target := server.Target()
+		target.SSHArgs = append(target.SSHArgs, "-o", "RevokedHostKeys="+file)
+		if err := logIn(t, remote.Options{HostKeyChecking: "off"}, target); !errors.Is(err, want) || (want == nil && err != nil) {
+			t.Errorf("%s: got %v, want %v", filepath.Base(file), err, want)
+		}
+	}
+}
+
 func TestTheKnownKeyTypeIsAskedFor(t *testing.T) {
 	t.Parallel()
 	for _, hashed := range []bool{false, true} {

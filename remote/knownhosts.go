@@ -64,6 +64,33 @@ func loadKnownHosts(files []string, logf func(string, ...any)) (*knownHosts, err
 	return k, nil
 }
 
+// revoke reads a RevokedHostKeys file (ssh_config(5)): one public key a line, revoked for every host. As with OpenSSH,
+// a file that cannot be read refuses every host; so does a binary key revocation list, which is not understood.
+func (k *knownHosts) revoke(file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return &Error{Kind: ErrConfig, Err: fmt.Errorf("RevokedHostKeys: %w", err)}
+	}
+	n := 0
+	for raw := range bytes.Lines(data) {
+		n++
+		line := bytes.TrimSpace(raw)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		pub, _, _, _, err := ssh.ParseAuthorizedKey(line)
+		if err != nil {
+			return &Error{
+				Kind: ErrConfig, Err: fmt.Errorf("RevokedHostKeys: %s:%d: not a public key", file, n),
+				Hint: "list public keys, one a line; binary revocation lists are not understood",
+			}
+		}
+		blob := string(pub.Marshal())
+		k.revoked[blob] = append(k.revoked[blob], &knownKey{key: pub, blob: blob, names: []string{"*"}, file: file, line: n})
+	}
+	return nil
+}
+
 func (k *knownHosts) parse(file string, data []byte, logf func(string, ...any)) {
 	n := 0
 	for raw := range bytes.Lines(data) {
@@ -264,7 +291,7 @@ func (k *knownHosts) checkRevoked(names []string, key ssh.PublicKey) error {
 			if slices.ContainsFunc(names, e.matches) {
 				return &hostKeyError{
 					kind: ErrHostKeyRevoked,
-					text: fmt.Sprintf("%s key %s is @revoked in %s:%d", key.Type(), ssh.FingerprintSHA256(key), e.file, e.line),
+					text: fmt.Sprintf("%s key %s is revoked in %s:%d", key.Type(), ssh.FingerprintSHA256(key), e.file, e.line),
 				}
 			}
 		}
