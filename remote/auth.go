@@ -218,7 +218,8 @@ func (l *login) failure(err error) *Error {
 	case l.refused != nil && !errors.Is(l.refused, errPasswordTwice):
 		e.Err = l.refused
 	case l.passwordSent:
-		e.Err, e.Hint = fmt.Errorf("the password of %s was rejected", Clean(l.settings.user)), "check the user and the password"
+		e.Err = fmt.Errorf("the password of %s was rejected", Clean(l.settings.user))
+		e.Hint = "check the user and the password"
 	case len(l.tried) == 0:
 		e.Err = errors.New("there is no key or password to offer")
 		e.Hint = "start ssh-agent, set ansible_ssh_private_key_file, or use --ask-pass"

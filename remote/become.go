@@ -134,11 +134,18 @@ func probe(method, exe, user, flags string) string {
 const becomeText = `fleetctl_become() {
 LC_ALL=C LANG=C LANGUAGE=C; export LC_ALL LANG LANGUAGE
 p=$$ w=$PPID child= watch=
-stop() { trap '' HUP INT TERM PIPE; [ -z "$child" ] || kill "$child" 2>/dev/null; [ -z "$watch" ] || kill "$watch" 2>/dev/null; exit "$1"; }
+stop() {
+  trap '' HUP INT TERM PIPE
+  [ -z "$child" ] || kill "$child" 2>/dev/null
+  [ -z "$watch" ] || kill "$watch" 2>/dev/null
+  exit "$1"
+}
 trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM
 exec 3<&0
 if kill -0 "$w" 2>/dev/null; then
-  ( trap - HUP INT TERM PIPE; while kill -0 "$w" 2>/dev/null; do sleep 1; done; kill -TERM $$ ) </dev/null >/dev/null 2>&1 3<&- &
+  ( trap - HUP INT TERM PIPE
+    while kill -0 "$w" 2>/dev/null; do sleep 1; done
+    kill -TERM $$ ) </dev/null >/dev/null 2>&1 3<&- &
   watch=$!
 fi
 if [ "$(id -un)" = @USER@ ]; then
@@ -234,11 +241,11 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 		return &Error{Kind: ErrBecomePassword, Hint: "check --ask-become-pass or ansible_become_password"}
 	}
 	method, user, exe := p.conn.become.method()
-	kind, hint := sortBecome(strings.ToLower(said + text))
+	hint, kind := sortBecome(strings.ToLower(said + text))
 	if kind == nil {
 		kind = ErrBecome
 	}
-	if kind == ErrBecomeNeedsPass && p.conn.become.Password != "" && (method != "doas" || p.terminal) {
+	if errors.Is(kind, ErrBecomeNeedsPass) && p.conn.become.Password != "" && (method != "doas" || p.terminal) {
 		kind = ErrBecomePassword
 	}
 	if hint == "" {
@@ -293,11 +300,11 @@ func becomeCauses() []struct {
 	}
 }
 
-func sortBecome(said string) (kind error, hint string) {
+func sortBecome(said string) (hint string, kind error) {
 	for _, c := range becomeCauses() {
 		if strings.Contains(said, c.text) {
-			return c.kind, c.hint
+			return c.hint, c.kind
 		}
 	}
-	return nil, ""
+	return "", nil
 }

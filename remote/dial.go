@@ -110,7 +110,7 @@ func ctxError(ctx context.Context, err error) error {
 	cause := ctx.Err()
 	var e *Error
 	switch {
-	case cause == nil, errors.As(err, &e) && e.Kind != ErrDisconnected:
+	case cause == nil, errors.As(err, &e) && !errors.Is(e.Kind, ErrDisconnected):
 		return err
 	case errors.Is(cause, context.DeadlineExceeded):
 		return &Error{Kind: ErrTimeout, Err: cause}
@@ -526,8 +526,5 @@ func restrict(algs, allowed []string) []string {
 		return algs
 	}
 	out := supported(algs, allowed)
-	for _, a := range supported(allowed, ssh.InsecureAlgorithms().HostKeys) {
-		out = append(out, a)
-	}
-	return out
+	return append(out, supported(allowed, ssh.InsecureAlgorithms().HostKeys)...)
 }

@@ -324,7 +324,7 @@ func (c *commandConn) Close() error {
 // explain replaces an end of the connection by what the command said; it must be closed.
 func (c *commandConn) explain(fail *attemptError) {
 	said := cleanLine(c.said.String())
-	if said == "" || fail.err.Kind != ErrDisconnected {
+	if said == "" || !errors.Is(fail.err, ErrDisconnected) {
 		return
 	}
 	fail.err = &Error{Kind: ErrUnreachable, Err: fmt.Errorf("ProxyCommand: %s", said)}

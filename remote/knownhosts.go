@@ -420,10 +420,11 @@ func (k *knownHosts) accept(file, name string, key ssh.PublicKey, hashed bool) e
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key
 	}
-	if slices.ContainsFunc(k.byName[name], func(e *knownKey) bool { return !e.authority && e.blob == string(key.Marshal()) }) {
+	blob := string(key.Marshal())
+	if slices.ContainsFunc(k.byName[name], func(e *knownKey) bool { return !e.authority && e.blob == blob }) {
 		return nil // somebody else just did
 	}
-	k.add(&knownKey{key: key, blob: string(key.Marshal()), names: []string{name}, file: file}, "")
+	k.add(&knownKey{key: key, blob: blob, names: []string{name}, file: file}, "")
 	if file == "" {
 		return nil
 	}

@@ -79,7 +79,7 @@ func (r *resolver) lookup(ctx context.Context, q query) (values, error) {
 	if r.ssh == "" {
 		v, err := cfg.fallback(q)
 		if err != nil {
-			return nil, &Error{Kind: ErrConfig, Err: err, Hint: "install the OpenSSH client, which understands all of ssh_config"}
+			return nil, &Error{Kind: ErrConfig, Err: err, Hint: "install the OpenSSH client, which understands it all"}
 		}
 		return v, nil
 	}

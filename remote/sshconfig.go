@@ -351,7 +351,9 @@ func builtinDefaults() values {
 	}
 	return values{
 		"user": {name}, "port": {"22"},
-		"identityfile":         {"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519", "~/.ssh/id_ed25519_sk"},
+		"identityfile": {
+			"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519", "~/.ssh/id_ed25519_sk",
+		},
 		"userknownhostsfile":   {"~/.ssh/known_hosts ~/.ssh/known_hosts2"},
 		"globalknownhostsfile": {"/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"},
 	}

@@ -70,7 +70,8 @@ func (s suite) run(t *testing.T) {
 		{"passes the status of a failed command on", "false", "", "", "", 1},
 		{"reads stdin to its end", "cat", "a\x00b\xff\n", "a\x00b\xff\n", "", 0},
 		{"need not read stdin", "exit 0", strings.Repeat("x", 100_000), "", "", 0},
-		{"is read by sh, whatever the login shell", "x='a  b'; f() { printf '%s|' \"$@\"; }; f \"$x\" '!!' '$HOME' \"it's\"", "",
+		{"is read by sh, whatever the login shell",
+			"x='a  b'; f() { printf '%s|' \"$@\"; }; f \"$x\" '!!' '$HOME' \"it's\"", "",
 			"a  b|!!|$HOME|it's|", "", 0},
 		{"keeps its output without a newline", "printf x; printf y >&2", "", "x", "y", 0},
 		{"may hold a here-document", "cat <<'E'\n$a `b` \\\nE\n", "", "$a `b` \\\n", "", 0},
@@ -89,7 +90,8 @@ func (s suite) run(t *testing.T) {
 
 func (s suite) bulk(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789abcdef"), 3<<16)
-	out, err := s.conn.Run(t.Context(), remote.Cmd{Script: "cat", Stdin: bytes.NewReader(data), MaxOutput: int64(len(data))})
+	cmd := remote.Cmd{Script: "cat", Stdin: bytes.NewReader(data), MaxOutput: int64(len(data))}
+	out, err := s.conn.Run(t.Context(), cmd)
 	if err != nil || !bytes.Equal(out.Stdout, data) {
 		t.Errorf("%d bytes came back, %v", len(out.Stdout), err)
 	}
@@ -109,8 +111,10 @@ func (s suite) several(t *testing.T) {
 }
 
 func (s suite) endless(t *testing.T) {
-	for _, script := range []string{"while :; do echo yyyyyyyyyyyyyyyy; done", "while :; do echo yyyyyyyyyyyyyyyy; done >&2"} {
-		if _, err := s.conn.Run(t.Context(), remote.Cmd{Script: script, MaxOutput: 10_000}); !errors.Is(err, remote.ErrOutputTooLong) {
+	const loop = "while :; do echo yyyyyyyyyyyyyyyy; done"
+	for _, script := range []string{loop, loop + " >&2"} {
+		_, err := s.conn.Run(t.Context(), remote.Cmd{Script: script, MaxOutput: 10_000})
+		if !errors.Is(err, remote.ErrOutputTooLong) {
 			t.Errorf("%s: %v", script, err)
 		}
 	}
