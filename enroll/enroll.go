@@ -173,11 +173,13 @@ func (e *enroller) check(ctx context.Context, hosts []inventory.Host) error {
 	var errs []error
 	for _, h := range hosts {
 		d, err := e.desired(h)
-		if err == nil {
+		if err != nil {
+			err = hostError(h, err)
+		} else {
 			err = e.prepare(ctx, d)
 		}
 		if err != nil && len(errs) < 20 {
-			errs = append(errs, hostError(h, err))
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
@@ -189,6 +191,7 @@ func (e *enroller) prepare(ctx context.Context, d Desired) error {
 	if _, ok := e.installers[key]; ok {
 		return nil
 	}
+	e.installers[key] = nil // one that fails is reported once
 	prep := preparer{client: e.opts.client, dir: filepath.Join(e.dir, strconv.Itoa(len(e.installers)))}
 	if err := os.Mkdir(prep.dir, 0o700); err != nil {
 		return err

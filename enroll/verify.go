@@ -180,7 +180,7 @@ var knownCauses = [...]causeOfFailure{
 	{regexp.MustCompile(`(?i)not yet valid|certificate has expired`), "clock",
 		"a certificate is not valid at the host's time", "check the host's clock: timedatectl"},
 	{regexp.MustCompile(`(?i)address already in use`), "address-in-use", "an address that tbot shall listen on is taken", "another tbot.diag_addr or service address helps"},
-	{regexp.MustCompile(`(?i)field \S+ not found|unmarshal|unknown (key|field|service)|parsing (config|yaml)|invalid config|unsupported version`), "bad-config",
+	{regexp.MustCompile(`(?i)field \S+ not found|unmarshal|unrecognized|unknown (key|field|service)|validating \S* ?bot config|parsing (config|yaml)|invalid config|unsupported version`), "bad-config",
 		"tbot refuses its configuration", "look at tbot.services: does this version of tbot know them?"},
 	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset`), "cluster-unreachable",
 		"tbot can't reach the cluster", "does the host resolve and reach cluster.proxy_server? Is a proxy needed?"},

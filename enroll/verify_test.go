@@ -23,6 +23,7 @@ func TestKnownCauses(t *testing.T) {
 		`ERROR: solving credential activation challenge: wrong solution`:                                      "activation-failed",
 		`ERROR: x509: certificate has expired or is not yet valid: current time 1970-01-01 is before 2026`:    "clock",
 		`ERROR: failed parsing config file /etc/tbot.yaml: field sevices not found in type config.BotConfig`:  "bad-config",
+		`ERROR: validating merged bot config: services[0]: unrecognized service type "x"`:                     "bad-config",
 		`ERROR: diagnostics: listen tcp 127.0.0.1:3001: bind: address already in use`:                         "address-in-use",
 		`ERROR: failed dial to teleport.example.com:443: dial tcp 192.0.2.1:443: connect: connection refused`: "cluster-unreachable",
 		`ERROR: tls: failed to verify certificate: x509: certificate signed by unknown authority`:             "cluster-certificate",
