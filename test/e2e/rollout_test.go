@@ -256,9 +256,10 @@ func (r *rollout) reboots(f fleet) {
 	f.allHealthy()
 }
 
-// kept are the paths that a removal leaves changed: the copies that the account tools keep of their files, and the tbot
-// that was replaced.
+// kept are the paths that a removal leaves changed: the account tools rewrite their files, with the same lines, and keep
+// copies of them; and the tbot that was replaced stays.
 var kept = []string{
+	"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/subuid", "/etc/subgid",
 	"/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-", "/etc/.pwd.lock",
 	"/usr/local/bin/tbot", "/usr/local/bin/tbot.previous", "/var/lib/systemd/", "/var/log/", "/etc/machine-id", "/var/lib/sudo/",
 	"/var/lib/private", "/etc/.updated", "/var/.updated", "/var/cache/", "/var/lib/dbus/",
@@ -269,6 +270,12 @@ func (r *rollout) removes(f fleet) {
 	f.run(exitOK, "remove", "node-01", "node-02", "rules-01", "root-01")
 	if got := f.cluster(); strings.Contains(got, "ek_public_hash") {
 		f.t.Errorf("rules are left:\n%s", got)
+	}
+	for host, want := range map[string]string{"node-01": "", "node-02": "", "root-01": "", "rules-01": "/etc/group:tss:x:"} {
+		got := f.exec(host, "sh", "-c", "grep -E '(^|[:,])(teleport|tss)([:,]|$)' /etc/passwd /etc/group || :")
+		if !strings.Contains(got, want) || strings.Contains(got, "teleport") || want == "" && got != "" {
+			f.t.Errorf("%s: accounts are left: %s", host, got)
+		}
 	}
 	for name, after := range f.disks() {
 		for _, line := range r.before[name].Diff(after) {
