@@ -112,7 +112,7 @@ func (k *knownHosts) parse(file string, data []byte, logf func(string, ...any)) 
 // parseKnownLine reads "[@marker] names type base64 [comment]".
 func parseKnownLine(line string) (entry *knownKey, marker string, err error) {
 	fields := strings.Fields(line)
-	if strings.HasPrefix(fields[0], "@") {
+	if len(fields) > 0 && strings.HasPrefix(fields[0], "@") {
 		marker, fields = fields[0], fields[1:]
 	}
 	if marker != "" && marker != "@cert-authority" && marker != "@revoked" {
