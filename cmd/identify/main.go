@@ -28,13 +28,13 @@ type options struct {
 }
 
 func main() {
-	o, err := parse(os.Args[1:])
-	if err != nil {
-		os.Stderr.WriteString(err.Error())
+	o, ok := parse(os.Args[1:])
+	if !ok {
+		os.Stderr.WriteString(usage)
 		os.Exit(2)
 	}
 	ctx, caught := untilSignal()
-	err = run(ctx, o)
+	err := run(ctx, o)
 	if n := caught(); n != 0 {
 		os.Exit(128 + n)
 	}
@@ -44,8 +44,7 @@ func main() {
 	}
 }
 
-func parse(args []string) (options, error) {
-	var o options
+func parse(args []string) (o options, ok bool) {
 	for i := 0; i < len(args); i++ {
 		switch arg := args[i]; {
 		case (arg == "-text" || arg == "-json") && o.mode == "":
@@ -54,10 +53,10 @@ func parse(args []string) (options, error) {
 			i++
 			o.device = args[i]
 		default:
-			return o, errors.New(usage)
+			return o, false
 		}
 	}
-	return o, nil
+	return o, true
 }
 
 // untilSignal returns a context that ends with the first signal that asks the process to end, and a function that says

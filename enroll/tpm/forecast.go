@@ -54,9 +54,10 @@ func identityFindings(raw *Raw, err error) []Finding {
 		})
 	case certErr != nil && len(raw.EKCert.Data) > 0:
 		out = append(out, Finding{
-			Code:    "ekcert-unparseable",
-			Message: "what is at 0x01C00002 is no certificate that tbot can parse, it presents the bare EK: " + wire.Printable(certErr.Error(), 160),
-			Hint:    "the host joins by its EK hash; a token with ekcert_allowed_cas will not admit it",
+			Code: "ekcert-unparseable",
+			Message: "what is at 0x01C00002 is no certificate that tbot can parse, it presents the bare EK: " +
+				wire.Printable(certErr.Error(), 160),
+			Hint: "the host joins by its EK hash; a token with ekcert_allowed_cas will not admit it",
 		})
 	case certErr != nil && raw.EKCert.Defined && raw.EKCert.Code != 0:
 		out = append(out, Finding{

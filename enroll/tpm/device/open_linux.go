@@ -175,12 +175,12 @@ func (f *File) wait(deadline time.Time) error {
 
 func ioError(err error) error {
 	kind := wire.ErrTPM
-	switch err {
-	case syscall.EBUSY:
+	switch {
+	case errors.Is(err, syscall.EBUSY):
 		kind = wire.ErrBusy
-	case syscall.EACCES, syscall.EPERM:
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		kind = wire.ErrPermission
-	case syscall.ENODEV, syscall.ENXIO:
+	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
 		kind = wire.ErrNoTPM
 	}
 	return wire.NewError(kind, "device: ", err.Error())

@@ -121,7 +121,7 @@ func TestFrames(t *testing.T) {
 	if kind != TypeRaw || string(payload) != "payload" || err != nil {
 		t.Errorf("%v %q %v", kind, payload, err)
 	}
-	if _, _, err := ReadFrame(&stream); err != io.EOF {
+	if _, _, err := ReadFrame(&stream); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
 	for i := 1; i < len(whole); i++ {
