@@ -37,7 +37,7 @@ done
 exec 3<>"$d"
 
 # One response as octal numbers. A TPM's driver hands it over whole; a terminal may not.
-answer() { dd bs=4096 count=1 <&3 2>/dev/null | od -An -v -to1 | tr '\n' ' '; }
+answer() { dd bs=4096 count=1 <&3 2>/dev/null | od -An -v -to1; }
 pass() { dd ibs=1 obs="$1" count="$1" 2>/dev/null >&3; }
 
 handles=
