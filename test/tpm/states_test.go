@@ -209,7 +209,7 @@ func keyStates() []state {
 		Scheme:  tpm2.TPMTECCScheme{Scheme: tpm2.TPMAlgECDSA, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSigSchemeECDSA{HashAlg: tpm2.TPMAlgSHA256})},
 		CurveID: tpm2.TPMECCNistP256,
 	})
-	endorsement, owner := tpm2.TPMHandle(tpm2.TPMRHEndorsement), tpm2.TPMHandle(tpm2.TPMRHOwner)
+	endorsement, owner := tpm2.TPMRHEndorsement, tpm2.TPMRHOwner
 	keys := all(persisted(endorsement, tpm2.RSAEKTemplate, handleEK), persisted(owner, tpm2.RSASRKTemplate, handleSRK))
 	return []state{
 		{name: "EK persistent, no certificate", from: bare, change: persisted(endorsement, tpm2.RSAEKTemplate, handleEK)},

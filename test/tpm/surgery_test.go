@@ -3,6 +3,7 @@ package tpm_test
 import (
 	"crypto/rsa"
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -173,7 +174,7 @@ func lockOut(t testing.TB, tpm transport.TPM) {
 			AuthHandle: tpm2.AuthHandle{Handle: handle, Name: pub.NVName, Auth: tpm2.PasswordAuth([]byte("wrong"))},
 			NVIndex:    tpm2.NamedHandle{Handle: handle, Name: pub.NVName}, Size: 1,
 		}.Execute(tpm)
-		if rc, ok := err.(tpm2.TPMRC); ok && rc == tpm2.TPMRCLockout {
+		if errors.Is(err, tpm2.TPMRCLockout) {
 			undefine(t, tpm, handle)
 			return
 		}
