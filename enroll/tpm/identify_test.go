@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -138,6 +139,38 @@ func TestParseIdentifyJSON(t *testing.T) {
 	}
 }
 
+// fixture is what a TPM or the helper really gave.
+func fixture(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestFactsOfARealTPMAreJudged(t *testing.T) {
+	facts, err := ParseIdentifyJSON(fixture(t, "identify.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Judge(facts.Raw, ExamineOptions{CAs: NewCASet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ParseEKCert(fixture(t, "swtpm-ekcert.der"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(report.Identity.CertDER, cert.Raw) || report.Identity.KeyType != "RSA-2048" || report.Proven ||
+		report.Properties.Manufacturer != "IBM" || report.Properties.EKCertIssuer != "CN=swtpm-localca" {
+		t.Errorf("%+v", report)
+	}
+	if len(report.Findings) != 1 || report.Findings[0].Code != "issuer-unknown" {
+		t.Errorf("%+v", report.Findings)
+	}
+}
+
 func TestJudgeWithoutATPMNeedsTheEKInTheFacts(t *testing.T) {
 	report, err := Judge(&Raw{}, ExamineOptions{})
 	if err == nil || report == nil || report.Identity.Hash != "" {
@@ -202,6 +235,7 @@ func FuzzIdentifyText(f *testing.F) {
 
 func FuzzIdentifyJSON(f *testing.F) {
 	f.Add(factsLine())
+	f.Add(fixture(f, "identify.json"))
 	f.Add([]byte(`{"fleetctl_identify":1,"host":"\u001b[31m"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		facts, err := ParseIdentifyJSON(line)
@@ -223,9 +257,7 @@ func FuzzEKCert(f *testing.F) {
 	ek := newEntity(f, "", root, asEK(nil))
 	f.Add(ek.cert.Raw)
 	f.Add(append([]byte{0x10, 0x01, 0x00, byte(len(ek.cert.Raw) >> 8), byte(len(ek.cert.Raw))}, append(ek.cert.Raw, 0, 0)...))
-	if matches, err := os.ReadFile("testdata/swtpm-ekcert.der"); err == nil {
-		f.Add(matches)
-	}
+	f.Add(fixture(f, "swtpm-ekcert.der"))
 	set := NewCASet(root.cert)
 	f.Fuzz(func(t *testing.T, nv []byte) {
 		cert, err := ParseEKCert(nv)
