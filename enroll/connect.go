@@ -13,6 +13,16 @@ type Dialer interface {
 	Dial(ctx context.Context, t remote.Target) (*remote.Conn, error)
 }
 
+// LoadKeys loads the keys of all hosts, so that passphrases are asked before the run. What goes wrong with a host is
+// reported when the host is dialled.
+func LoadKeys(ctx context.Context, d *remote.Dialer, hosts []inventory.Host, become BecomePolicy, password string) {
+	for _, h := range hosts {
+		if t, err := target(h, become, password); err == nil {
+			_ = d.Preload(ctx, []remote.Target{t})
+		}
+	}
+}
+
 // BecomePolicy says what the command line adds to the inventory's become variables.
 type BecomePolicy struct {
 	Method   string

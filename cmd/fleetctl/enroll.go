@@ -55,7 +55,7 @@ func (a *app) enroll(c *cli.Context) error {
 		return err
 	}
 	defer st.Close() // every record is committed when it is put
-	acc, err := a.access(c)
+	acc, err := a.access(c, e.hosts)
 	if err != nil {
 		return err
 	}

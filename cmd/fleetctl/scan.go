@@ -91,7 +91,7 @@ func (a *app) scan(c *cli.Context) error {
 // scanHosts connects, scans, shows how far it is, and closes the run in the records however it ends. Without results
 // nothing was begun.
 func (a *app) scanHosts(c *cli.Context, opts *enroll.ScanOptions, hosts []inventory.Host) ([]enroll.Result, error) {
-	acc, err := a.access(c)
+	acc, err := a.access(c, hosts)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"fleetctl/enroll"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
+	"fleetctl/inventory"
 	"fleetctl/remote"
 )
 
@@ -68,8 +69,8 @@ type access struct {
 	password string
 }
 
-// access asks for the secrets, once and before anything else, and makes the dialer.
-func (a *app) access(c *cli.Context) (access, error) {
+// access asks for the secrets, once and before any host is contacted, and makes the dialer.
+func (a *app) access(c *cli.Context, hosts []inventory.Host) (access, error) {
 	var acc access
 	var err error
 	acc.become = enroll.BecomePolicy{Method: c.String("become-method"), User: c.String("become-user")}
@@ -94,6 +95,7 @@ func (a *app) access(c *cli.Context) (access, error) {
 	if acc.dialer, err = remote.NewDialer(opts); err != nil {
 		return access{}, inputError(err)
 	}
+	enroll.LoadKeys(c.Context, acc.dialer, hosts, acc.become, acc.password)
 	return acc, nil
 }
 

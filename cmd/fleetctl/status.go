@@ -36,7 +36,7 @@ func (a *app) status(c *cli.Context) error {
 	}
 	defer st.Close() // it is only read
 	e.st = st
-	if e.access, err = a.access(c); err != nil {
+	if e.access, err = a.access(c, e.hosts); err != nil {
 		return err
 	}
 	defer e.access.dialer.Close() // shared connections; the hosts' own are closed
