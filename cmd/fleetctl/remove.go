@@ -198,7 +198,7 @@ func (r *removal) applyTokens() error {
 
 // hostsAway takes what enroll put on the hosts away.
 func (r *removal) hostsAway() (err error) {
-	if r.access, err = r.app.access(r.c); err != nil {
+	if r.access, err = r.app.access(r.c, r.hosts); err != nil {
 		return err
 	}
 	defer r.access.dialer.Close() // shared connections; the hosts' own are closed
