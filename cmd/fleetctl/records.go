@@ -109,7 +109,7 @@ func shortTime(t time.Time) string {
 }
 
 func (a *app) issuers(c *cli.Context, p *printer, st store.Store, cfg enroll.Config) error {
-	set, err := cas(cfg)
+	set, err := a.cas(cfg)
 	if err != nil {
 		return err
 	}

@@ -140,7 +140,7 @@ func (a *app) scanOptions(c *cli.Context, cfg enroll.Config) (opts enroll.ScanOp
 	if c.Bool("verbose") {
 		opts.Logf = a.say
 	}
-	opts.CAs, err = cas(cfg)
+	opts.CAs, err = a.cas(cfg)
 	return opts, err
 }
 

@@ -50,14 +50,18 @@ func (a *app) open(c *cli.Context) (store.Store, error) {
 	return st, nil
 }
 
-// cas loads the EK certificate authorities of fleet.yaml; nil when there are none.
-func cas(cfg enroll.Config) (*tpm.CASet, error) {
+// cas loads the EK certificate authorities of fleet.yaml, and says what in them could not be used; nil when there are
+// none.
+func (a *app) cas(cfg enroll.Config) (*tpm.CASet, error) {
 	if len(cfg.Token.EKCertCAs) == 0 {
 		return nil, nil
 	}
 	set, err := tpm.LoadCAs(cfg.Token.EKCertCAs...)
 	if err != nil {
 		return nil, inputError(fmt.Errorf("token.ekcert_cas: %w", err))
+	}
+	for _, why := range set.Skipped() {
+		a.say("token.ekcert_cas: left out: %s", why)
 	}
 	return set, nil
 }
