@@ -68,7 +68,7 @@ func newEnrollChroot(t *testing.T) *enrollChroot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { st.Close() }) //nolint:errcheck // a test's
+	t.Cleanup(func() { st.Close() }) // a test's
 	_, err = st.Put(t.Context(), store.Observation{Host: "web-01", At: time.Now(), Outcome: "ok",
 		Identity: &store.Identity{EKHash: simulatorHash, Proven: true, Via: "helper"}})
 	if err != nil {

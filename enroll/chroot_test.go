@@ -70,7 +70,7 @@ func newChroot(t *testing.T, shell ...string) *chroot {
 		skipOrFail(t, "unshare: "+err.Error())
 	}
 	t.Cleanup(func() {
-		stdin.Close()  //nolint:errcheck // ends the process, and with it the namespace
+		stdin.Close()  // ends the process, and with it the namespace
 		_ = cmd.Wait() // whatever it says, it is gone
 	})
 	if line := make([]byte, 6); !readFull(stdout, line) || string(line) != "ready\n" {

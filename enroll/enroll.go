@@ -243,7 +243,7 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 	if err != nil {
 		return failure(ctx, h, err)
 	}
-	defer conn.Close() //nolint:errcheck // what was done on the host is known by now
+	defer conn.Close() // what was done on the host is known by now
 	f, err := GatherFacts(ctx, conn, d)
 	if err != nil {
 		return failure(ctx, h, err)
@@ -345,8 +345,10 @@ func (e *enroller) note(r *Result, f *Facts) {
 			Hint: "install a tbot of the cluster's major version"})
 	}
 	if f.skew.Abs() > skewLimit {
-		r.Warnings = append(r.Warnings, Warning{Code: "clock", Message: "the host's clock is off by " + f.skew.Abs().Round(time.Second).String(),
-			Hint: "timedatectl set-ntp true"})
+		r.Warnings = append(r.Warnings, Warning{
+			Code: "clock", Message: "the host's clock is off by " + f.skew.Abs().Round(time.Second).String(),
+			Hint: "timedatectl set-ntp true",
+		})
 	}
 	if f.Systemd == 0 {
 		r.Status, r.Message = "no-systemd", "tbot is configured, but systemd doesn't run here: nothing starts it"

@@ -254,7 +254,7 @@ func (p preparer) urls(in InstallConfig, out *Installer) error {
 		return errors.New("from: url needs sha256: {amd64: 64 hex digits}: nothing else says that the mirror serves what you mean")
 	}
 	if strings.Contains(in.URL, "{version}") && out.Version == "" {
-		return errors.New("url: holds {version}, and there is no version:")
+		return errors.New("url: holds {version}, and no version is given")
 	}
 	out.ByArch = map[string]*Package{}
 	for _, arch := range sortedKeys(in.SHA256) {

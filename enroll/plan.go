@@ -213,7 +213,8 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 			"a Teleport agent keeps /var/lib/teleport to root: set tbot.storage, e.g. /var/lib/tbot")
 		return
 	case s.Type == "":
-		p.do(name, "it doesn't exist", Action{Script: fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)}).Makes = "dir:" + t.Storage
+		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
+		p.do(name, "it doesn't exist", Action{Script: script}).Makes = "dir:" + t.Storage
 	case s.Owner != t.User || s.Group != t.Group || s.Mode != 0o700:
 		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.Mode, s.Owner, s.Group, t.User, t.Group),
 			Action{Script: "[ ! -L " + q + " ] || exit 1\n" + own})

@@ -95,8 +95,9 @@ func prefixed(c byte, lines []string) []string {
 // secretKey matches a YAML line whose key says that its value is a secret. "token" is one in a configuration that
 // joins by the token method; the name of a tpm token is none, and shown.
 var (
-	secretKey = regexp.MustCompile(`(?i)^(\s*(?:- )?["']?[\w.-]*(?:password|passwd|passphrase|secret|private_key|api_key|token)["']?\s*:\s*)(\S.*)$`)
-	userInfo  = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+@`)
+	secretKey = regexp.MustCompile(`(?i)^(\s*(?:- )?["']?[\w.-]*` +
+		`(?:password|passwd|passphrase|secret|private_key|api_key|token)["']?\s*:\s*)(\S.*)$`)
+	userInfo = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+@`)
 )
 
 // maskSecrets replaces the values of secrets. The token name given is no secret. Of a block scalar under such a key,

@@ -42,8 +42,9 @@ func (p *planner) accessGroup() {
 		p.done(name, "it is a member")
 		return
 	}
-	p.do(name, "it is no member", Action{Script: fmt.Sprintf("if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi",
-		remote.Quote(user), accessGroup)}).Makes = "member:" + accessGroup
+	script := fmt.Sprintf("if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi",
+		remote.Quote(user), accessGroup)
+	p.do(name, "it is no member", Action{Script: script}).Makes = "member:" + accessGroup
 	p.restart = append(p.restart, "group "+accessGroup)
 }
 

@@ -113,8 +113,8 @@ func (p *removal) stop(our bool) {
 		p.done("service", "it is stopped and disabled")
 	default:
 		p.do("service", fmt.Sprintf("it is %s and %s", firstOf(s.Active, "unknown"), firstOf(s.Enabled, "not enabled")),
-			Action{Script: fmt.Sprintf("systemctl disable --now --quiet %[1]s\nsystemctl stop %[1]s\nsystemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s",
-				unitName, pendingPath)})
+			Action{Script: fmt.Sprintf("systemctl disable --now --quiet %[1]s\nsystemctl stop %[1]s\n"+
+				"systemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s", unitName, pendingPath)})
 	}
 }
 
@@ -203,7 +203,8 @@ func (p *removal) deviceBefore() string {
 	mode, owner, group := "0600", "root", "root"
 	for _, what := range p.made {
 		w := strings.SplitN(what, ":", 5)
-		if len(w) == 5 && w[0] == "device" && w[4] == dev && octal.MatchString(w[1]) && unixName.MatchString(w[2]) && unixName.MatchString(w[3]) {
+		if len(w) == 5 && w[0] == "device" && w[4] == dev &&
+			octal.MatchString(w[1]) && unixName.MatchString(w[2]) && unixName.MatchString(w[3]) {
 			mode, owner, group = w[1], w[2], w[3]
 			break
 		}
@@ -221,7 +222,8 @@ func (p *removal) accounts() {
 	switch {
 	case user == "root" || u == nil:
 	case userGoes:
-		p.do("user "+user, "enroll made it", Action{Script: fmt.Sprintf("if has userdel; then userdel %[1]s; else deluser %[1]s; fi", remote.Quote(user))})
+		script := fmt.Sprintf("if has userdel; then userdel %[1]s; else deluser %[1]s; fi", remote.Quote(user))
+		p.do("user "+user, "enroll made it", Action{Script: script})
 	case p.wasMade("member:"+accessGroup) && slices.Contains(u.Groups, accessGroup):
 		p.do(fmt.Sprintf("user %s in group %s", user, accessGroup), "enroll put it there", Action{Script: fmt.Sprintf(
 			"if has gpasswd; then gpasswd -d %[1]s %[2]s >/dev/null; else delgroup %[1]s %[2]s; fi", remote.Quote(user), accessGroup)})

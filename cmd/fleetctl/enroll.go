@@ -299,8 +299,9 @@ func (e *enrollment) options() (enroll.EnrollOptions, error) {
 	}
 	opts := enroll.EnrollOptions{
 		Config: e.cfg, Dialer: e.access.dialer, Store: e.st, TokenOf: e.tokens, Templates: e.templates,
-		Run: e.run, Tctl: e.tctl, Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"), NoRollback: e.c.Bool("no-rollback"),
-		Forks: n, Timeout: e.c.Duration("timeout"), Become: e.access.become, Password: e.access.password,
+		Run: e.run, Tctl: e.tctl, Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"),
+		NoRollback: e.c.Bool("no-rollback"),
+		Forks:      n, Timeout: e.c.Duration("timeout"), Become: e.access.become, Password: e.access.password,
 		Verify: enroll.VerifyOptions{Limit: e.c.Duration("join-timeout")},
 	}
 	if e.c.Bool("verbose") {
