@@ -215,6 +215,11 @@ func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOp
 		r.Hint = "name it with --host"
 		return r, nil
 	}
+	if name := printable(r.Host); name != r.Host || len(name) > maxDescription {
+		r.Host = headOf(name, maxDescription)
+		r.Message = "its name is too long, or has characters that do not print"
+		return r, nil
+	}
 	if e.Host != "" && opts.Host != "" && e.Host != opts.Host {
 		r.Message = fmt.Sprintf("the file is of this host, not of %s", opts.Host)
 		return r, nil

@@ -17,7 +17,8 @@ import (
 // not know fails. It logs its commands. An executable beside it, "break", makes create fail.
 const fakeTctl = `#!/bin/sh
 cd "$(dirname "$0")" || exit 9
-echo "$*" >> log
+echo "begin $*" >> log
+trap 'echo end >> log' EXIT
 case "$1 $2 $3" in
 "get "*"/"*" --format=json")
 	file="$(echo "$2" | tr / -).json"
@@ -36,7 +37,7 @@ case "$1 $2 $3" in
 	kind="$(sed -n 's/^kind: //p' "$file" | head -1)"
 	if [ "$2" != -f ] && [ -e "$kind-$name.json" ]; then echo "ERROR: already exists" >&2; exit 1; fi
 	if [ -e forget ]; then exit 0; fi
-	./yaml2json "$file" > "$kind-$name.json" || exit 1 ;;
+	./yaml2json "$file" > "new-$$" && mv "new-$$" "$kind-$name.json" || exit 1 ;;
 "rm token/"*)
 	rm "token-${2#token/}.json" ;;
 *)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"syscall"
 
 	driver "modernc.org/sqlite"
@@ -14,6 +13,8 @@ import (
 // minFree is the space that must be free before a run begins: some tens of thousands of observations, and SQLite's
 // own log.
 const minFree = 8 << 20
+
+const cureCorrupt = "restore the file from a backup, or move it away and scan again"
 
 // explain turns what SQLite and the system say into this package's errors, with what to do.
 func explain(err error) error {
@@ -39,7 +40,7 @@ func explainSQLite(e *driver.Error) error {
 		return fmt.Errorf("%w: give yourself write permission on the file and its directory, or choose another "+
 			"file with --db (%w)", ErrReadOnly, e)
 	case lib.SQLITE_CORRUPT:
-		return fmt.Errorf("%w: restore the file from a backup, or move it away and scan again (%w)", ErrCorrupt, e)
+		return fmt.Errorf("%w: %s (%w)", ErrCorrupt, cureCorrupt, e)
 	case lib.SQLITE_NOTADB:
 		return fmt.Errorf("%w: it is no SQLite file, or its first page is damaged; name another with --db, or move "+
 			"it away (%w)", ErrCorrupt, e)
@@ -49,9 +50,4 @@ func explainSQLite(e *driver.Error) error {
 		return fmt.Errorf("the disk of the records failed: %w", e)
 	}
 	return e
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -151,7 +152,7 @@ func checkFile(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if result != "ok" {
-		return fmt.Errorf("%w: %s", ErrCorrupt, firstLine(result))
+		return fmt.Errorf("%w: %s (%s)", ErrCorrupt, cureCorrupt, strings.Join(strings.Fields(result), " "))
 	}
 	var id, tables int
 	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
