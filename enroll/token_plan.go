@@ -252,7 +252,7 @@ func aliases(sameAs map[string]string) func(string) string {
 func (p *tokenPlanner) judgeCertificates(all []candidate) []candidate {
 	reasons := make([]string, len(all))
 	if p.in.CAs != nil {
-		parallel(len(all), func(i int) { all[i].issuer, reasons[i] = p.issuer(all[i].rec.Accepted) })
+		p.findIssuers(all, reasons)
 	}
 	var kept []candidate
 	for i, c := range all {
@@ -276,22 +276,53 @@ func (p *tokenPlanner) judgeCertificates(all []candidate) []candidate {
 	return kept
 }
 
-// issuer returns the CA certificate that the token must list for an identity to pass the server's check, or why there
-// is none.
-func (p *tokenPlanner) issuer(id *store.Identity) (pemText, reason string) {
+// findIssuers finds the CA of each candidate, or the reason why it has none. Signatures are what takes the time, so the
+// CA of the first certificate with an issuer is tried first for all others with the same.
+func (p *tokenPlanner) findIssuers(all []candidate, reasons []string) {
+	certs := make([]*x509.Certificate, len(all))
+	parallel(len(all), func(i int) { certs[i], reasons[i] = certificateOf(all[i].rec.Accepted) })
+	likely := map[string]*x509.Certificate{}
+	for _, cert := range certs {
+		if cert == nil {
+			continue
+		}
+		if _, ok := likely[issuerKey(cert)]; !ok {
+			likely[issuerKey(cert)] = p.in.CAs.Issuer(cert)
+		}
+	}
+	parallel(len(all), func(i int) {
+		if certs[i] != nil {
+			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])])
+		}
+	})
+}
+
+func issuerKey(cert *x509.Certificate) string {
+	return string(cert.RawIssuer) + string(cert.AuthorityKeyId)
+}
+
+func certificateOf(id *store.Identity) (*x509.Certificate, string) {
 	if len(id.EKCert) == 0 {
-		return "", "it presents no EK certificate"
+		return nil, "it presents no EK certificate"
 	}
 	cert, err := x509.ParseCertificate(id.EKCert)
 	if err != nil {
-		return "", fmt.Sprintf("its EK certificate cannot be read: %v", err)
+		return nil, fmt.Sprintf("its EK certificate cannot be read: %v", err)
 	}
-	ca := p.in.CAs.Issuer(cert)
-	if ca == nil {
-		return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas", printable(cert.Issuer.String()))
-	}
-	if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
-		return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
+	return cert, ""
+}
+
+// issuer returns the CA certificate that the token must list for a certificate to pass the server's check, or why
+// there is none.
+func (p *tokenPlanner) issuer(cert, likely *x509.Certificate) (pemText, reason string) {
+	ca := likely
+	if ca == nil || tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now) != nil {
+		if ca = p.in.CAs.Issuer(cert); ca == nil {
+			return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas", printable(cert.Issuer.String()))
+		}
+		if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
+			return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
+		}
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})), ""
 }
