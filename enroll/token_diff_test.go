@@ -19,6 +19,7 @@ const fakeTctl = `#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 echo "begin $*" >> log
 trap 'echo end >> log' EXIT
+trap '' PIPE
 case "$1 $2 $3" in
 "get "*"/"*" --format=json")
 	file="$(echo "$2" | tr / -).json"
@@ -48,7 +49,11 @@ esac
 // newFakeTctl writes the script and its helper, which is this test binary.
 func newFakeTctl(t *testing.T) (Tctl, string) {
 	t.Helper()
-	dir := t.TempDir()
+	return fakeTctlIn(t, t.TempDir())
+}
+
+func fakeTctlIn(t *testing.T, dir string) (Tctl, string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

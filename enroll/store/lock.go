@@ -16,6 +16,10 @@ import (
 // lockPoll is how often a waiting run tries again. flock(2) cannot wait with a context.
 const lockPoll = 100 * time.Millisecond
 
+// lockGrace is how long a lock is waited for whose holder is dead. A process that was killed while it started another
+// one leaves the lock with that one until its exec closes the file.
+const lockGrace = 5 * time.Second
+
 // runLock keeps two runs apart: one process at a time writes what scans and rollouts find. It is a flock(2) on a file
 // of its own beside the records, which the kernel releases when the process dies, however it dies. Reading records,
 // accepting and forgetting need no lock. Runs of one Store share it.
@@ -57,7 +61,7 @@ func (l *runLock) acquire(ctx context.Context, command string) (fresh bool, err 
 }
 
 func (l *runLock) flock(ctx context.Context, f *os.File) error {
-	deadline := time.Now().Add(l.wait)
+	start := time.Now()
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -65,12 +69,18 @@ func (l *runLock) flock(ctx context.Context, f *os.File) error {
 			return nil
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return fmt.Errorf("lock %s: %w", l.path, err)
-		case !time.Now().Before(deadline):
-			return fmt.Errorf("%w%s; wait for its end, or give --wait", ErrLocked, readHolder(f))
+		}
+		h := readHolder(f)
+		patience := l.wait
+		if h.dead() {
+			patience = max(patience, lockGrace)
+		}
+		if time.Since(start) >= patience {
+			return fmt.Errorf("%w%s; wait for its end, or give --wait", ErrLocked, h)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w%s: %w", ErrLocked, readHolder(f), ctx.Err())
+			return fmt.Errorf("%w%s: %w", ErrLocked, h, ctx.Err())
 		case <-time.After(lockPoll):
 		}
 	}
@@ -114,15 +124,24 @@ func writeHolder(f *os.File, h holder) {
 	_, _ = f.WriteAt(append(data, '\n'), 0)
 }
 
-// readHolder describes the holder, or says nothing when the file does not tell.
-func readHolder(f *os.File) string {
+// readHolder reads who holds the lock; a file that does not tell is a holder without a process.
+func readHolder(f *os.File) (h holder) {
 	data, err := io.ReadAll(io.NewSectionReader(f, 0, 4096))
-	if err != nil {
-		return ""
+	if err != nil || json.Unmarshal(data, &h) != nil {
+		return holder{}
 	}
-	var h holder
-	if json.Unmarshal(data, &h) != nil || h.PID == 0 {
+	return h
+}
+
+// String describes the holder for an error message.
+func (h holder) String() string {
+	if h.PID == 0 {
 		return ""
 	}
 	return fmt.Sprintf(" (%q, process %d, since %s)", h.Command, h.PID, h.Since.Format(time.RFC3339))
+}
+
+// dead reports whether the holder is known and is no process any more.
+func (h holder) dead() bool {
+	return h.PID > 0 && errors.Is(unix.Kill(h.PID, 0), unix.ESRCH)
 }
