@@ -43,7 +43,7 @@ func limit() string { return strings.Join(slices.Sorted(maps.Keys(healthy)), ","
 
 // TestFleet takes the fleet of docs/lab.md the whole way. Its parts build on each other.
 func TestFleet(t *testing.T) {
-	f := fleet{Lab: lab.Up(t, lab.Mix()...), t: t}
+	f := newFleet(t, lab.Up(t, lab.Mix()...))
 	for _, part := range []struct {
 		name string
 		run  func(fleet)
@@ -277,13 +277,6 @@ func (f fleet) keepsRules() {
 	if got := f.cluster(); got != cluster {
 		f.t.Errorf("the cluster had:\n%s\nand has:\n%s", cluster, got)
 	}
-	if err := h.Start(); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := h.WaitSSH(within(f.t)); err != nil {
-		f.t.Fatal(err)
-	}
-	if out, err := h.Exec(within(f.t), "tbot", "wait", "--diag-addr", lab.DiagAddr, "--timeout", "60s"); err != nil {
-		f.t.Errorf("it has not joined again after the reboot: %v\n%s", err, out)
-	}
+	f.start(h)
+	f.waitJoined(h)
 }

@@ -26,11 +26,36 @@ const (
 // fleet is a lab and the fleetctl that works on it.
 type fleet struct {
 	*lab.Lab
-	t *testing.T
+	t    *testing.T
+	dir  string // where fleetctl works: inventory.yaml, fleet.yaml, fleet.db, out
+	name string // of the bot and the token
+}
+
+func newFleet(t *testing.T, l *lab.Lab) fleet {
+	return fleet{Lab: l, t: t, dir: l.Dir, name: lab.FleetName}
 }
 
 // on returns the fleet for a subtest.
-func (f fleet) on(t *testing.T) fleet { return fleet{Lab: f.Lab, t: t} }
+func (f fleet) on(t *testing.T) fleet {
+	f.t = t
+	return f
+}
+
+// apart returns a fleet of some of the lab's hosts with records, bot and token of its own, so that tests can run at once.
+func (f fleet) apart(t *testing.T, name string, hosts ...string) fleet {
+	t.Helper()
+	f.t, f.name, f.dir = t, name, t.TempDir()
+	some := *f.Lab
+	some.Hosts = nil
+	for _, host := range hosts {
+		some.Hosts = append(some.Hosts, f.Host(host))
+	}
+	f.Lab = &some
+	if err := f.WriteFiles(f.dir, name); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
 
 // within bounds what a test waits for; it is no promise about speed.
 func within(t *testing.T) context.Context {
@@ -56,6 +81,8 @@ type result struct {
 	Hash    string `json:"ek_public_hash"`
 	Serial  string `json:"ek_certificate_serial"`
 	Proven  bool
+	State   string // of status
+	Log     []string
 	Steps   []step
 }
 
@@ -88,6 +115,7 @@ func (f fleet) fleetctl(want int, args ...string) report {
 func (f fleet) run(want int, args ...string) (stdout, stderr string) {
 	f.t.Helper()
 	cmd := f.Command(within(f.t), "fleetctl", args...)
+	cmd.Dir = f.dir
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -174,16 +202,18 @@ func traces(ctx context.Context, h *lab.Host) ([]string, error) {
 	return left, nil
 }
 
-// cluster returns what the cluster has, as tctl prints it.
+// cluster returns what the cluster has of this fleet, as tctl prints it; "" when there is nothing.
 func (f fleet) cluster() string {
 	f.t.Helper()
 	var all strings.Builder
-	for _, kind := range []string{"bots", "tokens"} {
-		out, err := f.Command(within(f.t), "tctl", "get", kind).CombinedOutput()
-		if err != nil {
-			f.t.Fatalf("tctl get %s: %v\n%s", kind, err, out)
+	for _, ref := range []string{"bot/" + f.name, "token/" + f.name, "token/" + f.name + "-hash-only"} {
+		out, err := f.Command(within(f.t), "tctl", "get", ref).CombinedOutput()
+		if err != nil && !strings.Contains(string(out), "not found") {
+			f.t.Fatalf("tctl get %s: %v\n%s", ref, err, out)
 		}
-		all.Write(out)
+		if err == nil {
+			all.Write(out)
+		}
 	}
 	return all.String()
 }
@@ -191,7 +221,7 @@ func (f fleet) cluster() string {
 // instances asks the cluster which TPMs have joined as the bot: EKPub hash to the token of the last join.
 func (f fleet) instances() map[string]string {
 	f.t.Helper()
-	out, err := f.Command(within(f.t), "tctl", "get", "bot_instance/"+lab.BotName, "--format", "json").Output()
+	out, err := f.Command(within(f.t), "tctl", "get", "bot_instance/"+f.name, "--format", "json").Output()
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -219,4 +249,24 @@ func (f fleet) instances() map[string]string {
 		}
 	}
 	return joined
+}
+
+// start boots a host that is off and waits for its sshd.
+func (f fleet) start(h *lab.Host) {
+	f.t.Helper()
+	if err := h.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := h.WaitSSH(within(f.t)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// waitJoined waits until the host's tbot is ready.
+func (f fleet) waitJoined(h *lab.Host) {
+	f.t.Helper()
+	if out, err := h.Exec(within(f.t), "tbot", "wait", "--diag-addr", lab.DiagAddr, "--timeout", "60s"); err != nil {
+		log, _ := h.Exec(within(f.t), "journalctl", "-u", "tbot", "-n", "20", "-o", "cat", "--no-pager")
+		f.t.Errorf("%s has not joined: %v\n%s%s", h.Name, err, out, log)
+	}
 }

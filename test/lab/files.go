@@ -9,34 +9,38 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TokenName and BotName are what fleet.yaml asks for.
+// What the fleet.yaml in the lab's directory asks for.
 const (
-	TokenName = "fleet"
-	BotName   = "fleet"
+	FleetName = "fleet"          // of the bot and the token
 	DiagAddr  = "127.0.0.1:3001" // of tbot on each host
 )
 
-// writeFiles writes what a user of fleetctl would have.
-func (l *Lab) writeFiles() error {
+// WriteFiles writes what a user of fleetctl would have into a directory: inventory.yaml with the lab's hosts, fleet.yaml
+// for a bot and a token of that name, and the CA that it lists.
+func (l *Lab) WriteFiles(dir, name string) error {
 	return errors.Join(
-		l.writeKnownHosts(),
-		l.writeYAML("inventory.yaml", l.inventory()),
-		l.writeYAML("fleet.yaml", l.fleet()),
-		l.writeYAML("teleport.yaml", map[string]any{"teleport": map[string]any{"data_dir": filepath.Join(l.Dir, "cluster")}}),
-		l.copyCA(),
+		writeYAML(filepath.Join(dir, "inventory.yaml"), l.inventory()),
+		writeYAML(filepath.Join(dir, "fleet.yaml"), l.fleet(name)),
+		l.copyCA(dir),
 	)
 }
 
-func (l *Lab) writeYAML(name string, doc any) error {
+// writeTctl writes the configuration by which tctl finds the auth service.
+func (l *Lab) writeTctl() error {
+	return writeYAML(filepath.Join(l.Dir, "teleport.yaml"),
+		map[string]any{"teleport": map[string]any{"data_dir": filepath.Join(l.Dir, "cluster")}})
+}
+
+func writeYAML(path string, doc any) error {
 	data, err := yaml.Marshal(doc)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(l.Dir, name), data, 0o644)
+	return os.WriteFile(path, data, 0o644)
 }
 
 // copyCA puts the issuer of the lab's EK certificates where fleet.yaml names it.
-func (l *Lab) copyCA() error {
+func (l *Lab) copyCA(dir string) error {
 	pem, err := os.ReadFile(l.ca.Issuer())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // no host of this lab has an EK certificate
@@ -44,7 +48,7 @@ func (l *Lab) copyCA() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(l.Dir, "tpm-ca.pem"), pem, 0o644)
+	return os.WriteFile(filepath.Join(dir, "tpm-ca.pem"), pem, 0o644)
 }
 
 func (l *Lab) writeKnownHosts() error {
@@ -93,14 +97,14 @@ func (l *Lab) inventory() any {
 
 // fleet is a fleet.yaml for the stand-ins: the CA-checked token, and the hash-only one for hosts whose certificate does
 // not verify.
-func (l *Lab) fleet() any {
+func (l *Lab) fleet(name string) any {
 	return map[string]any{
 		"version":   "v1",
 		"inventory": "inventory.yaml",
 		"cluster":   map[string]any{"auth_server": l.AuthAddr},
-		"bot":       map[string]any{"name": BotName, "roles": []string{"access"}},
+		"bot":       map[string]any{"name": name, "roles": []string{"access"}},
 		"token": map[string]any{
-			"name": TokenName, "ekcert_cas": []string{"tpm-ca.pem"}, "without_ekcert": "hash-only",
+			"name": name, "ekcert_cas": []string{"tpm-ca.pem"}, "without_ekcert": "hash-only",
 		},
 		"tbot": map[string]any{
 			"install": map[string]any{"from": "none"}, "user": "teleport", "group": "teleport", "diag_addr": DiagAddr,

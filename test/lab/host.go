@@ -119,6 +119,11 @@ func (h *Host) addTSS() error {
 // veth is the name of the bridge's end of the host's cable.
 func (h *Host) veth() string { return fmt.Sprintf("lab%d", h.index) }
 
+// Cable plugs the host's network cable in or pulls it.
+func (h *Host) Cable(in bool) error {
+	return command("ip", "link", "set", h.veth(), map[bool]string{true: "up", false: "down"}[in])
+}
+
 func (h *Host) addNetwork() error {
 	veth := h.veth()
 	for _, args := range [][]string{
@@ -281,6 +286,20 @@ func (h *Host) leader() (string, error) {
 		return "", errors.New(h.Name + ": it is off")
 	}
 	return fields[len(fields)-1], nil
+}
+
+// WaitPath waits until a path is on the host's disk.
+func (h *Host) WaitPath(ctx context.Context, path string) error {
+	for {
+		if _, err := os.Lstat(filepath.Join(h.Root, path)); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %s: %w", h.Name, path, ctx.Err())
+		case <-time.After(2 * time.Millisecond): // an overlay tells inotify too little
+		}
+	}
 }
 
 // Exec runs a command in the host as root, not through its sshd, and returns its output; standard error is in the

@@ -65,7 +65,7 @@ func New(ctx context.Context, specs ...Spec) (l *Lab, err error) {
 			l.Down()
 		}
 	}()
-	for _, step := range []func() error{l.unpack, l.network, l.startAuth} {
+	for _, step := range []func() error{l.unpack, l.network, l.writeTctl, l.startAuth} {
 		if err := step(); err != nil {
 			return l, err
 		}
@@ -76,7 +76,7 @@ func New(ctx context.Context, specs ...Spec) (l *Lab, err error) {
 	if err := l.boot(ctx); err != nil {
 		return l, err
 	}
-	return l, l.writeFiles()
+	return l, errors.Join(l.writeKnownHosts(), l.WriteFiles(l.Dir, FleetName))
 }
 
 func newHost(i int, spec Spec) *Host {
@@ -321,9 +321,15 @@ func (l *Lab) makeTPMs(ctx context.Context) error {
 		if err := l.makeTPM(ctx, h); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
-		l.stop = append(l.stop, h.TPM.Stop)
+		l.stop = append(l.stop, func() { h.TPM.Stop() }) // the one that it has then
 	}
 	return nil
+}
+
+// ReplaceTPM gives a host another TPM of the same kind, as a new board does.
+func (l *Lab) ReplaceTPM(ctx context.Context, h *Host) error {
+	h.TPM.Stop()
+	return l.makeTPM(ctx, h)
 }
 
 func (l *Lab) makeTPM(ctx context.Context, h *Host) (err error) {

@@ -48,6 +48,9 @@ func (h *Host) Snapshot() (Snapshot, error) {
 	return snap, err
 }
 
+// InBase describes a path of the base image as a Snapshot does, or returns an error when it is not there.
+func (l *Lab) InBase(path string) (string, error) { return describe(filepath.Join(l.base, path)) }
+
 func describe(path string) (string, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
