@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -266,5 +267,48 @@ func TestVersionInNames(t *testing.T) {
 		if in.Version != want {
 			t.Errorf("%s: got %q, want %q", name, in.Version, want)
 		}
+	}
+}
+
+func TestInstallFromADebPackage(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		skipOrFail(t, err.Error())
+	}
+	tree := t.TempDir()
+	for name, content := range map[string]string{
+		"DEBIAN/control": "Package: teleport-ent-test\nVersion: 18.4.0\nArchitecture: all\nMaintainer: nobody <nobody@example.com>\n" +
+			"Description: a package for a test\n",
+		"usr/local/bin/tbot": fakeTbot("18.4.0"),
+	} {
+		path := filepath.Join(tree, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deb := filepath.Join(t.TempDir(), "teleport-ent_18.4.0_amd64.deb")
+	if out, err := exec.Command("dpkg-deb", "--root-owner-group", "--build", tree, deb).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c := newChroot(t)
+	in := prepared(t, InstallConfig{From: "file", Files: map[string]string{"amd64": deb, "arm64": deb}}, nil)
+	first, second := install(t, c, installing(t, in))
+	if second.Changes() || second.Problem != nil {
+		t.Errorf("second plan: %+v", second)
+	}
+	if got := c.sh("tbot version; /usr/local/bin/tbot.previous version; ls /var/tmp | grep -c fleetctl || :"); !strings.HasPrefix(got,
+		"Teleport v18.4.0") || !strings.Contains(got, "Teleport v17.2.1") || !strings.HasSuffix(got, "\n0") {
+		t.Errorf("on the host: %s", got)
+	}
+	for _, a := range first.Undo {
+		if err := applyAction(t.Context(), c, a, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := c.sh("tbot version"); !strings.HasPrefix(got, "Teleport v17.2.1") {
+		t.Errorf("after the rollback: %s", got)
 	}
 }

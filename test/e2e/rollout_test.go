@@ -346,3 +346,22 @@ func (f fleet) sameAsBase(path, line string) bool {
 	base, err := f.InBase(path)
 	return err == nil && base == line
 }
+
+// TestAKilledControllerIsMadeUpFor kills fleetctl without warning at several moments of an enroll.
+func TestAKilledControllerIsMadeUpFor(t *testing.T) {
+	f := fleet{Lab: lab.Up(t, lab.Spec{Name: "node-01"}, lab.Spec{Name: "node-02"}), t: t}
+	for _, after := range []string{"0.5", "1", "1.5", "2", "2.5", "3", "4", "5"} {
+		if out, err := f.Command(within(t), "timeout", "-s", "KILL", after, "fleetctl", "enroll").CombinedOutput(); err == nil {
+			t.Logf("it was faster than %s s: %s", after, out)
+			break
+		}
+	}
+	f.fleetctl(exitOK, "enroll")
+	for _, h := range f.fleetctl(exitOK, "enroll").Hosts {
+		if h.Outcome != "ok" {
+			t.Errorf("%+v", h)
+		}
+	}
+	f.allHealthy()
+	f.noTraces()
+}
