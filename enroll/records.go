@@ -146,7 +146,8 @@ func AcceptRecords(ctx context.Context, st store.Store, inv []inventory.Host, ho
 		r, err := st.Record(ctx, host)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			errs = append(errs, &InputError{Msg: host + ": there is no record of this host", Hint: "\"fleetctl records\" lists them"})
+			errs = append(errs, &InputError{
+				Msg: host + ": there is no record of this host", Hint: "\"fleetctl records\" lists them"})
 		case err != nil:
 			return nil, err
 		case r.Pending == nil:

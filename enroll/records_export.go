@@ -57,7 +57,8 @@ func newRecordSink(w *bufio.Writer, format string) (recordSink, error) {
 	case "csv":
 		return csvSink(w), nil
 	}
-	return recordSink{}, &InputError{Msg: fmt.Sprintf("records cannot be exported as %q", format), Hint: "jsonl, json, yaml or csv"}
+	return recordSink{}, &InputError{
+		Msg: fmt.Sprintf("records cannot be exported as %q", format), Hint: "jsonl, json, yaml or csv"}
 }
 
 func jsonArray(w *bufio.Writer) recordSink {

@@ -79,7 +79,8 @@ func firstByte(in *bufio.Reader) (byte, error) {
 	for {
 		b, err := in.ReadByte()
 		if errors.Is(err, io.EOF) {
-			return 0, &InputError{Msg: "there is nothing to import", Hint: "the output of \"tbot tpm identify\" or \"identify -json\" is wanted"}
+			return 0, &InputError{Msg: "there is nothing to import",
+				Hint: "the output of \"tbot tpm identify\" or \"identify -json\" is wanted"}
 		}
 		if err != nil {
 			return 0, err

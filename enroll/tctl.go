@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -77,10 +78,11 @@ func (e *tctlError) Unwrap() error { return e.err }
 
 // run runs tctl once and returns its standard output.
 func (t Tctl) run(ctx context.Context, stdin io.Reader, args ...string) ([]byte, error) {
+	all := slices.Concat(t.Args, args)
 	if t.Logf != nil {
-		t.Logf("running %s %s", t.Path, strings.Join(append(append([]string{}, t.Args...), args...), " "))
+		t.Logf("running %s %s", t.Path, strings.Join(all, " "))
 	}
-	cmd := exec.CommandContext(ctx, t.Path, append(append([]string{}, t.Args...), args...)...) //nolint:gosec // the user chose it
+	cmd := exec.CommandContext(ctx, t.Path, all...) //nolint:gosec // the user chose it
 	cmd.Stdin = stdin
 	stdout, stderr := &boundedBuffer{max: maxTctlOutput}, &boundedBuffer{max: 64 << 10}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -127,7 +129,8 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 // notFound recognises tctl's words for a resource that does not exist: `provisioning token(****) not found`,
 // `bot "x" not found`, `key "/tokens/x" is not found`. Anything else that is not found (a host, a file, a login) is a
 // failure: taken for an absent token, it would end with overwriting one.
-var notFound = regexp.MustCompile(`(?im)^(ERROR: *)?(provisioning token|token|bot|user|key|resource)\b[^\n]*\b(not found|doesn't exist)`)
+var notFound = regexp.MustCompile(
+	`(?im)^(ERROR: *)?(provisioning token|token|bot|user|key|resource)\b[^\n]*\b(not found|doesn't exist)`)
 
 // get reads one resource as JSON; errNoResource when the cluster has none of that name.
 func (t Tctl) get(ctx context.Context, kind, name string, into any) error {

@@ -61,7 +61,9 @@ func (f ForeignRule) host() string {
 }
 
 // adoptRule records one rule, or says why not.
-func (s *TokenSet) adoptRule(ctx context.Context, st store.Store, run int64, c TokenChange, f ForeignRule) (string, error) {
+func (s *TokenSet) adoptRule(
+	ctx context.Context, st store.Store, run int64, c TokenChange, f ForeignRule,
+) (string, error) {
 	switch {
 	case !store.ValidEKHash(f.EKHash):
 		return "it has no valid EKPub hash", nil

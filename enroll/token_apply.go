@@ -82,15 +82,17 @@ func (s *TokenSet) checkSizes(d TokenDiff) error {
 			continue
 		}
 		if size := reserveBytes + jsonBytes(c.document()); size > s.maxBytes {
-			return withHint(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did not write, "+
-				"more than token.max_bytes (%d)", ErrInput, c.Name, size, len(c.Foreign), s.maxBytes),
+			return withHint(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did "+
+				"not write, more than token.max_bytes (%d)", ErrInput, c.Name, size, len(c.Foreign), s.maxBytes),
 				"take them over (--adopt), remove them (--prune), or raise token.max_bytes")
 		}
 	}
 	return nil
 }
 
-func (s *TokenSet) applyBot(ctx context.Context, tctl Tctl, opts TokenApplyOptions, dir string, c BotChange, done *Applied) error {
+func (s *TokenSet) applyBot(
+	ctx context.Context, tctl Tctl, opts TokenApplyOptions, dir string, c BotChange, done *Applied,
+) error {
 	var doc any
 	switch {
 	case c.Action == ActionCreate:
@@ -142,7 +144,9 @@ func withoutServerFields(raw map[string]any) map[string]any {
 	return doc
 }
 
-func (s *TokenSet) applyToken(ctx context.Context, tctl Tctl, opts TokenApplyOptions, dir string, c TokenChange, done *Applied) error {
+func (s *TokenSet) applyToken(
+	ctx context.Context, tctl Tctl, opts TokenApplyOptions, dir string, c TokenChange, done *Applied,
+) error {
 	switch c.Action {
 	case ActionNone:
 		return retract(ctx, opts.Store, c.removed)

@@ -219,7 +219,9 @@ func compareToken(want Token, have *clusterToken, written []store.Rule, opts Dif
 	}
 	result := wantedToken(want)
 	if len(want.Rules) == 0 { // only rules of others are left: the token is theirs now, but for our rules
-		result = &clusterToken{roles: have.roles, bot: have.bot, joinMethod: have.joinMethod, expires: have.expires, cas: have.cas}
+		result = &clusterToken{
+			roles: have.roles, bot: have.bot, joinMethod: have.joinMethod, expires: have.expires, cas: have.cas,
+		}
 	}
 	result.rules = append(slices.Clone(result.rules), foreign...)
 	result.raw = have.raw
@@ -294,7 +296,8 @@ func ruleDifference(want Rule, have allowRule) string {
 		parts = append(parts, fmt.Sprintf("description: %q → %q", printable(string(have.Description)), want.Description))
 	}
 	if string(have.EKCertificateSerial) != want.EKSerial {
-		parts = append(parts, fmt.Sprintf("ek_certificate_serial: %q → %q", printable(string(have.EKCertificateSerial)), want.EKSerial))
+		parts = append(parts, fmt.Sprintf("ek_certificate_serial: %q → %q",
+			printable(string(have.EKCertificateSerial)), want.EKSerial))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -351,7 +354,8 @@ func (s *TokenSet) diffBot(ctx context.Context, tctl Tctl, want Bot) (BotChange,
 	err := tctl.get(ctx, "bot", want.Name, &c.raw)
 	switch {
 	case errors.Is(err, errNoResource) && len(want.Roles) == 0:
-		return c, fmt.Errorf("bot %s is not in the cluster, and its roles are not known: no host of the inventory names it", want.Name)
+		return c, fmt.Errorf("bot %s is not in the cluster, and its roles are not known: no host of the inventory names it",
+			want.Name)
 	case errors.Is(err, errNoResource):
 		c.Action = ActionCreate
 		return c, nil

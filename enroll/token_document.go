@@ -100,7 +100,8 @@ func (t Token) YAML() ([]byte, error) {
 	intro := header + "# Apply with: tctl create -f " + t.Name + ".yaml (or: fleetctl tokens --apply)\n" +
 		"# That replaces the whole token: a rule that is not here is revoked.\n"
 	if t.Kind == KindNode {
-		intro += "# /etc/teleport.yaml of its hosts:\n#   teleport:\n#     join_params: {method: tpm, token_name: " + t.Name + "}\n"
+		intro += "# /etc/teleport.yaml of its hosts:\n#   teleport:\n" +
+			"#     join_params: {method: tpm, token_name: " + t.Name + "}\n"
 	}
 	return marshalYAML(intro, documentOf(t))
 }

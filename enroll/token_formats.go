@@ -122,7 +122,8 @@ var kubernetesName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-
 // kubernetes writes the token as a custom resource of Teleport's operator; its name is the token's name.
 func (t Token) kubernetes() ([]byte, error) {
 	if !kubernetesName.MatchString(t.Name) {
-		return nil, fmt.Errorf("%w: Kubernetes takes no resource of this name; use lower-case letters, digits, '-' and '.'", ErrInput)
+		return nil, fmt.Errorf("%w: Kubernetes takes no resource of this name; use lower-case letters, digits, '-' and '.'",
+			ErrInput)
 	}
 	d := documentOf(t)
 	return marshalYAML(header, struct {

@@ -51,7 +51,8 @@ func (s *TokenSet) Lint() error {
 
 func lintName(name string) error {
 	if !tokenName.MatchString(name) || strings.Contains(name, "..") {
-		return errors.New("Teleport or a file system would refuse this name; use letters, digits, '-', '_' and single dots")
+		return errors.New("this name would be refused by Teleport or a file system; " +
+			"use letters, digits, '-', '_' and single dots")
 	}
 	return nil
 }

@@ -38,7 +38,6 @@ type candidate struct {
 	bot    string
 	issuer string // PEM of the CA that issued its certificate; "": hash-only
 	rule   Rule
-	moved  bool
 }
 
 // tokenPlanner makes tokens of an input, step by step.
@@ -58,7 +57,8 @@ func PlanTokens(in TokenInput) (*TokenSet, error) {
 		in: in, bots: map[string]BotConfig{}, kinds: map[string]store.Token{},
 		set: &TokenSet{hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier},
 	}
-	p.in.Records = slices.SortedFunc(slices.Values(in.Records), func(a, b store.Record) int { return cmp.Compare(a.Host, b.Host) })
+	byHost := func(a, b store.Record) int { return cmp.Compare(a.Host, b.Host) }
+	p.in.Records = slices.SortedFunc(slices.Values(in.Records), byHost)
 	for _, t := range in.Earlier {
 		p.kinds[t.Name] = t
 	}
@@ -125,7 +125,8 @@ func (p *tokenPlanner) botOf(r store.Record) string {
 }
 
 func (p *tokenPlanner) refuse(host, status, hint, format string, args ...any) {
-	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Status: status, Reason: fmt.Sprintf(format, args...), Hint: hint})
+	reason := fmt.Sprintf(format, args...)
+	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Status: status, Reason: reason, Hint: hint})
 }
 
 // machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
@@ -318,7 +319,8 @@ func (p *tokenPlanner) issuer(cert, likely *x509.Certificate) (pemText, reason s
 	ca := likely
 	if ca == nil || tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now) != nil {
 		if ca = p.in.CAs.Issuer(cert); ca == nil {
-			return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas", printable(cert.Issuer.String()))
+			return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas",
+				printable(cert.Issuer.String()))
 		}
 		if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
 			return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)

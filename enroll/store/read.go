@@ -12,7 +12,8 @@ import (
 const identityColumns = `%[1]s.ek_hash, %[1]s.ek_serial, %[1]s.ek_pub, %[1]s.ek_cert, %[1]s.proven, %[1]s.via`
 
 // observationColumns are read by scanObservation.
-var observationColumns = `o.run, o.at, o.outcome, o.status, o.message, ` + fmt.Sprintf(identityColumns, "i") + `, d.json`
+var observationColumns = `o.run, o.at, o.outcome, o.status, o.message, ` +
+	fmt.Sprintf(identityColumns, "i") + `, d.json`
 
 var recordQuery = `SELECT h.name, h.token, h.token_ek, h.installed, ` +
 	fmt.Sprintf(identityColumns, "a") + `, ` + fmt.Sprintf(identityColumns, "p") + `, ` + observationColumns + `

@@ -71,7 +71,8 @@ func open(ctx context.Context, path string, opts Options) (*sqlite, error) {
 // connect opens both pools and brings the schema up to date.
 func (s *sqlite) connect(ctx context.Context) error {
 	var err error
-	if s.write, err = openPool(s.path, "_txlock=immediate", "_pragma=synchronous(full)", "_pragma=foreign_keys(1)"); err != nil {
+	s.write, err = openPool(s.path, "_txlock=immediate", "_pragma=synchronous(full)", "_pragma=foreign_keys(1)")
+	if err != nil {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
