@@ -2,7 +2,8 @@ package remote
 
 import "strings"
 
-// Quote makes one word of a POSIX shell out of s, whatever bytes s holds. NUL, which no word can hold, is dropped. It is the only way by which anything gets into a shell command.
+// Quote makes one word of a POSIX shell out of s, whatever bytes s holds. NUL, which no word can hold, is dropped. It is
+// the only way by which anything gets into a shell command.
 func Quote(s string) string {
 	s = strings.ReplaceAll(s, "\x00", "")
 	if s != "" && strings.IndexFunc(s, needsQuote) < 0 {
