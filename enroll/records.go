@@ -153,8 +153,9 @@ func AcceptRecords(ctx context.Context, st store.Store, inv []inventory.Host, ho
 		case r.Pending == nil:
 			errs = append(errs, &InputError{Msg: host + ": its EK has not changed: there is nothing to accept"})
 		case shared[r.Pending.EKHash] != nil:
+			others := strings.Join(othersThan(shared[r.Pending.EKHash], host), ", ")
 			errs = append(errs, &InputError{
-				Msg:  fmt.Sprintf("%s: its new EK is also that of %s", host, strings.Join(othersThan(shared[r.Pending.EKHash], host), ", ")),
+				Msg:  fmt.Sprintf("%s: its new EK is also that of %s", host, others),
 				Hint: "forget the host that does not exist any more, or set fleetctl_same_as when they are one machine"})
 		default:
 			accepted = append(accepted, Acceptance{Host: host, Old: r.Accepted.EKHash, New: r.Pending.EKHash})

@@ -68,7 +68,8 @@ func (p *Process) becomeUser(w *wrapper) error {
 	if word != wordBecame {
 		return p.becomeFailure(text, false)
 	}
-	w.watch, p.pid = Quote(text), text
+	w.watch = Quote(text)
+	p.setPid(text)
 	return nil
 }
 

@@ -267,7 +267,8 @@ func connectFailure(err error) *attemptError {
 // isDrop recognises a connection that the other side ended: how MaxStartups looks from here.
 func isDrop(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNABORTED)
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNABORTED) ||
+		errors.Is(err, os.ErrClosed) // a ProxyCommand that has ended
 }
 
 // phase is how far a handshake came, for its errors and its time limits.

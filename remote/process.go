@@ -33,7 +33,6 @@ type Process struct {
 	pipe    *io.PipeWriter // the pump's end; closed with the cause when we end the process
 	stderr  *stderrSink
 	marker  string
-	pid     string        // of the shell that ends everything when it is told to
 	done    chan struct{} // closed when the session has ended on the host
 	aborted chan struct{} // closed when cause is set
 	waitErr error
@@ -45,7 +44,8 @@ type Process struct {
 	tap      atomic.Pointer[tap] // hears stdout while a password may be asked for on it
 
 	mu    sync.Mutex
-	cause error // why we ended it
+	cause error  // why we ended it
+	pid   string // of the shell that ends everything when it is told to
 }
 
 // launch is what start needs to know.
@@ -231,7 +231,7 @@ func (p *Process) begin(l launch) error {
 		case err != nil:
 			return err
 		case word == wordReady:
-			p.pid = firstOf(p.pid, text)
+			p.setPid(text)
 			return nil
 		case l.feed == nil:
 			return &Error{Kind: ErrDisconnected, Err: fmt.Errorf("unexpected word %q", Clean(word))}
@@ -240,6 +240,13 @@ func (p *Process) begin(l launch) error {
 			return err
 		}
 	}
+}
+
+// setPid remembers the first process id that a script of ours told: that of the outermost one.
+func (p *Process) setPid(pid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pid = firstOf(p.pid, pid)
 }
 
 // next reads stdout up to the next marker and returns what stands behind it. Everything before it is noise.
@@ -318,7 +325,10 @@ func (p *Process) setCause(cause error) bool {
 func (p *Process) terminate() {
 	_ = p.session.Signal(ssh.SIGTERM)
 	p.stdin.tryClose()
-	if p.pid == "" || strings.Trim(p.pid, "0123456789") != "" {
+	p.mu.Lock()
+	pid := p.pid
+	p.mu.Unlock()
+	if pid == "" || strings.Trim(pid, "0123456789") != "" {
 		return
 	}
 	select {
@@ -327,7 +337,7 @@ func (p *Process) terminate() {
 	case <-time.After(100 * time.Millisecond):
 	}
 	if killer, err := p.conn.client.NewSession(); err == nil {
-		_ = killer.Run("kill -TERM " + p.pid)
+		_ = killer.Run("kill -TERM " + pid)
 		_ = killer.Close()
 	}
 }
