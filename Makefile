@@ -11,8 +11,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IDENTIFY := $(shell find cmd/identify enroll/tpm -name '*.go' -not -name '*_test.go') go.mod go.sum Makefile
 
 # Debian packages that the tests, the lab and the demo need; TEST_APT in full, DEMO_APT for the demo alone.
-DEMO_APT := swtpm swtpm-tools openssh-client
-TEST_APT := $(DEMO_APT) ansible-core openssh-server sudo debootstrap systemd-container iproute2 zstd jq procps \
+DEMO_APT := swtpm openssh-client
+TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap systemd-container iproute2 zstd jq procps \
             busybox ksh fish csh tcsh zsh opendoas openssl util-linux passwd gcc libc6-dev
 
 .PHONY: help build helpers test lint lab demo bench fuzz clean deps
