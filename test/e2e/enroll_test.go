@@ -159,6 +159,7 @@ func (f fleet) enrolls() {
 	}
 	f.named(r)
 	f.joined()
+	f.oldUnit()
 	after := f.disks()
 	for name, snap := range after {
 		diff := before[name].Diff(snap)
@@ -171,6 +172,29 @@ func (f fleet) enrolls() {
 		f.onlyAskedFor(name, diff)
 	}
 	f.noTraces()
+}
+
+// newerThan219 are directives of the sandbox that systemd 219 does not know: it would warn of each at every start.
+var newerThan219 = []string{
+	"ProtectSystem=strict", "ReadWritePaths=", "ProtectKernelTunables=", "RestrictNamespaces=", "LockPersonality=",
+	"RestrictSUIDSGID=", "ProtectHostname=", "ProtectKernelLogs=", "ProtectClock=",
+}
+
+// oldUnit checks that the host with an old systemd got only what that knows, and the others all.
+func (f fleet) oldUnit() {
+	f.t.Helper()
+	for name, old := range map[string]bool{"web-01": false, "web-02": true} {
+		unit, err := f.Host(name).Exec(f.t.Context(), "sh", "-c",
+			"cat /etc/systemd/system/tbot.service /etc/systemd/system/tbot.service.d/*.conf")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, directive := range newerThan219 {
+			if has := strings.Contains(unit, directive); has == old {
+				f.t.Errorf("%s: %s there: %v, and its systemd is old: %v", name, directive, has, old)
+			}
+		}
+	}
 }
 
 // joined checks with the cluster that exactly the healthy hosts have joined, each with its token.

@@ -78,11 +78,23 @@ func (h *Host) prepare(l *Lab) error {
 			return err
 		}
 	}
+	if h.Spec.OldSystemd {
+		path := filepath.Join(h.Root, "usr/local/sbin/systemctl")
+		if err := os.WriteFile(path, []byte(oldSystemctl), 0o755); err != nil {
+			return err
+		}
+	}
 	if h.Spec.Down {
 		return nil
 	}
 	return h.addNetwork()
 }
+
+// oldSystemctl is the host's systemctl, but that it gives systemd for older than it is.
+const oldSystemctl = `#!/bin/sh
+if [ "$1" = --version ]; then echo 'systemd 219'; exit; fi
+exec /usr/bin/systemctl "$@"
+`
 
 // writeIdentity gives the host a name, a machine ID and an SSH key of its own.
 func (h *Host) writeIdentity() error {

@@ -24,6 +24,7 @@ type Spec struct {
 	User         string         // whom the inventory logs in as; Ops when empty
 	TSS          bool           // it has the group tss and the udev rules that Debian's tpm-udev brings
 	NoUdev       bool           // no udev runs, nor its stand-in
+	OldSystemd   bool           // its systemctl says that it is 219, as on CentOS 7
 	Down         bool           // in the inventory, but not there
 	WrongHostKey bool           // known_hosts has another key
 	NoTbot       bool           // no tbot in /usr/local/bin
@@ -35,7 +36,7 @@ type Spec struct {
 func Mix() []Spec {
 	return []Spec{
 		{Name: "web-01", Group: "web"},
-		{Name: "web-02", Group: "web"},
+		{Name: "web-02", Group: "web", OldSystemd: true},
 		{Name: "nocert-01", TPM: NoEKCert},
 		{Name: "foreign-ca-01", TPM: ForeignCA, NoUdev: true},
 		{Name: "sudo-01", User: Careful},
