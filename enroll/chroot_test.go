@@ -99,7 +99,9 @@ func skipOrFail(t *testing.T, why string) {
 }
 
 func (c *chroot) enter(args ...string) *exec.Cmd {
-	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(c.pid), "-m", "--", "chroot", c.dir}, args...)...)
+	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(c.pid), "-m", "--", "chroot", c.dir}, args...)...)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"}
+	return cmd
 }
 
 // Run runs a script as root.
