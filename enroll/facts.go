@@ -82,6 +82,7 @@ type DirFacts struct {
 	Mode   uint32 `json:"mode,omitempty"`
 	Owner  string `json:"owner,omitempty"`
 	Group  string `json:"group,omitempty"`
+	ACL    string `json:"acl,omitempty"`    // of the storage: does its file system have ACLs? "ok", "none", "" not known
 	Usable string `json:"usable,omitempty"` // of the storage: can tbot's user write there? "ok", "denied", "" not tried
 }
 
@@ -224,6 +225,7 @@ var factSetters = map[string]func(*Facts, string) error{
 	"device.opens":     func(f *Facts, v string) error { return setWord(v, &f.Device.Opens, "ok", "denied", "busy", "failed") },
 	"device.sysfs":     func(f *Facts, v string) error { return setTruth(v, &f.Device.Sysfs) },
 	"device.tpm12":     func(f *Facts, v string) error { return setTruth(v, &f.Device.TPM12) },
+	"storage.acl":      func(f *Facts, v string) error { return setWord(v, &f.Storage.ACL, "ok", "none") },
 	"storage.usable":   func(f *Facts, v string) error { return setWord(v, &f.Storage.Usable, "ok", "denied") },
 	"service.load":     func(f *Facts, v string) error { f.Service.Load = v; return nil },
 	"service.active":   func(f *Facts, v string) error { f.Service.Active = v; return nil },
@@ -293,7 +295,7 @@ func (p *factsParser) dir(name, value string) error {
 		return err
 	}
 	if name == "storage" {
-		df.Usable = p.facts.Storage.Usable
+		df.Usable, df.ACL = p.facts.Storage.Usable, p.facts.Storage.ACL
 		p.facts.Storage = df
 		return nil
 	}

@@ -166,9 +166,13 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
 fi
 dir storage "$STORAGE"
+p=$STORAGE
+while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
+case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
+  *noacl*|vfat*|exfat*|msdos*) echo storage.acl=none;;
+  ?*) echo storage.acl=ok;;
+esac
 if [ -n "$e" ]; then
-  p=$STORAGE
-  while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
   if [ "$p" = "$STORAGE" ]; then q='[ -w "$1" ] && [ -x "$1" ]'; else q='[ -x "$1" ]'; fi
   if asuser "$q" "$p" </dev/null 2>/dev/null; then echo storage.usable=ok; else echo storage.usable=denied; fi
 fi

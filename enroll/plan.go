@@ -218,6 +218,8 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 	case s.Owner != t.User || s.Group != t.Group || s.Mode != 0o700:
 		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.Mode, s.Owner, s.Group, t.User, t.Group),
 			Action{Script: "[ ! -L " + q + " ] || exit 1\n" + own})
+	case s.ACL == "none":
+		p.done(name, "0700, owned by %s; its file system has no ACLs, so tbot guards it by modes alone", t.User)
 	default:
 		p.done(name, "0700, owned by %s", t.User)
 	}

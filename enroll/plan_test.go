@@ -191,6 +191,23 @@ func TestPlanOfAnEnrolledHost(t *testing.T) {
 	}
 }
 
+func TestPlanNotesAStorageWithoutACLs(t *testing.T) {
+	t.Parallel()
+	h := inventory.Host{Name: "web-01"}
+	desired := testDesired(t, testConfig(), h)
+	f := enrolled(desired)
+	f.Storage.ACL = "none"
+	for _, s := range Plan(h, f, desired) {
+		if s.Name == "storage /var/lib/teleport/bot" {
+			if s.Changes() || !strings.Contains(s.Reason, "no ACLs") {
+				t.Errorf("%+v", s)
+			}
+			return
+		}
+	}
+	t.Error("the plan has no step for the storage")
+}
+
 // printPlan writes a plan down, with the content of every file.
 func printPlan(steps []Step) string {
 	var b strings.Builder
