@@ -161,7 +161,7 @@ func (a *app) makeTokens(c *cli.Context, p *printer, r tokensRun) error {
 		return err
 	}
 	if n := len(set.Refused); n > 0 {
-		return fmt.Errorf("%d hosts with an identity got no rule: %w", n, enroll.ErrHostsFailed)
+		return fmt.Errorf("%d hosts with an identity got no rule%w", n, quiet{enroll.ErrHostsFailed})
 	}
 	return nil
 }
