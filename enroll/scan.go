@@ -249,7 +249,13 @@ func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (
 		return seen, err
 	}
 	s.logf("%s: %v: asking through the shell", q.host.Name, err)
-	return s.askShell(ctx, conn, q, err)
+	why := err
+	if seen, err = s.askShell(ctx, conn, q, why); seen.report != nil {
+		seen.report.Findings = append(seen.report.Findings, tpm.Finding{
+			Code: "asked-through-shell", Message: "asked through the shell: " + printable(why.Error()), Hint: hintOf(why),
+		})
+	}
+	return seen, err
 }
 
 // askHelper pushes the helper and talks to it.

@@ -29,5 +29,9 @@ func because(err, why error) error {
 	if err == nil || why == nil {
 		return err
 	}
-	return fmt.Errorf("%w (asked through the shell, since: %v)", err, why) //nolint:errorlint // see above
+	err = fmt.Errorf("%w (asked through the shell, since: %v)", err, why) //nolint:errorlint // see above
+	if hint := hintOf(why); hint != "" {
+		return withHint(err, "%s", hint)
+	}
+	return err
 }
