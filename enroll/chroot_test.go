@@ -29,8 +29,10 @@ type chroot struct {
 const chrootSetup = `set -e
 mount -t tmpfs tmpfs "$1"
 cd "$1"
-mkdir upper work root
-mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
+mkdir -p upper work root hidden/etc
+# Other tests make accounts on this machine: whiteouts keep the locks of that from showing through.
+for f in passwd group shadow gshadow subuid subgid; do mknod hidden/etc/$f.lock c 0 0; done
+mount -t overlay overlay -o lowerdir=hidden:/,upperdir=upper,workdir=work root
 mount -t tmpfs tmpfs root/dev
 mount -t tmpfs tmpfs root/run
 mount -t tmpfs tmpfs root/tmp
