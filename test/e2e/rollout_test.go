@@ -349,7 +349,7 @@ func (f fleet) sameAsBase(path, line string) bool {
 
 // TestAKilledControllerIsMadeUpFor kills fleetctl without warning at several moments of an enroll.
 func TestAKilledControllerIsMadeUpFor(t *testing.T) {
-	f := fleet{Lab: lab.Up(t, lab.Spec{Name: "node-01"}, lab.Spec{Name: "node-02"}), t: t}
+	f := newFleet(t, lab.Up(t, lab.Spec{Name: "node-01"}, lab.Spec{Name: "node-02"}))
 	for _, after := range []string{"0.5", "1", "1.5", "2", "2.5", "3", "4", "5"} {
 		if out, err := f.Command(within(t), "timeout", "-s", "KILL", after, "fleetctl", "enroll").CombinedOutput(); err == nil {
 			t.Logf("it was faster than %s s: %s", after, out)
