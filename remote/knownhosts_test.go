@@ -176,10 +176,7 @@ func TestAKeyOfAnotherTypeSuggestsTheKnownOne(t *testing.T) {
 
 func TestAcceptedKeysAreRecordedSoThatOpenSSHFindsThem(t *testing.T) {
 	t.Parallel()
-	keygen, err := exec.LookPath("ssh-keygen")
-	if err != nil {
-		t.Skip("ssh-keygen is not installed")
-	}
+	keygen := need(t, "ssh-keygen")
 	file := filepath.Join(t.TempDir(), "new", "known_hosts")
 	k, err := loadKnownHosts([]string{file}, t.Logf)
 	if err != nil {

@@ -10,15 +10,16 @@ import (
 	"testing"
 )
 
-// needSSH skips a test where OpenSSH's client is not installed, or fails it in CI.
-func needSSH(t testing.TB) string {
+// need finds a program; it skips a test where that is not installed, or fails it in CI. It is remotetest.NeedPeer for
+// tests inside the package, which remotetest imports.
+func need(t testing.TB, program string) string {
 	t.Helper()
-	path, err := exec.LookPath("ssh")
+	path, err := exec.LookPath(program)
 	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal("ssh is not installed")
+		t.Fatalf("%s is not installed", program)
 	}
 	if err != nil {
-		t.Skip("ssh is not installed")
+		t.Skipf("%s is not installed", program)
 	}
 	return path
 }
@@ -55,7 +56,7 @@ var configCases = []struct {
 
 func TestMemoisedAnswersEqualSSHs(t *testing.T) {
 	t.Parallel()
-	ssh := needSSH(t)
+	ssh := need(t, "ssh")
 	hosts := []string{"web1", "web2", "WEB3", "db1", "db2", "other.example"}
 	for _, tt := range configCases {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,7 +89,7 @@ func TestMemoisedAnswersEqualSSHs(t *testing.T) {
 
 func TestIncludesAreFollowed(t *testing.T) {
 	t.Parallel()
-	needSSH(t)
+	need(t, "ssh")
 	inner := configFile1(t, "inner", "Host web*\n User included\n")
 	cfg := configFile1(t, "config", "Include "+inner+"\nHost db1\n Include "+inner+"\nHost *\n User outer\n")
 	r := newResolver("")
@@ -102,7 +103,7 @@ func TestIncludesAreFollowed(t *testing.T) {
 
 func TestTheFallbackAgreesWhereItCan(t *testing.T) {
 	t.Parallel()
-	needSSH(t)
+	need(t, "ssh")
 	cfg := configFile1(t, "config", "Host web*\n User w\n Port 2222\n HostName %h.x\n IdentityFile /k1\n ProxyJump j\n"+
 		"Host *\n User all\n IdentityFile /k2\n UserKnownHostsFile /kh\n ConnectTimeout 7\n")
 	args, err := parseSSHArgs([]string{"-F", cfg, "-o", "IdentitiesOnly=yes", "-p", "99"})
@@ -179,7 +180,7 @@ func FuzzSSHArgs(f *testing.F) {
 
 // BenchmarkResolve10000 resolves 10,000 hosts of a usual configuration; one operation is all of them.
 func BenchmarkResolve10000(b *testing.B) {
-	needSSH(b)
+	need(b, "ssh")
 	cfg := configFile1(b, "config", "Host web*\n User w\n HostName %h.internal\n ProxyJump jump\n"+
 		"Host db*\n User d\nMatch host *.internal\n Port 2222\nMatch final all\n ServerAliveInterval 9\nHost *\n User x\n")
 	for b.Loop() {

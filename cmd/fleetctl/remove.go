@@ -119,8 +119,8 @@ func (r *removal) tokensWithout() (*enroll.TokenSet, error) {
 	return enroll.MakeTokens(r.c.Context, enroll.WithoutHosts(r.st, r.names...), r.cfg, enroll.TokenOptions{Inventory: r.all})
 }
 
-// check says what would be done, and does nothing.
-func (r *removal) check() error {
+// showDiff says what changes in the cluster when the hosts go.
+func (r *removal) showDiff() error {
 	set, err := r.tokensWithout()
 	if err != nil {
 		return err
@@ -129,7 +129,12 @@ func (r *removal) check() error {
 	if err != nil {
 		return err
 	}
-	if err := d.WriteText(r.app.stderr); err != nil {
+	return d.WriteText(r.app.stderr)
+}
+
+// check says what would be done, and does nothing.
+func (r *removal) check() error {
+	if err := r.showDiff(); err != nil {
 		return err
 	}
 	if !r.c.Bool("offline") {
@@ -143,15 +148,7 @@ func (r *removal) check() error {
 // do removes the rules, then what is on the hosts. The records forget a host first: whatever happens after that, no
 // later run gives it its rule back.
 func (r *removal) do() error {
-	set, err := r.tokensWithout()
-	if err != nil {
-		return err
-	}
-	d, err := set.Diff(r.c.Context, *r.tctl, enroll.DiffOptions{})
-	if err != nil {
-		return err
-	}
-	if err := d.WriteText(r.app.stderr); err != nil {
+	if err := r.showDiff(); err != nil {
 		return err
 	}
 	joins := r.joins()

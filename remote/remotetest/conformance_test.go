@@ -63,9 +63,7 @@ func TestConformanceOfLoginShells(t *testing.T) {
 	for _, shell := range shells() {
 		t.Run(shell, func(t *testing.T) {
 			t.Parallel()
-			if _, err := os.Stat(shell); err != nil {
-				t.Skip("not installed")
-			}
+			remotetest.NeedPeer(t, shell)
 			name, home := remotetest.NewUser(t, remotetest.UserConfig{Shell: shell, Sudoers: "USER ALL=(ALL) NOPASSWD: ALL"})
 			noisy(t, home)
 			target := server.Target()
@@ -99,9 +97,7 @@ func TestConformanceOfTheInProcessServer(t *testing.T) {
 	for _, shell := range shells() {
 		t.Run(shell, func(t *testing.T) {
 			t.Parallel()
-			if _, err := os.Stat(shell); err != nil {
-				t.Skip("not installed")
-			}
+			remotetest.NeedPeer(t, shell)
 			home := t.TempDir()
 			noisy(t, home)
 			target := inProcess(t, home, shell)

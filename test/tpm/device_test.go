@@ -55,7 +55,7 @@ func TestTheHelperSaysWhatIsWrongWithTheDevice(t *testing.T) {
 
 func TestTheHelperSaysThatItMayNotOpenTheDevice(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root to become somebody else")
+		lacks(t, "needs root to become somebody else")
 	}
 	e := start(t, bare)
 	device := e.characterDevice(t)
