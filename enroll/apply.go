@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,8 +108,8 @@ func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) 
 		return err
 	}
 	if out.ExitCode != 0 {
-		said := firstOf(tail(string(out.Stderr), 500), tail(string(out.Stdout), 500))
-		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, firstOf(printable(said), "it said nothing"))
+		said := cmp.Or(remote.Tail(string(out.Stderr), 500), remote.Tail(string(out.Stdout), 500))
+		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, cmp.Or(remote.Clean(said), "it said nothing"))
 	}
 	return nil
 }

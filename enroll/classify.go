@@ -58,7 +58,7 @@ var errInventory = errors.New("inventory")
 // failure turns an error of one host into its result. The message loses every control character: parts of it may come
 // from the host.
 func failure(ctx context.Context, host inventory.Host, err error) Result {
-	r := Result{Host: host.Name, Outcome: Failed, Status: "error", Message: printable(err.Error())}
+	r := Result{Host: host.Name, Outcome: Failed, Status: "error", Message: remote.Clean(err.Error())}
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		r.Outcome, r.Status, r.Message = Canceled, "canceled", "canceled before it was done"
@@ -73,7 +73,7 @@ func failure(ctx context.Context, host inventory.Host, err error) Result {
 		}
 	}
 	if hint := hintOf(err); hint != "" {
-		r.Hint = printable(hint)
+		r.Hint = remote.Clean(hint)
 	}
 	return r
 }

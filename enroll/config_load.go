@@ -119,11 +119,11 @@ func configError(path string, err error) error {
 }
 
 func (c *Config) setDefaults() {
-	c.Cluster.Tctl = firstOf(c.Cluster.Tctl, "tctl")
-	c.Token.Name = firstOf(c.Token.Name, "fleet")
-	c.Token.Kind = firstOf(c.Token.Kind, "bot")
-	c.Token.WithoutEKCert = firstOf(c.Token.WithoutEKCert, "hash-only")
-	c.Token.Match = firstOf(c.Token.Match, "hash")
+	c.Cluster.Tctl = cmp.Or(c.Cluster.Tctl, "tctl")
+	c.Token.Name = cmp.Or(c.Token.Name, "fleet")
+	c.Token.Kind = cmp.Or(c.Token.Kind, "bot")
+	c.Token.WithoutEKCert = cmp.Or(c.Token.WithoutEKCert, "hash-only")
+	c.Token.Match = cmp.Or(c.Token.Match, "hash")
 	c.Token.MaxRules = max(c.Token.MaxRules, 0)
 	if c.Token.MaxRules == 0 {
 		c.Token.MaxRules = defaultRules
@@ -131,16 +131,16 @@ func (c *Config) setDefaults() {
 	if c.Token.MaxBytes == 0 {
 		c.Token.MaxBytes = defaultBytes
 	}
-	c.Tbot.Install.From = firstOf(c.Tbot.Install.From, "none")
-	c.Tbot.User = firstOf(c.Tbot.User, "teleport")
-	c.Tbot.Group = firstOf(c.Tbot.Group, "teleport")
-	c.Tbot.Config = firstOf(c.Tbot.Config, "/etc/tbot.yaml")
-	c.Tbot.Storage = firstOf(c.Tbot.Storage, "/var/lib/teleport/bot")
+	c.Tbot.Install.From = cmp.Or(c.Tbot.Install.From, "none")
+	c.Tbot.User = cmp.Or(c.Tbot.User, "teleport")
+	c.Tbot.Group = cmp.Or(c.Tbot.Group, "teleport")
+	c.Tbot.Config = cmp.Or(c.Tbot.Config, "/etc/tbot.yaml")
+	c.Tbot.Storage = cmp.Or(c.Tbot.Storage, "/var/lib/teleport/bot")
 	if c.Rollout.Forks == 0 {
 		c.Rollout.Forks = DefaultForks
 	}
-	c.Rollout.Batch = firstOf(c.Rollout.Batch, "20%")
-	c.Rollout.MaxFailures = firstOf(c.Rollout.MaxFailures, "5%")
+	c.Rollout.Batch = cmp.Or(c.Rollout.Batch, "20%")
+	c.Rollout.MaxFailures = cmp.Or(c.Rollout.MaxFailures, "5%")
 }
 
 func (c *Config) resolvePaths(dir string) {

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -41,24 +42,15 @@ func target(h inventory.Host, become BecomePolicy, password string) (remote.Targ
 		Host:           c.Host,
 		Port:           c.Port,
 		User:           c.User,
-		Password:       firstOf(c.Password, password),
+		Password:       cmp.Or(c.Password, password),
 		PrivateKeyFile: c.PrivateKeyFile,
 		SSHArgs:        c.SSHArgs,
 		Become: remote.Become{
-			Method:   firstOf(c.BecomeMethod, become.Method, "sudo"),
-			User:     firstOf(c.BecomeUser, become.User, "root"),
-			Password: firstOf(c.BecomePassword, become.Password),
+			Method:   cmp.Or(c.BecomeMethod, become.Method, "sudo"),
+			User:     cmp.Or(c.BecomeUser, become.User, "root"),
+			Password: cmp.Or(c.BecomePassword, become.Password),
 			Exe:      c.BecomeExe,
 			Flags:    c.BecomeFlags,
 		},
 	}, nil
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -62,7 +63,7 @@ func desire(h inventory.Host, cfg Config, token string, set *templates.Set) (Des
 	if err != nil {
 		return Desired{}, err
 	}
-	d := Desired{Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: firstOf(token, "none"), Device: device, templates: set}
+	d := Desired{Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: cmp.Or(token, "none"), Device: device, templates: set}
 	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, Tbot: TbotFacts{Path: "/usr/local/bin/tbot", Version: "18.0.0"}}} {
 		if _, err := d.render(&f); err != nil {
 			return Desired{}, err
@@ -240,13 +241,13 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 		Header: templates.Marker + ": changes made here are taken back by its next run.",
 		Host:   d.Host.Name, Groups: d.Host.Groups, Vars: publicVars(d.Host.Vars), Token: d.Token,
 		User: d.Tbot.User, Group: d.Tbot.Group,
-		Binary: firstOf(d.Tbot.Binary, f.Tbot.Path, "/usr/local/bin/tbot"),
+		Binary: cmp.Or(d.Tbot.Binary, f.Tbot.Path, "/usr/local/bin/tbot"),
 		Config: d.Tbot.Config, Storage: d.Tbot.Storage, DiagAddr: d.Tbot.DiagAddr,
 		TbotYAML: strings.TrimRight(string(body), "\n"), Outputs: outputDirs(d.Tbot.Services),
 		PIDFile: major(f.Tbot.Version) >= 16, Systemd: f.Systemd,
 	}
 	if f.Device.Type == "char" || f.Device.Type == "" {
-		data.Device = firstOf(d.Device, f.Device.Path, "/dev/tpmrm0")
+		data.Device = cmp.Or(d.Device, f.Device.Path, "/dev/tpmrm0")
 	}
 	if !data.Root() {
 		data.Access = accessGroup

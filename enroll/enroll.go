@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -213,7 +214,7 @@ func (e *enroller) desired(h inventory.Host) (Desired, error) {
 	d, err := desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
 	d.Adopt, d.Version = e.opts.Adopt, e.version
 	if d.Install = e.installers[installKey(d.Tbot.Install)]; d.Install != nil && d.Install.ByArch != nil {
-		d.Tbot.Binary = firstOf(d.Tbot.Binary, defaultBinary)
+		d.Tbot.Binary = cmp.Or(d.Tbot.Binary, defaultBinary)
 	}
 	return d, err
 }
@@ -296,7 +297,7 @@ func (e *enroller) installFirst(ctx context.Context, conn Conn, c *change) error
 	rest := Plan(c.host, f, c.desired)
 	if slices.ContainsFunc(rest, func(s Step) bool { return s.Installs }) {
 		return &Problem{"install-failed", "a tbot was installed, and it is not the one that was asked for: it is " +
-			firstOf(f.Tbot.Version, "of no known version"), "does tbot.install.version fit the package?"}
+			cmp.Or(f.Tbot.Version, "of no known version"), "does tbot.install.version fit the package?"}
 	}
 	f.Now = c.facts.Now // as it was before anything changed
 	c.facts, c.steps = f, append(c.steps, rest...)
@@ -462,7 +463,7 @@ func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) R
 	}
 	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
 	if jerr := c.journal.fail(ctx); jerr != nil {
-		r.Message += "; " + printable(jerr.Error())
+		r.Message += "; " + remote.Clean(jerr.Error())
 	}
 	if e.opts.NoRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
 		return r
@@ -471,7 +472,7 @@ func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) R
 	said, rerr := rollback(ctx, conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
 	switch {
 	case rerr != nil:
-		r.Message += "; " + printable(rerr.Error())
+		r.Message += "; " + remote.Clean(rerr.Error())
 	case said != "":
 		r.Message += "; " + said
 	}

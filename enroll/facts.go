@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,7 +133,7 @@ func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
 		return nil, fmt.Errorf("facts: %w", err)
 	}
 	if out.ExitCode != 0 {
-		return nil, fmt.Errorf("facts: the script ended with %d: %s", out.ExitCode, printable(tail(string(out.Stderr), 300)))
+		return nil, fmt.Errorf("facts: the script ended with %d: %s", out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
 	}
 	f, err := parseFacts(out.Stdout, d)
 	if err == nil {
@@ -152,11 +151,11 @@ func parseFacts(out []byte, d Desired) (*Facts, error) {
 	for line := range bytes.Lines(out) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), "=")
 		if !ok || seen[key] {
-			return nil, fmt.Errorf("%w: line %q", errFacts, cut(string(line), 80))
+			return nil, fmt.Errorf("%w: line %q", errFacts, remote.Cut(string(line), 80))
 		}
 		seen[key] = true
 		if err := p.line(key, value); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", errFacts, cut(key, 40), err)
+			return nil, fmt.Errorf("%w: %s: %w", errFacts, remote.Cut(key, 40), err)
 		}
 	}
 	if !seen["end"] {
@@ -197,7 +196,7 @@ func (p *factsParser) line(key, value string) error {
 var factSetters = map[string]func(*Facts, string) error{
 	"end":          func(*Facts, string) error { return nil },
 	"uid":          func(f *Facts, v string) error { return setNumber(v, &f.UID) },
-	"arch":         func(f *Facts, v string) error { f.Arch = goarch[v]; return nil },
+	"arch":         func(f *Facts, v string) error { f.Arch = remote.GOARCH(v); return nil },
 	"os.id":        func(f *Facts, v string) error { f.OS.ID = v; return nil },
 	"os.like":      func(f *Facts, v string) error { f.OS.Like = v; return nil },
 	"os.version":   func(f *Facts, v string) error { f.OS.Version = v; return nil },
@@ -368,23 +367,3 @@ func tbotVersion(out string) string {
 	}
 	return ""
 }
-
-// cut shortens a text from the host for an error.
-func cut(s string, n int) string {
-	if len(s) > n {
-		s = s[:n] + "…"
-	}
-	return printable(s)
-}
-
-// tail returns the end of a text.
-func tail(s string, n int) string {
-	s = strings.TrimSpace(s)
-	if len(s) > n {
-		s = "…" + s[len(s)-n:]
-	}
-	return s
-}
-
-// sortedKeys are the keys of a map in order.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -2,10 +2,12 @@ package enroll
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -83,8 +85,8 @@ func (p *planner) install() {
 	}
 	pkg := in.ByArch[p.f.Arch]
 	if pkg == nil {
-		p.problem(name, "no-package", fmt.Sprintf("tbot.install has nothing for this architecture (%s)", firstOf(p.f.Arch, "unknown")),
-			"it has "+strings.Join(sortedKeys(in.ByArch), ", "))
+		p.problem(name, "no-package", fmt.Sprintf("tbot.install has nothing for this architecture (%s)", cmp.Or(p.f.Arch, "unknown")),
+			"it has "+strings.Join(slices.Sorted(maps.Keys(in.ByArch)), ", "))
 		return
 	}
 	if pkg.Kind == kindDeb && !p.tool("dpkg") || pkg.Kind == kindRPM && !p.tool("rpm") {
@@ -119,7 +121,7 @@ func (p *planner) installed(in *Installer, pkg *Package) string {
 
 func (p *planner) installReason() string {
 	if t := p.f.Tbot; t.Path != "" {
-		return fmt.Sprintf("%s is version %s, not %s", t.Path, firstOf(t.Version, "unknown"), firstOf(p.d.Install.Version, "the given one"))
+		return fmt.Sprintf("%s is version %s, not %s", t.Path, cmp.Or(t.Version, "unknown"), cmp.Or(p.d.Install.Version, "the given one"))
 	}
 	return "it isn't there"
 }
@@ -210,7 +212,7 @@ func (p *planner) installScript(in *Installer) {
 	if in.Proxy != "" {
 		script += fmt.Sprintf("http_proxy=%[1]s; https_proxy=%[1]s; export http_proxy https_proxy\n", remote.Quote(in.Proxy))
 	}
-	dest := firstOf(p.f.Tbot.Path, defaultBinary)
+	dest := cmp.Or(p.f.Tbot.Path, defaultBinary)
 	keep := fmt.Sprintf("if [ -f %[1]s ]; then cp -p %[1]s %[1]s.previous; fi\n", remote.Quote(dest))
 	script += keep + fmt.Sprintf("bash -s %s %s >&2", remote.Quote(in.Version), remote.Quote(in.Edition))
 	step := p.do("tbot", p.installReason(), Action{Script: script, Stdin: in.Script})
@@ -284,7 +286,7 @@ else rm -f "$part"; echo 0; fi`, remote.Quote(p.Remote), p.Size)
 	}
 	said := strings.TrimSpace(string(out.Stdout))
 	if out.ExitCode != 0 {
-		return 0, false, fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, printable(tail(string(out.Stderr), 300)))
+		return 0, false, fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
 	}
 	if len(said) == 64 {
 		return 0, said == p.SHA256, nil
@@ -318,9 +320,9 @@ func (p Push) rest(ctx context.Context, conn Conn, from int64) error {
 	}
 	if out.ExitCode != 0 {
 		if bytes.Contains(out.Stderr, []byte("No space")) {
-			return fmt.Errorf("%w: %s", remote.ErrNoSpace, printable(tail(string(out.Stderr), 300)))
+			return fmt.Errorf("%w: %s", remote.ErrNoSpace, remote.Clean(remote.Tail(string(out.Stderr), 300)))
 		}
-		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, printable(tail(string(out.Stderr), 300)))
+		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package enroll
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -10,8 +11,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fleetctl/remote"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path"
@@ -82,17 +85,15 @@ var versionIn = regexp.MustCompile(`\b[vV]?(\d{1,3}\.\d{1,4}\.\d{1,4}(?:-(?:alph
 
 func (o *Installer) setVersion(from string) {
 	if m := versionIn.FindStringSubmatch(strings.NewReplacer("_", " ", "-v", " v").Replace(from)); m != nil {
-		o.Version = firstOf(o.Version, m[1])
+		o.Version = cmp.Or(o.Version, m[1])
 	}
 }
 
 func knownArch(arch string) error {
-	for _, a := range goarch {
-		if a == arch {
-			return nil
-		}
+	if !slices.Contains(remote.Architectures(), arch) {
+		return fmt.Errorf("%q is no architecture: %s", arch, strings.Join(remote.Architectures(), ", "))
 	}
-	return fmt.Errorf("%q is no architecture: amd64, arm64, arm, 386, riscv64, ppc64le or s390x", arch)
+	return nil
 }
 
 func (p preparer) files(in InstallConfig, out *Installer) error {
@@ -100,7 +101,7 @@ func (p preparer) files(in InstallConfig, out *Installer) error {
 		return errors.New("from: file needs files: {amd64: PATH}")
 	}
 	out.ByArch = map[string]*Package{}
-	for _, arch := range sortedKeys(in.Files) {
+	for _, arch := range slices.Sorted(maps.Keys(in.Files)) {
 		if err := knownArch(arch); err != nil {
 			return err
 		}
@@ -127,7 +128,7 @@ func (p preparer) file(name, arch string, out *Installer) (*Package, error) {
 			return nil, err
 		}
 		pkg.Kind, pkg.Local = kindBinary, local
-		out.Version = firstOf(out.Version, version)
+		out.Version = cmp.Or(out.Version, version)
 	}
 	out.setVersion(filepath.Base(name))
 	if (pkg.Kind == kindDeb || pkg.Kind == kindRPM) && out.Version == "" {
@@ -257,7 +258,7 @@ func (p preparer) urls(in InstallConfig, out *Installer) error {
 		return errors.New("url: holds {version}, and no version is given")
 	}
 	out.ByArch = map[string]*Package{}
-	for _, arch := range sortedKeys(in.SHA256) {
+	for _, arch := range slices.Sorted(maps.Keys(in.SHA256)) {
 		if err := knownArch(arch); err != nil {
 			return err
 		}
@@ -280,7 +281,7 @@ func (p preparer) urls(in InstallConfig, out *Installer) error {
 
 // script fetches the installer and, where no version is given, asks the cluster for the one that it wants.
 func (p preparer) script(ctx context.Context, in InstallConfig, cluster ClusterConfig, out *Installer) error {
-	out.Edition = firstOf(in.Edition, "enterprise")
+	out.Edition = cmp.Or(in.Edition, "enterprise")
 	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.Edition) {
 		return fmt.Errorf("edition: %q is none of oss, enterprise, cloud", in.Edition)
 	}
@@ -291,7 +292,7 @@ func (p preparer) script(ctx context.Context, in InstallConfig, cluster ClusterC
 		}
 		out.Version = v
 	}
-	url := firstOf(in.URL, defaultInstaller)
+	url := cmp.Or(in.URL, defaultInstaller)
 	script, err := fetch(ctx, p.client, url)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
@@ -330,7 +331,7 @@ func clusterVersion(ctx context.Context, client *http.Client, proxy string) (str
 	}
 	v := strings.TrimPrefix(ping.ServerVersion, "v")
 	if v == "" || versionIn.FindString(v) != v {
-		return "", fmt.Errorf("%s/v1/webapi/ping: %q is no version", base, cut(ping.ServerVersion, 40))
+		return "", fmt.Errorf("%s/v1/webapi/ping: %q is no version", base, remote.Cut(ping.ServerVersion, 40))
 	}
 	return v, nil
 }

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -144,7 +145,7 @@ func (p *planner) tbot() {
 			"install a newer tbot: the cluster's major version is best")
 		return
 	}
-	reason := fmt.Sprintf("%s is there, version %s", t.Path, firstOf(t.Version, "unknown"))
+	reason := fmt.Sprintf("%s is there, version %s", t.Path, cmp.Or(t.Version, "unknown"))
 	if err := checkVersion(t.Version, p.d.Version); err != nil {
 		reason += "; " + err.Error()
 	}

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"fleetctl/remote"
 	"fmt"
 	"regexp"
 	"strings"
@@ -36,7 +37,7 @@ func unified(old, want string) string {
 // printableLine is printable for a line whose blanks matter: the content of a foreign file goes to a terminal.
 func printableLine(s string) string {
 	indent := len(s) - len(strings.TrimLeft(s, " "))
-	return s[:indent] + printable(s)
+	return s[:indent] + remote.Clean(s)
 }
 
 func splitLines(s string) []string {

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -92,7 +93,7 @@ func (p *planner) enable() {
 		p.done("enable", "%s is enabled", unitName)
 		return
 	}
-	p.do("enable", unitName+" is "+firstOf(p.f.Service.Enabled, "not enabled"), Action{Script: "systemctl enable --quiet " + unitName})
+	p.do("enable", unitName+" is "+cmp.Or(p.f.Service.Enabled, "not enabled"), Action{Script: "systemctl enable --quiet " + unitName})
 }
 
 // run is the running tbot. tbot reads its configuration at the start alone (SIGHUP makes it renew early), so a changed
@@ -102,7 +103,7 @@ func (p *planner) run() {
 	start := fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null || :\nsystemctl restart %[1]s", unitName)
 	switch {
 	case s.Active != "active":
-		p.do("start", fmt.Sprintf("%s is %s", unitName, firstOf(s.Active, "inactive")), Action{Script: start, Start: true})
+		p.do("start", fmt.Sprintf("%s is %s", unitName, cmp.Or(s.Active, "inactive")), Action{Script: start, Start: true})
 	case len(p.restart) > 0:
 		p.do("restart", "changed: "+strings.Join(p.restart, ", "), Action{Script: start, Start: true})
 	case p.f.Pending:

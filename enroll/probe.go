@@ -34,16 +34,6 @@ done
 exit 0
 `
 
-// goarch maps uname -m to the helpers' architectures. A 32-bit userland under a 64-bit kernel takes the kernel's: the
-// helper is static.
-var goarch = map[string]string{
-	"x86_64": "amd64", "amd64": "amd64",
-	"aarch64": "arm64", "arm64": "arm64",
-	"armv6l": "arm", "armv7l": "arm", "armv8l": "arm",
-	"i386": "386", "i486": "386", "i586": "386", "i686": "386",
-	"riscv64": "riscv64", "ppc64le": "ppc64le", "s390x": "s390x",
-}
-
 func runProbe(ctx context.Context, conn *remote.Conn, device string) (probe, error) {
 	devices := tpmDevices
 	if device != "" {
@@ -64,9 +54,9 @@ func parseProbe(out []byte) probe {
 		key, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), "=")
 		switch key {
 		case "os":
-			p.os = printable(value)
+			p.os = remote.Clean(value)
 		case "arch":
-			p.uname, p.arch = printable(value), goarch[value]
+			p.uname, p.arch = remote.Clean(value), remote.GOARCH(value)
 		case "uid":
 			if n, err := strconv.Atoi(value); err == nil && n >= 0 {
 				p.uid = n

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
 	"fleetctl/inventory"
+	"fleetctl/remote"
 )
 
 // States of a record, the most pressing one first.
@@ -42,7 +44,7 @@ type RecordView struct {
 	Seen      time.Time `json:"last_seen,omitzero"`
 	Installed bool      `json:"installed"`
 
-	TPM *tpmDetails `json:"tpm,omitempty"`
+	TPM *tpm.Details `json:"tpm,omitempty"`
 }
 
 // ListRecords yields every record by host name. The inventory (it may be nil) says which names are one machine.
@@ -92,7 +94,7 @@ func viewOf(r store.Record, shared map[string][]string) RecordView {
 	}
 	if l := r.Last; l != nil {
 		v.Outcome, v.Status, v.Seen = l.Outcome, l.Status, l.At
-		details := &tpmDetails{}
+		details := &tpm.Details{}
 		if len(l.TPM) > 0 && json.Unmarshal(l.TPM, details) == nil {
 			v.TPM = details
 		}
@@ -189,7 +191,7 @@ type IssuerSummary struct {
 }
 
 // Issuers lists who issued the accepted EK certificates, those of most hosts first. cas may be nil.
-func Issuers(ctx context.Context, st store.Store, cas IssuerFinder, now time.Time) ([]IssuerSummary, error) {
+func Issuers(ctx context.Context, st store.Store, cas *tpm.CASet, now time.Time) ([]IssuerSummary, error) {
 	found := map[string]*IssuerSummary{}
 	for r, err := range st.Records(ctx) {
 		if err != nil {
@@ -207,10 +209,10 @@ func Issuers(ctx context.Context, st store.Store, cas IssuerFinder, now time.Tim
 			found[key] = s
 		}
 		found[key].Hosts++
-		found[key].URL = firstOf(found[key].URL, s.URL)
+		found[key].URL = cmp.Or(found[key].URL, s.URL)
 	}
 	list := make([]IssuerSummary, 0, len(found))
-	for _, key := range keysOf(found) {
+	for _, key := range slices.Sorted(maps.Keys(found)) {
 		list = append(list, *found[key])
 	}
 	slices.SortStableFunc(list, func(a, b IssuerSummary) int {
@@ -220,10 +222,10 @@ func Issuers(ctx context.Context, st store.Store, cas IssuerFinder, now time.Tim
 }
 
 // issuerOf describes the issuer of a certificate, and returns what tells it from other issuers.
-func issuerOf(cert *x509.Certificate, cas IssuerFinder, now time.Time) (key string, s *IssuerSummary) {
-	s = &IssuerSummary{Subject: printable(cert.Issuer.String())}
+func issuerOf(cert *x509.Certificate, cas *tpm.CASet, now time.Time) (key string, s *IssuerSummary) {
+	s = &IssuerSummary{Subject: remote.Clean(cert.Issuer.String())}
 	if len(cert.IssuingCertificateURL) > 0 {
-		s.URL = printable(cert.IssuingCertificateURL[0])
+		s.URL = remote.Clean(cert.IssuingCertificateURL[0])
 	}
 	var ca *x509.Certificate
 	if cas != nil {

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
 )
 
 // ExportRecords writes every record, by host name and one at a time: as "jsonl", "json" (one array), "yaml" (one list)
@@ -149,7 +150,7 @@ func csvRow(r store.Record) []string {
 	v := viewOf(r, nil)
 	d := v.TPM
 	if d == nil {
-		d = &tpmDetails{}
+		d = &tpm.Details{}
 	}
 	var cert, tbot string
 	if r.Accepted != nil {

@@ -3,6 +3,7 @@ package enroll
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -16,6 +17,7 @@ import (
 
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
+	"fleetctl/remote"
 )
 
 // ViaImport marks an identity that came from a file.
@@ -186,7 +188,7 @@ func parseIdentifyFacts(raw []byte) (importEntry, error) {
 	}
 	id := report.Identity
 	e.importIdentity = importIdentity{EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER}
-	e.TPM, err = json.Marshal(tpmDetails{report.Properties, report.Findings})
+	e.TPM, err = json.Marshal(tpm.Details{Properties: report.Properties, Findings: report.Findings})
 	return e, err
 }
 
@@ -210,14 +212,14 @@ func parseIdentifyText(r io.Reader) (e importEntry, err error) {
 
 // importOne records one identity. The error is of the records; what is wrong with the entry is in the result.
 func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOptions) (Result, error) {
-	r := Result{Host: firstOf(e.Host, opts.Host, e.hostname), Outcome: Failed, Status: "bad-input"}
+	r := Result{Host: cmp.Or(e.Host, opts.Host, e.hostname), Outcome: Failed, Status: "bad-input"}
 	if r.Host == "" {
 		r.Message = "the file does not say which host this is"
 		r.Hint = "name it with --host"
 		return r, nil
 	}
-	if name := printable(r.Host); name != r.Host || len(name) > maxDescription {
-		r.Host = headOf(name, maxDescription)
+	if name := remote.Clean(r.Host); name != r.Host || len(name) > maxDescription {
+		r.Host = remote.Head(name, maxDescription)
 		r.Message = "its name is too long, or has characters that do not print"
 		return r, nil
 	}
@@ -227,7 +229,7 @@ func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOp
 	}
 	id, err := e.identity()
 	if err != nil {
-		r.Message = printable(err.Error())
+		r.Message = remote.Clean(err.Error())
 		return r, nil
 	}
 	r.Outcome, r.Status, r.EKHash, r.Serial = OK, "unproven", id.EKHash, id.EKSerial
@@ -251,7 +253,7 @@ func (e importEntry) details() json.RawMessage {
 	if details == nil && e.Last != nil {
 		details = e.Last.TPM
 	}
-	var d tpmDetails
+	var d tpm.Details
 	if json.Unmarshal(details, &d) != nil {
 		return nil
 	}
@@ -298,7 +300,7 @@ func (e importEntry) identity() (*store.Identity, error) {
 	switch {
 	case !store.ValidEKHash(id.EKHash):
 		return nil, fmt.Errorf("%q is no EKPub hash: it has 64 lower-case hex digits", id.EKHash)
-	case id.EKSerial != "" && !serialFormat.MatchString(id.EKSerial):
+	case id.EKSerial != "" && !tpm.ValidSerial(id.EKSerial):
 		return nil, fmt.Errorf("%q is no EKCert serial: it has the form 5e:cd:5f:8e", id.EKSerial)
 	}
 	return id, nil

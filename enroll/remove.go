@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -68,7 +69,7 @@ func (e *enroller) remove(ctx context.Context, h inventory.Host, made []string) 
 	}
 	if _, err := Apply(ctx, conn, steps, ApplyOptions{}); err != nil {
 		r = failure(ctx, h, err)
-		r.Status = firstOf(map[bool]string{true: "step-failed"}[r.Status == "error"], r.Status)
+		r.Status = cmp.Or(map[bool]string{true: "step-failed"}[r.Status == "error"], r.Status)
 	}
 	return r
 }
@@ -112,7 +113,7 @@ func (p *removal) stop(our bool) {
 	case s.Active == "inactive" && s.Enabled != "enabled":
 		p.done("service", "it is stopped and disabled")
 	default:
-		p.do("service", fmt.Sprintf("it is %s and %s", firstOf(s.Active, "unknown"), firstOf(s.Enabled, "not enabled")),
+		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.Active, "unknown"), cmp.Or(s.Enabled, "not enabled")),
 			Action{Script: fmt.Sprintf("systemctl disable --now --quiet %[1]s\nsystemctl stop %[1]s\n"+
 				"systemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s", unitName, pendingPath)})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"fleetctl/enroll/store"
 	"fleetctl/inventory"
+	"fleetctl/remote"
 )
 
 // HooksConfig are commands that the controller runs, by sh. Each gets JSON on standard input. One that fails before a
@@ -59,7 +60,7 @@ func runHook(ctx context.Context, command string, in HookInput) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = hookGrace
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%w: %s: %w: %s", errHook, in.Hook, err, printable(tail(out.String(), 300)))
+		return fmt.Errorf("%w: %s: %w: %s", errHook, in.Hook, err, remote.Clean(remote.Tail(out.String(), 300)))
 	}
 	return nil
 }
@@ -97,7 +98,7 @@ func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *Result) {
 	in := e.hostHook(ctx, "after_host", h)
 	in.Result = r
 	if err := runHook(ctx, hooks.AfterHost, in); err != nil {
-		r.Warnings = append(r.Warnings, Warning{Code: "hook", Message: printable(err.Error())})
+		r.Warnings = append(r.Warnings, Warning{Code: "hook", Message: remote.Clean(err.Error())})
 	}
 }
 

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,7 +99,7 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (Result, error) {
 	defer cancel()
 	verdict, err := s.opts.Store.Put(ctx, observation(s.opts.Run, r, seen))
 	if err != nil {
-		r = Result{Host: h.Name, Outcome: Failed, Status: "not-recorded", Message: printable(err.Error())}
+		r = Result{Host: h.Name, Outcome: Failed, Status: "not-recorded", Message: remote.Clean(err.Error())}
 		return r, fmt.Errorf("records: %w", err)
 	}
 	return judged(r, verdict), nil
@@ -133,8 +134,8 @@ func deviceOf(h inventory.Host) (string, error) {
 		return "", nil
 	}
 	path, ok := v.(string)
-	if !ok || len(path) < 2 || path[0] != '/' || path != printable(path) {
-		return "", fmt.Errorf("%w: tpm_device: %s is not an absolute path", errInventory, printable(fmt.Sprintf("%#v", v)))
+	if !ok || len(path) < 2 || path[0] != '/' || path != remote.Clean(path) {
+		return "", fmt.Errorf("%w: tpm_device: %s is not an absolute path", errInventory, remote.Clean(fmt.Sprintf("%#v", v)))
 	}
 	return path, nil
 }
@@ -151,10 +152,10 @@ func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, e
 	r.EKHash, r.Serial = seen.report.Identity.Hash, seen.report.Identity.Serial
 	r.Proven = seen.report.Proven
 	for _, f := range seen.report.Findings {
-		r.Warnings = append(r.Warnings, Warning{Code: f.Code, Fatal: f.Fatal, Message: printable(f.Message), Hint: f.Hint})
+		r.Warnings = append(r.Warnings, Warning{Code: f.Code, Fatal: f.Fatal, Message: remote.Clean(f.Message), Hint: f.Hint})
 	}
 	for _, t := range seen.report.Timings {
-		s.logf("%s: %s took %s", h.Name, printable(t.Command), t.Took.Round(time.Microsecond))
+		s.logf("%s: %s took %s", h.Name, remote.Clean(t.Command), t.Took.Round(time.Microsecond))
 	}
 	return r
 }
@@ -167,12 +168,6 @@ func forgiveCAs(findings []tpm.Finding) {
 			f.Message += ": it joins with a hash-only token"
 		}
 	}
-}
-
-// tpmDetails is what records keep of a TPM besides its identity.
-type tpmDetails struct {
-	tpm.Properties
-	Findings []tpm.Finding `json:"findings,omitempty"`
 }
 
 func observation(run int64, r Result, seen sighting) store.Observation {
@@ -188,7 +183,7 @@ func observation(run int64, r Result, seen sighting) store.Observation {
 		EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER,
 		Proven: seen.report.Proven, Via: seen.via,
 	}
-	o.TPM, _ = json.Marshal(tpmDetails{seen.report.Properties, seen.report.Findings}) // strings, numbers and times: it can't fail
+	o.TPM, _ = json.Marshal(tpm.Details{Properties: seen.report.Properties, Findings: seen.report.Findings}) // strings, numbers and times: it can't fail
 	return o
 }
 
@@ -238,7 +233,7 @@ func (s *scanner) askTPM(ctx context.Context, conn *remote.Conn, q question) (si
 
 // askByWay goes the way that was asked for, or the next one that can work on this host.
 func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (sighting, error) {
-	switch firstOf(s.opts.Via, ViaHelper) {
+	switch cmp.Or(s.opts.Via, ViaHelper) {
 	case ViaTbot:
 		return s.askTbot(ctx, conn, q)
 	case ViaShell:
@@ -252,7 +247,7 @@ func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (
 	why := err
 	if seen, err = s.askShell(ctx, conn, q, why); seen.report != nil {
 		seen.report.Findings = append(seen.report.Findings, tpm.Finding{
-			Code: "asked-through-shell", Message: "asked through the shell: " + printable(why.Error()), Hint: hintOf(why),
+			Code: "asked-through-shell", Message: "asked through the shell: " + remote.Clean(why.Error()), Hint: hintOf(why),
 		})
 	}
 	return seen, err
@@ -313,7 +308,7 @@ func explainEnd(proc *remote.Process, err error) error {
 		case e.err != nil:
 			return fmt.Errorf("%w (%w)", err, e.err)
 		case len(e.stderr) > 0:
-			return fmt.Errorf("%w (exit code %d: %s)", err, e.code, printable(string(e.stderr)))
+			return fmt.Errorf("%w (exit code %d: %s)", err, e.code, remote.Clean(string(e.stderr)))
 		case e.code != 0:
 			return fmt.Errorf("%w (exit code %d)", err, e.code)
 		}

@@ -49,7 +49,7 @@ func identifyByTbot(ctx context.Context, conn *remote.Conn, q question) (tpm.Ide
 	case out.ExitCode == exitNoTbot:
 		return tpm.Identity{}, errNoTbot
 	case out.ExitCode != 0:
-		return tpm.Identity{}, fmt.Errorf("%w (exit code %d): %s", errTbotFails, out.ExitCode, printable(string(out.Stderr)))
+		return tpm.Identity{}, fmt.Errorf("%w (exit code %d): %s", errTbotFails, out.ExitCode, remote.Clean(string(out.Stderr)))
 	}
 	return tpm.ParseIdentifyText(out.Stdout)
 }

@@ -97,7 +97,7 @@ func fakeHelpers(t *testing.T, script string) fstest.MapFS {
 		t.Fatal(err)
 	}
 	files := fstest.MapFS{}
-	for _, arch := range goarch {
+	for _, arch := range remote.Architectures() {
 		files["identify-linux-"+arch+".gz"] = &fstest.MapFile{Data: buf.Bytes()}
 	}
 	return files

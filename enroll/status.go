@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -165,7 +166,7 @@ func (s *HostStatus) observe(f *Facts, steps []Step, token string) {
 
 // judge finds the worst that can be said of the host itself.
 func (s *HostStatus) judge(f *Facts, steps []Step, in *store.Installed) {
-	there := slices.ContainsFunc(sortedKeys(f.Files), func(path string) bool { return ours(f.Files[path]) })
+	there := slices.ContainsFunc(slices.Sorted(maps.Keys(f.Files)), func(path string) bool { return ours(f.Files[path]) })
 	bad := problems(steps)
 	switch {
 	case !there && in == nil:
@@ -225,7 +226,7 @@ func strange(ctx context.Context, opts StatusOptions, joins map[string]Join) ([]
 		}
 	}
 	var out []StrangeJoin
-	for _, hash := range sortedKeys(joins) {
+	for _, hash := range slices.Sorted(maps.Keys(joins)) {
 		if j := joins[hash]; j.Bot == opts.Config.Bot.Name && !known[hash] && time.Since(j.At) < freshJoin {
 			out = append(out, StrangeJoin{EKHash: hash, Host: owner[hash], Join: j})
 		}

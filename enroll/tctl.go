@@ -2,9 +2,11 @@ package enroll
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fleetctl/remote"
 	"fmt"
 	"io"
 	"os"
@@ -33,7 +35,7 @@ type Tctl struct {
 // NewTctl finds the tctl of fleet.yaml (cluster.tctl). Several words are a command that runs a tctl elsewhere, which
 // then gets its files over standard input. The error says where it was looked for.
 func NewTctl(cfg Config) (Tctl, error) {
-	words := strings.Fields(firstOf(cfg.Cluster.Tctl, "tctl"))
+	words := strings.Fields(cmp.Or(cfg.Cluster.Tctl, "tctl"))
 	if info, err := os.Stat(cfg.Cluster.Tctl); err == nil && info.Mode().IsRegular() {
 		words = []string{cfg.Cluster.Tctl} // a path with spaces
 	}
@@ -94,19 +96,12 @@ func (t Tctl) run(ctx context.Context, stdin io.Reader, args ...string) ([]byte,
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		said := strings.TrimSpace(stderr.String() + "\n" + headOf(stdout.String(), 4096))
-		return nil, &tctlError{args: args, output: printable(said), err: err}
+		said := strings.TrimSpace(stderr.String() + "\n" + remote.Head(stdout.String(), 4096))
+		return nil, &tctlError{args: args, output: remote.Clean(said), err: err}
 	case stdout.cut:
 		return nil, &tctlError{args: args, err: fmt.Errorf("printed more than %d bytes", maxTctlOutput)}
 	}
 	return stdout.Bytes(), nil
-}
-
-func headOf(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
 }
 
 // boundedBuffer keeps the first max bytes.

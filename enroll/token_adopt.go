@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
 )
 
 // Adopted is what Adopt did.
@@ -67,7 +68,7 @@ func (s *TokenSet) adoptRule(
 	switch {
 	case !store.ValidEKHash(f.EKHash):
 		return "it has no valid EKPub hash", nil
-	case f.EKSerial != "" && !serialFormat.MatchString(f.EKSerial):
+	case f.EKSerial != "" && !tpm.ValidSerial(f.EKSerial):
 		return "its serial is not one that a TPM presents", nil
 	case len(c.cas) > 0:
 		return "its token checks EK certificates: scan the host instead", nil

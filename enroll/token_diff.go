@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/store"
+	"fleetctl/remote"
 )
 
 // TokenAction is what has to be done to a bot or token in the cluster.
@@ -282,8 +283,8 @@ func (c *TokenChange) compareRules(want Token, have []allowRule, written []store
 }
 
 func foreignRule(h allowRule, byDescription map[string]string) ForeignRule {
-	f := ForeignRule{Description: printable(string(h.Description)), EKHash: printable(string(h.EKPublicHash)),
-		EKSerial: printable(string(h.EKCertificateSerial))}
+	f := ForeignRule{Description: remote.Clean(string(h.Description)), EKHash: remote.Clean(string(h.EKPublicHash)),
+		EKSerial: remote.Clean(string(h.EKCertificateSerial))}
 	if host, ok := byDescription[string(h.Description)]; ok {
 		f.Note = "called like " + host + ", whose EK hash is another: was it changed by hand?"
 	}
@@ -293,11 +294,11 @@ func foreignRule(h allowRule, byDescription map[string]string) ForeignRule {
 func ruleDifference(want Rule, have allowRule) string {
 	var parts []string
 	if string(have.Description) != want.Description {
-		parts = append(parts, fmt.Sprintf("description: %q → %q", printable(string(have.Description)), want.Description))
+		parts = append(parts, fmt.Sprintf("description: %q → %q", remote.Clean(string(have.Description)), want.Description))
 	}
 	if string(have.EKCertificateSerial) != want.EKSerial {
 		parts = append(parts, fmt.Sprintf("ek_certificate_serial: %q → %q",
-			printable(string(have.EKCertificateSerial)), want.EKSerial))
+			remote.Clean(string(have.EKCertificateSerial)), want.EKSerial))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -307,10 +308,10 @@ func compareFields(want, have *clusterToken) []FieldChange {
 	var changes []FieldChange
 	add := func(field, have, want string) {
 		if have != want {
-			changes = append(changes, FieldChange{Field: field, Have: printable(have), Want: want})
+			changes = append(changes, FieldChange{Field: field, Have: remote.Clean(have), Want: want})
 		}
 	}
-	add("roles", strings.Join(sorted(have.roles), ","), strings.Join(sorted(want.roles), ","))
+	add("roles", strings.Join(slices.Sorted(slices.Values(have.roles)), ","), strings.Join(slices.Sorted(slices.Values(want.roles)), ","))
 	add("bot_name", have.bot, want.bot)
 	add("join_method", have.joinMethod, want.joinMethod)
 	add("expires", have.expires, want.expires)
@@ -346,7 +347,7 @@ func caName(text string) string {
 	if err != nil {
 		return "not a certificate"
 	}
-	return printable(cert.Subject.String())
+	return remote.Clean(cert.Subject.String())
 }
 
 func (s *TokenSet) diffBot(ctx context.Context, tctl Tctl, want Bot) (BotChange, error) {
@@ -363,7 +364,7 @@ func (s *TokenSet) diffBot(ctx context.Context, tctl Tctl, want Bot) (BotChange,
 		return c, err
 	}
 	c.Have = rolesOfBot(c.raw)
-	if len(want.Roles) > 0 && !slices.Equal(sorted(c.Have), sorted(want.Roles)) {
+	if len(want.Roles) > 0 && !slices.Equal(slices.Sorted(slices.Values(c.Have)), slices.Sorted(slices.Values(want.Roles))) {
 		c.Action = ActionUpdate
 	}
 	return c, nil
@@ -375,7 +376,7 @@ func rolesOfBot(raw map[string]any) []string {
 	var roles []string
 	for _, item := range items {
 		if role, ok := item.(string); ok {
-			roles = append(roles, printable(role))
+			roles = append(roles, remote.Clean(role))
 		}
 	}
 	return roles

@@ -2,6 +2,8 @@ package enroll
 
 import (
 	"bufio"
+	"cmp"
+	"fleetctl/remote"
 	"fmt"
 	"io"
 	"strings"
@@ -26,7 +28,7 @@ func (c BotChange) writeText(w io.Writer) {
 		fmt.Fprintf(w, "bot %s: create with roles %s\n", c.Name, strings.Join(c.Want, ", "))
 	case ActionUpdate:
 		fmt.Fprintf(w, "bot %s: has roles %s, not %s (they stay, unless --overwrite-roles is given)\n", c.Name,
-			firstOf(strings.Join(c.Have, ", "), "none"), strings.Join(c.Want, ", "))
+			cmp.Or(strings.Join(c.Have, ", "), "none"), strings.Join(c.Want, ", "))
 	}
 }
 
@@ -35,18 +37,18 @@ func (c TokenChange) writeText(w io.Writer) {
 		return
 	}
 	word := map[TokenAction]string{ActionNone: "unchanged"}[c.Action]
-	fmt.Fprintf(w, "token %s: %s\n", c.Name, firstOf(word, string(c.Action)))
+	fmt.Fprintf(w, "token %s: %s\n", c.Name, cmp.Or(word, string(c.Action)))
 	for _, f := range c.Fields {
-		fmt.Fprintf(w, "  ~ %s: %s → %s\n", f.Field, firstOf(f.Have, "nothing"), firstOf(f.Want, "nothing"))
+		fmt.Fprintf(w, "  ~ %s: %s → %s\n", f.Field, cmp.Or(f.Have, "nothing"), cmp.Or(f.Want, "nothing"))
 	}
 	for _, host := range c.Added {
-		fmt.Fprintf(w, "  + %s\n", printable(host))
+		fmt.Fprintf(w, "  + %s\n", remote.Clean(host))
 	}
 	for _, host := range c.Removed {
-		fmt.Fprintf(w, "  - %s\n", printable(host))
+		fmt.Fprintf(w, "  - %s\n", remote.Clean(host))
 	}
 	for _, r := range c.Changed {
-		fmt.Fprintf(w, "  ~ %s: %s\n", printable(r.Host), r.What)
+		fmt.Fprintf(w, "  ~ %s: %s\n", remote.Clean(r.Host), r.What)
 	}
 	for _, f := range c.Pruned {
 		fmt.Fprintf(w, "  - %s (fleetctl did not write it)\n", f)

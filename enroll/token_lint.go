@@ -10,13 +10,12 @@ import (
 	"unicode"
 
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
 )
 
 // tokenName is what a key of Teleport's backend may hold and what is safe as a file's name. A colon or a slash would
 // be allowed there, but not in the second.
 var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,199}$`)
-
-var serialFormat = regexp.MustCompile(`^[0-9a-f]{2}(:[0-9a-f]{2})*$`)
 
 // Lint refuses what today's servers refuse, and what they take but would never match: it runs before anything is
 // written.
@@ -103,7 +102,7 @@ func (r Rule) lint() error {
 	switch {
 	case !store.ValidEKHash(r.EKHash):
 		return errors.New("its EKPub hash is not 64 lower-case hex digits")
-	case r.EKSerial != "" && !serialFormat.MatchString(r.EKSerial):
+	case r.EKSerial != "" && !tpm.ValidSerial(r.EKSerial):
 		return fmt.Errorf("its EKCert serial %q is not in the form 5e:cd:5f:8e", r.EKSerial)
 	case r.Description == "" || strings.ContainsFunc(r.Description, func(c rune) bool { return !unicode.IsPrint(c) }):
 		return errors.New("its description is empty or has characters that do not print")

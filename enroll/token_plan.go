@@ -15,6 +15,7 @@ import (
 
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
+	"fleetctl/remote"
 )
 
 // TokenInput is everything that tokens depend on.
@@ -25,7 +26,7 @@ type TokenInput struct {
 	BotOf     map[string]BotConfig // by host, for hosts of the inventory
 	SameAs    map[string]string    // host → the name that it is another name of
 	Earlier   []store.Token        // tokens that were made before
-	CAs       IssuerFinder         // nil: EK hashes alone
+	CAs       *tpm.CASet           // nil: EK hashes alone
 	Rebalance bool
 	Now       time.Time
 }
@@ -71,17 +72,10 @@ func PlanTokens(in TokenInput) (*TokenSet, error) {
 	return p.set, p.set.Lint()
 }
 
-func (in TokenInput) maxRules() int { return firstPositive(in.Policy.MaxRules, defaultRules) }
-func (in TokenInput) maxBytes() int { return firstPositive(in.Policy.MaxBytes, defaultBytes) }
+func (in TokenInput) maxRules() int { return cmp.Or(in.Policy.MaxRules, defaultRules) }
+func (in TokenInput) maxBytes() int { return cmp.Or(in.Policy.MaxBytes, defaultBytes) }
 
-func firstPositive(a, b int) int {
-	if a > 0 {
-		return a
-	}
-	return b
-}
-
-func (in TokenInput) kind() string { return firstOf(in.Policy.Kind, KindBot) }
+func (in TokenInput) kind() string { return cmp.Or(in.Policy.Kind, KindBot) }
 
 // gatherBots finds each bot's roles; hosts that say different things of one bot are an error.
 func (p *tokenPlanner) gatherBots() error {
@@ -90,13 +84,13 @@ func (p *tokenPlanner) gatherBots() error {
 	}
 	p.bots[p.in.Bot.Name] = p.in.Bot
 	var errs []error
-	for _, host := range keysOf(p.in.BotOf) {
+	for _, host := range slices.Sorted(maps.Keys(p.in.BotOf)) {
 		bot := p.in.BotOf[host]
 		known, ok := p.bots[bot.Name]
 		switch {
 		case !ok:
 			p.bots[bot.Name] = bot
-		case !slices.Equal(sorted(known.Roles), sorted(bot.Roles)):
+		case !slices.Equal(slices.Sorted(slices.Values(known.Roles)), slices.Sorted(slices.Values(bot.Roles))):
 			errs = append(errs, &InputError{Msg: fmt.Sprintf("%s: fleetctl_bot: bot %q has roles %v here and %v elsewhere", host,
 				bot.Name, bot.Roles, known.Roles), Hint: "a bot's roles are one list; use another bot name"})
 		}
@@ -221,7 +215,7 @@ func (p *tokenPlanner) candidate(names []store.Record, same func(string) string)
 	c := candidate{host: main.Host, rec: main}
 	for _, r := range names {
 		c.names = append(c.names, r.Host)
-		c.rec.Token = firstOf(c.rec.Token, r.Token)
+		c.rec.Token = cmp.Or(c.rec.Token, r.Token)
 	}
 	if i := slices.IndexFunc(names, holds); i >= 0 {
 		c.rec.Token = names[i].Token
@@ -320,7 +314,7 @@ func (p *tokenPlanner) issuer(cert, likely *x509.Certificate) (pemText, reason s
 	if ca == nil || tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now) != nil {
 		if ca = p.in.CAs.Issuer(cert); ca == nil {
 			return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas",
-				printable(cert.Issuer.String()))
+				remote.Clean(cert.Issuer.String()))
 		}
 		if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
 			return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
@@ -340,7 +334,7 @@ func (p *tokenPlanner) makeBots() {
 			used[t.Bot] = true
 		}
 	}
-	for _, name := range keysOf(used) {
+	for _, name := range slices.Sorted(maps.Keys(used)) {
 		p.set.Bots = append(p.set.Bots, Bot{Name: name, Roles: slices.Clone(p.bots[name].Roles)})
 	}
 }
@@ -358,7 +352,3 @@ func parallel(n int, fn func(i int)) {
 	}
 	wg.Wait()
 }
-
-func keysOf[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
-
-func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }

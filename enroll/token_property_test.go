@@ -94,7 +94,7 @@ func newFleetModel(t *testing.T, seed uint64, certs []certificate, cas *tpm.CASe
 }
 
 func (m *fleetModel) any() *store.Record {
-	names := keysOf(m.hosts)
+	names := slices.Sorted(maps.Keys(m.hosts))
 	if len(names) == 0 {
 		return m.add()
 	}
@@ -327,7 +327,7 @@ func (m *fleetModel) checkTokens(set *TokenSet) {
 				m.fail("%s joins as %s, not as %s", r.Host, t.Bot, bot.Name)
 			}
 		}
-		if !slices.Equal(keysOf(needed), t.CAs) && len(needed)+len(t.CAs) > 0 {
+		if !slices.Equal(slices.Sorted(maps.Keys(needed)), t.CAs) && len(needed)+len(t.CAs) > 0 {
 			m.fail("%s has %d CAs and needs %d", t.Name, len(t.CAs), len(needed))
 		}
 	}
@@ -365,7 +365,7 @@ func (m *fleetModel) checkMoves(set *TokenSet) {
 
 // tokenOf is the token of a machine: that which one of its names has for this EK, or else its own.
 func (m *fleetModel) tokenOf(rec *store.Record) string {
-	for _, name := range keysOf(m.hosts) {
+	for _, name := range slices.Sorted(maps.Keys(m.hosts)) {
 		if r := m.hosts[name]; r.Accepted.EKHash == rec.Accepted.EKHash && holds(*r) {
 			return r.Token
 		}
@@ -407,7 +407,7 @@ func (m *fleetModel) checkArrival(before, after *TokenSet, host string) {
 		delete(old, t.Name)
 	}
 	if len(old) > 0 {
-		m.fail("the arrival of %s removed %v", host, keysOf(old))
+		m.fail("the arrival of %s removed %v", host, slices.Sorted(maps.Keys(old)))
 	}
 }
 

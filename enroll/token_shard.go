@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +38,7 @@ func (p *tokenPlanner) shard(candidates []candidate) {
 		}
 		pools[base].hosts = append(pools[base].hosts, c)
 	}
-	for _, name := range keysOf(pools) {
+	for _, name := range slices.Sorted(maps.Keys(pools)) {
 		p.fill(pools[name])
 		p.collect(pools[name])
 	}
@@ -60,7 +61,7 @@ func (p *tokenPlanner) poolName(bot string, hashOnly bool) string {
 // pool it belongs to.
 func (p *tokenPlanner) checkPoolNames() error {
 	owner := map[string]string{}
-	for _, bot := range keysOf(p.bots) {
+	for _, bot := range slices.Sorted(maps.Keys(p.bots)) {
 		for _, hashOnly := range []bool{false, true} {
 			name := p.poolName(bot, hashOnly)
 			for other, of := range owner {
@@ -151,12 +152,12 @@ func (p *tokenPlanner) newShard(q *pool, n int) *shard {
 
 // collect takes over the shards that have hosts.
 func (p *tokenPlanner) collect(q *pool) {
-	for _, n := range keysOf(q.shards) {
+	for _, n := range slices.Sorted(maps.Keys(q.shards)) {
 		s := q.shards[n]
 		if len(s.token.Rules) == 0 {
 			continue
 		}
-		s.token.CAs = keysOf(s.cas)
+		s.token.CAs = slices.Sorted(maps.Keys(s.cas))
 		slices.SortFunc(s.token.Rules, func(a, b Rule) int { return cmp.Compare(a.Host, b.Host) })
 		p.set.Tokens = append(p.set.Tokens, s.token)
 	}

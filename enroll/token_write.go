@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,7 +59,7 @@ func writeFiles(dir string, files map[string][]byte, ours func(string, []byte) b
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	for _, name := range keysOf(files) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		path := filepath.Join(dir, name)
 		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, files[name]) {
 			continue
@@ -112,7 +113,7 @@ func (s *TokenSet) Differs(dir, format string) ([]string, error) {
 		return nil, err
 	}
 	var names []string
-	for _, name := range keysOf(files) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if old, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(old, files[name]) {
 			names = append(names, name)
 		}

@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,20 +20,15 @@ const (
 	KindNode = "node" // a Teleport agent joins with it
 )
 
-// IssuerFinder finds the certificate that directly issued an EK certificate; *tpm.CASet is one.
-type IssuerFinder interface {
-	Issuer(cert *x509.Certificate) *x509.Certificate
-}
-
 // TokenOptions of MakeTokens.
 type TokenOptions struct {
 	// Inventory is the whole inventory, never a part of it: it says which bot a host joins as (fleetctl_bot) and which
 	// names are one machine (fleetctl_same_as). Hosts of the records that are not in it keep what they have.
 	Inventory []inventory.Host
-	CAs       IssuerFinder // nil: those of cfg.Token.EKCertCAs, if any
-	Rebalance bool         // assign anew, as if there were no earlier tokens
-	Persist   bool         // note the assignment in the records
-	Now       time.Time    // when EK certificates have to be valid; zero: now
+	CAs       *tpm.CASet // nil: those of cfg.Token.EKCertCAs, if any
+	Rebalance bool       // assign anew, as if there were no earlier tokens
+	Persist   bool       // note the assignment in the records
+	Now       time.Time  // when EK certificates have to be valid; zero: now
 }
 
 // Token is one provision token: a name, the hosts that may join with it, and the CAs that their certificates need.

@@ -37,7 +37,7 @@ func Verify(ctx context.Context, conn Conn, f *Facts, d Desired, opts VerifyOpti
 		return Health{}, fmt.Errorf("verify: %w", err)
 	}
 	if out.ExitCode != 0 {
-		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, printable(tail(string(out.Stderr), 300)))
+		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
 	}
 	return parseHealth(out.Stdout)
 }
@@ -125,18 +125,18 @@ func parseHealth(out []byte) (Health, error) {
 		case key == "by":
 			err = setWord(value, &h.By, "", "readyz", "journal")
 		case key == "ready":
-			h.Ready = cut(value, 8)
+			h.Ready = remote.Cut(value, 8)
 		case key == "restarts":
 			h.Restarts, err = strconv.Atoi(value)
 		case key == "end":
 			whole = true
 		case strings.HasPrefix(key, "log.") && len(h.Log) < 20:
-			h.Log = append(h.Log, cut(value, 500))
+			h.Log = append(h.Log, remote.Cut(value, 500))
 		default:
 			err = errHealth
 		}
 		if err != nil {
-			return Health{}, fmt.Errorf("%w: line %q", errHealth, cut(string(line), 80))
+			return Health{}, fmt.Errorf("%w: line %q", errHealth, remote.Cut(string(line), 80))
 		}
 	}
 	if !whole {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fleetctl/remote"
 	"fmt"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func parseJoins(out []byte) (map[string]Join, error) {
 	for _, b := range list {
 		hostname := ""
 		if n := len(b.Status.Beats); n > 0 {
-			hostname = printable(b.Status.Beats[n-1].Hostname)
+			hostname = remote.Clean(b.Status.Beats[n-1].Hostname)
 		}
 		all := b.Status.Latest
 		if b.Status.Initial != nil {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -31,8 +32,8 @@ func (c *Conn) needsTerminal(err error) bool {
 
 // method returns the become method, the user to become and the program.
 func (b Become) method() (method, user, exe string) {
-	method, user = firstOf(b.Method, "sudo"), firstOf(b.User, "root")
-	return method, user, firstOf(b.Exe, method)
+	method, user = cmp.Or(b.Method, "sudo"), cmp.Or(b.User, "root")
+	return method, user, cmp.Or(b.Exe, method)
 }
 
 // becomeUser makes the session a shell of the other user, waiting for its script, and tells w what to watch.
@@ -96,7 +97,7 @@ func becomeScript(b Become, marker string, terminal bool) (string, error) {
 	var plain, asking string
 	switch method {
 	case "sudo":
-		flags := firstOf(b.Flags, "-H")
+		flags := cmp.Or(b.Flags, "-H")
 		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c '%s'", flags, Quote(user), inner)
 		plain = Quote(exe) + " -n" + tail
 		asking = Quote(exe) + " -S -k -p " + Quote(marker+"password:") + tail
@@ -125,7 +126,7 @@ func becomeScript(b Become, marker string, terminal bool) (string, error) {
 func probe(method, exe, user, flags string) string {
 	switch method {
 	case "sudo":
-		return fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", Quote(exe), firstOf(flags, "-H"), Quote(user))
+		return fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", Quote(exe), cmp.Or(flags, "-H"), Quote(user))
 	case "doas":
 		return fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", Quote(exe), flags, Quote(user))
 	}
@@ -253,7 +254,7 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 		hint = fmt.Sprintf("try it by hand on the host: %s, to become %s", exe, Clean(user))
 	}
 	return &Error{
-		Kind: kind, Err: fmt.Errorf("%s: %s", method, firstOf(cleanLine(said), "it ended without a word")), Hint: hint,
+		Kind: kind, Err: fmt.Errorf("%s: %s", method, cmp.Or(cleanLine(said), "it ended without a word")), Hint: hint,
 	}
 }
 

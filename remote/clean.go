@@ -45,3 +45,23 @@ func writeClean(b *strings.Builder, r rune, raw string) {
 
 // cleanLine is Clean on one line.
 func cleanLine(s string) string { return strings.Join(strings.Fields(Clean(s)), " ") }
+
+// Head is the beginning of a host's words, at most n bytes of them, uncleaned.
+func Head(s string, n int) string { return s[:min(n, len(s))] }
+
+// Cut is the beginning of a host's words, cleaned, with a mark where more followed.
+func Cut(s string, n int) string {
+	if len(s) > n {
+		s = s[:n] + "…"
+	}
+	return Clean(s)
+}
+
+// Tail is the end of a host's words, at most n bytes of them, uncleaned, with a mark where more came before.
+func Tail(s string, n int) string {
+	s = strings.TrimSpace(s)
+	if len(s) > n {
+		s = "…" + s[len(s)-n:]
+	}
+	return s
+}

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -28,7 +29,7 @@ type Conn struct {
 
 func newConn(d *Dialer, t Target, s *settings, client *ssh.Client, release func()) *Conn {
 	c := &Conn{client: client, opts: d.opts, become: t.Become, user: s.user, release: release}
-	interval := firstDuration(d.opts.KeepAlive, s.aliveInterval, 15*time.Second)
+	interval := cmp.Or(d.opts.KeepAlive, s.aliveInterval, 15*time.Second)
 	c.stopKeep = keepAlive(client, interval, func() {
 		c.fail(&Error{Kind: ErrTimeout, Err: errors.New("the host no longer answers"), Hint: "see its network and load"})
 	})

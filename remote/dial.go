@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,7 +196,7 @@ func (d *Dialer) attempt(
 // transport opens the byte stream to the host: TCP, a command's stdin and stdout, or a channel of a jump host. release
 // must be called when the handshake is over.
 func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), error) {
-	timeout := firstDuration(d.opts.ConnectTimeout, s.connectTimeout, 10*time.Second)
+	timeout := cmp.Or(d.opts.ConnectTimeout, s.connectTimeout, 10*time.Second)
 	addr := net.JoinHostPort(s.host, strconv.Itoa(s.port))
 	nothing := func() {}
 	switch {
@@ -222,15 +223,6 @@ func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), 
 	}
 	conn, err := dialer.DialContext(ctx, network, addr)
 	return conn, nothing, err
-}
-
-func firstDuration(ds ...time.Duration) time.Duration {
-	for _, d := range ds {
-		if d > 0 {
-			return d
-		}
-	}
-	return 0
 }
 
 // connectFailure sorts the errors of transport.

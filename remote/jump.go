@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -225,7 +226,7 @@ func (d *Dialer) connectJump(
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	return client, end, firstDuration(d.opts.KeepAlive, s.aliveInterval, 15*time.Second), nil
+	return client, end, cmp.Or(d.opts.KeepAlive, s.aliveInterval, 15*time.Second), nil
 }
 
 // watchJump keeps a jump host's connection alive and tells when it has died.
@@ -276,7 +277,7 @@ type commandConn struct {
 
 // proxyCommand starts a command line with the user's shell, as OpenSSH does, in a process group of its own.
 func proxyCommand(line string) (net.Conn, error) {
-	shell := firstOf(os.Getenv("SHELL"), "/bin/sh")
+	shell := cmp.Or(os.Getenv("SHELL"), "/bin/sh")
 	cmd := exec.Command(shell, "-c", "exec "+line)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c := &commandConn{cmd: cmd, ended: make(chan struct{}), said: &tail{}}

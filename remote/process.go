@@ -3,6 +3,7 @@ package remote
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -246,7 +247,7 @@ func (p *Process) begin(l launch) error {
 func (p *Process) setPid(pid string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pid = firstOf(p.pid, pid)
+	p.pid = cmp.Or(p.pid, pid)
 }
 
 // next reads stdout up to the next marker and returns what stands behind it. Everything before it is noise.

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -64,7 +65,7 @@ func (w wrapper) script() string {
 	}
 	return strings.NewReplacer(
 		"@MARKER@", Quote(w.marker), "@WATCH@", w.watch, "@SETUP@", w.setup, "@BODY@", w.body,
-		"@STDIN@", firstOf(w.stdin, "&3"),
+		"@STDIN@", cmp.Or(w.stdin, "&3"),
 		"@LIMIT@", fmt.Sprint(seconds),
 	).Replace(wrapperText)
 }

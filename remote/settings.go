@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -108,7 +109,7 @@ func (v values) set(key string, defaults values) []string {
 func (d *Dialer) fromValues(v values, t Target) (*settings, error) {
 	defaults := d.resolver.defaults()
 	s := &settings{
-		alias: t.Host, host: v.first("hostname"), user: firstOf(t.User, v.first("user")), port: t.Port,
+		alias: t.Host, host: v.first("hostname"), user: cmp.Or(t.User, v.first("user")), port: t.Port,
 		keyAlias:       v.first("hostkeyalias"),
 		identitiesOnly: v.yes("identitiesonly", false), identityAgent: v.first("identityagent"),
 		revokedKeys: v.first("revokedhostkeys"), hashKnown: v.yes("hashknownhosts", false),
@@ -131,7 +132,7 @@ func (d *Dialer) fromValues(v values, t Target) (*settings, error) {
 		s.user = d.opts.User
 	}
 	if s.port == 0 {
-		port, err := strconv.Atoi(firstOf(v.first("port"), "22"))
+		port, err := strconv.Atoi(cmp.Or(v.first("port"), "22"))
 		if err != nil {
 			return nil, fmt.Errorf("port %q", v.first("port"))
 		}
@@ -143,7 +144,7 @@ func (d *Dialer) fromValues(v values, t Target) (*settings, error) {
 	s.userKnown = s.files(v["userknownhostsfile"])
 	s.globalKnown = s.files(v["globalknownhostsfile"])
 	s.identities = s.identityFiles(v["identityfile"], defaults["identityfile"],
-		firstOf(t.PrivateKeyFile, d.opts.PrivateKey))
+		cmp.Or(t.PrivateKeyFile, d.opts.PrivateKey))
 	for _, c := range v["certificatefile"] {
 		s.certs = append(s.certs, s.path(c))
 	}
@@ -162,15 +163,6 @@ func seconds(s string) time.Duration {
 		return 0
 	}
 	return time.Duration(n) * time.Second
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // identityFiles puts the inventory's key first. Defaults are OpenSSH's own, tried when nothing was named.
@@ -236,7 +228,7 @@ func (s *settings) expand(in string) string {
 	}
 	return strings.NewReplacer(
 		"%%", "%", "%h", s.host, "%n", s.alias, "%p", strconv.Itoa(s.port), "%r", s.user, "%u", name,
-		"%d", homeDir(), "%i", strconv.Itoa(os.Getuid()), "%k", firstOf(s.keyAlias, s.host), "%l", local, "%L", short,
+		"%d", homeDir(), "%i", strconv.Itoa(os.Getuid()), "%k", cmp.Or(s.keyAlias, s.host), "%l", local, "%L", short,
 		"%j", s.proxyJump,
 	).Replace(os.Expand(escapeDollars(in), getenv))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"sync"
@@ -58,15 +59,6 @@ func (b *bar) finish() {
 	}
 }
 
-func firstWord(words ...string) string {
-	for _, w := range words {
-		if w != "" {
-			return w
-		}
-	}
-	return ""
-}
-
 // troubled says whether the user should hear of a host at once.
 func troubled(r enroll.Result) bool {
 	return r.Outcome == enroll.Failed || r.Outcome == enroll.Unreachable ||
@@ -76,7 +68,7 @@ func troubled(r enroll.Result) bool {
 // trouble says on stderr what is wrong with a host and what to do about it.
 func (a *app) trouble(r enroll.Result) {
 	if r.Outcome == enroll.Failed || r.Outcome == enroll.Unreachable {
-		a.hostLine(r.Host, firstWord(r.Status, string(r.Outcome))+": "+r.Message, r.Hint)
+		a.hostLine(r.Host, cmp.Or(r.Status, string(r.Outcome))+": "+r.Message, r.Hint)
 	}
 	for _, w := range r.Warnings {
 		if w.Fatal {

@@ -113,11 +113,7 @@ func (a *app) issuers(c *cli.Context, p *printer, st store.Store, cfg enroll.Con
 	if err != nil {
 		return err
 	}
-	var finder enroll.IssuerFinder
-	if set != nil {
-		finder = set
-	}
-	list, err := enroll.Issuers(c.Context, st, finder, time.Now())
+	list, err := enroll.Issuers(c.Context, st, set, time.Now())
 	if err != nil {
 		return err
 	}
