@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -21,10 +20,9 @@ type Conn interface {
 
 // ApplyOptions of Apply.
 type ApplyOptions struct {
-	Pending    bool          // mark on the host that a restart is due until Verify has seen it
-	NoRollback bool          // leave changed files as they are when a step fails
-	Jitter     time.Duration // the longest wait before tbot starts
-	Journal    *hostJournal  // hears of a step before it begins; nil: nobody does
+	Pending bool          // mark on the host that a restart is due until Verify has seen it
+	Jitter  time.Duration // the longest wait before tbot starts
+	Journal Journal       // nil: nobody hears
 }
 
 // StepError says which step of a plan failed.
@@ -40,7 +38,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 // *StepError. A plan with a problem is refused before anything is done. The results are of the steps that were done.
 func Apply(ctx context.Context, conn Conn, steps []Step, opts ApplyOptions) ([]StepResult, error) {
 	if bad := problems(steps); len(bad) > 0 {
-		return nil, bad[0]
+		return nil, &Error{Reason: bad[0]}
 	}
 	if opts.Pending && changes(steps) {
 		if err := runScript(ctx, conn, ": >"+pendingPath); err != nil {
@@ -62,7 +60,7 @@ func applyStep(ctx context.Context, conn Conn, s Step, opts ApplyOptions) error 
 		return nil
 	}
 	if opts.Journal != nil {
-		if err := opts.Journal.begin(ctx, s); err != nil {
+		if err := opts.Journal.Begin(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -91,7 +89,7 @@ func applyAction(ctx context.Context, conn Conn, a Action, jitter time.Duration)
 	return runScriptWith(ctx, conn, a.Script, a.Stdin)
 }
 
-var errScript = errors.New("it failed on the host")
+var errScript = NewError(StepFailed, "it failed on the host")
 
 // runScript runs a step's script as root; any command of it that fails, fails it.
 func runScript(ctx context.Context, conn Conn, script string) error {

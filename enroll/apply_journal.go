@@ -16,6 +16,11 @@ const (
 	stateRemoving = "removing"
 )
 
+// Journal hears of every step before it begins.
+type Journal interface {
+	Begin(ctx context.Context, s Step) error
+}
+
 // hostJournal keeps in the records how far one host is. An entry is durable before the step that it names begins, so
 // that whatever becomes of the controller, the records say where the host may be half-way.
 type hostJournal struct {
@@ -43,11 +48,11 @@ func openJournal(ctx context.Context, st store.Store, host string, run int64) (*
 	return j, nil
 }
 
-// begin notes the step that comes next, and that what it makes may be there from now on.
-func (j *hostJournal) begin(ctx context.Context, s Step) error {
+// Begin notes the step that comes next, and that what it makes may be there from now on.
+func (j *hostJournal) Begin(ctx context.Context, s Step) error {
 	j.now.State, j.now.Step = stateApplying, s.Name
-	if s.Makes != "" && !slices.Contains(j.now.Made, s.Makes) {
-		j.now.Made = append(j.now.Made, s.Makes)
+	if made := s.Makes.String(); made != "" && !slices.Contains(j.now.Made, made) {
+		j.now.Made = append(j.now.Made, made)
 	}
 	return j.save(ctx)
 }
@@ -59,11 +64,9 @@ func (j *hostJournal) fail(ctx context.Context) error {
 }
 
 // finish notes what the host is like now.
-func (j *hostJournal) finish(ctx context.Context, d Desired, f *Facts, files *rendered) error {
-	j.now.State, j.now.Step = "", ""
-	j.now.At, j.now.Token, j.now.TbotVersion = time.Now().UTC(), d.Token, f.Tbot.Version
-	j.now.ConfigSHA256, j.now.UnitSHA256 = hexSum(files.config), hexSum(files.unit)
-	j.now.User, j.now.Config, j.now.Storage = d.Tbot.User, d.Tbot.Config, d.Tbot.Storage
+func (j *hostJournal) finish(ctx context.Context, now store.Installed) error {
+	now.At, now.Run, now.Made = time.Now().UTC(), j.now.Run, j.now.Made
+	j.now = now
 	return j.save(ctx)
 }
 

@@ -171,7 +171,7 @@ func TestABadConfigurationIsTakenBack(t *testing.T) {
 	good := e.cfg
 	e.cfg.Tbot.Services = []map[string]any{{"type": "broken"}}
 	r := e.enroll(nil)
-	if r.Outcome != Failed || r.Status != "bad-config" || !strings.Contains(r.Message, "previous files are back") || len(r.Log) == 0 {
+	if r.Outcome != Failed || r.Code != "bad-config" || !strings.Contains(r.Message, "previous files are back") || len(r.Log) == 0 {
 		t.Errorf("got %+v", r)
 	}
 	if after := e.host.sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service"); after != before {
@@ -205,7 +205,7 @@ func TestAnAdoptedConfigurationComesBackAfterRemoval(t *testing.T) {
 	t.Parallel()
 	e := newEnrollChroot(t)
 	e.host.sh("echo 'version: v2 # mine' >/etc/tbot.yaml; chmod 0600 /etc/tbot.yaml")
-	if r := e.enroll(nil); r.Outcome != Failed || r.Status != "not-ours" {
+	if r := e.enroll(nil); r.Outcome != Failed || r.Code != "not-ours" {
 		t.Errorf("without --adopt: %+v", r)
 	}
 	if r := e.enroll(func(o *EnrollOptions) { o.Adopt = true }); r.Outcome != Changed {
@@ -279,9 +279,9 @@ func faultAt(t *testing.T, n int, fault error) {
 func TestAProblemMeansThatNothingIsDone(t *testing.T) {
 	conn := &refusingConn{}
 	_, err := Apply(t.Context(), conn, []Step{
-		{Name: "a", Actions: []Action{{Script: "true"}}}, {Name: "b", Problem: &Problem{Status: "x", Message: "no"}},
+		{Name: "a", Actions: []Action{{Script: "true"}}}, {Name: "b", Problem: &Reason{Code: "x", Message: "no"}},
 	}, ApplyOptions{})
-	if p := (*Problem)(nil); !errors.As(err, &p) || conn.calls != 0 {
+	if p := (*Error)(nil); !errors.As(err, &p) || conn.calls != 0 {
 		t.Errorf("got %v after %d calls", err, conn.calls)
 	}
 }

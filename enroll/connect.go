@@ -35,7 +35,7 @@ type BecomePolicy struct {
 func target(h inventory.Host, become BecomePolicy, password string) (remote.Target, error) {
 	c, err := h.Connection()
 	if err != nil {
-		return remote.Target{}, fmt.Errorf("%w: host of %s: %w", errInventory, h.Pos, err)
+		return remote.Target{}, fmt.Errorf("%w: host of %s: %w", ErrInventory, h.Pos, err)
 	}
 	return remote.Target{
 		Name:           h.Name,

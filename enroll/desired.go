@@ -3,6 +3,8 @@ package enroll
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,6 +15,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"fleetctl/enroll/store"
 	"fleetctl/inventory"
 	"fleetctl/templates"
 )
@@ -54,7 +57,7 @@ func desire(h inventory.Host, cfg Config, token string, set *templates.Set) (Des
 		err = checkPaths(tbot)
 	}
 	if err != nil {
-		return Desired{}, fmt.Errorf("%w: tbot: %w", errInventory, err)
+		return Desired{}, fmt.Errorf("%w: tbot: %w", ErrInventory, err)
 	}
 	if tbot.User == "root" && tbot.Group == DefaultConfig().Tbot.Group {
 		tbot.Group = "root" // whoever runs tbot as root need not name root's group, too
@@ -101,7 +104,7 @@ func stringVar(h inventory.Host, name string) (string, error) {
 	}
 	s, ok := v.(string)
 	if !ok || !cleanPath(s) {
-		return "", fmt.Errorf("%w: %s: %v is not a clean absolute path", errInventory, name, v)
+		return "", fmt.Errorf("%w: %s: %v is not a clean absolute path", ErrInventory, name, v)
 	}
 	return s, nil
 }
@@ -262,6 +265,23 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 		}
 	}
 	return r, d.checkTbotYAML(r.config)
+}
+
+// Installed is what the records keep of a host that is as it should be; when and in which run is the caller's to add.
+func (d Desired) Installed(f *Facts) (store.Installed, error) {
+	files, err := d.render(f)
+	if err != nil {
+		return store.Installed{}, err
+	}
+	return store.Installed{
+		Token: d.Token, TbotVersion: f.Tbot.Version, ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
+		User: d.Tbot.User, Config: d.Tbot.Config, Storage: d.Tbot.Storage,
+	}, nil
+}
+
+func hexSum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // publicVars leaves out what says how to reach the host: passwords are among it.

@@ -9,9 +9,6 @@ import (
 	"fleetctl/inventory"
 )
 
-// StatusDuplicate is the status of a host that presents the EK of another host.
-const StatusDuplicate = "duplicate-ek"
-
 // refuseDuplicates marks the results of hosts that present an EK which another host presents, too. A host that has a
 // token already keeps it (nothing that a newcomer says may take it away); everybody else is refused.
 func (s *scanner) refuseDuplicates(ctx context.Context, hosts []inventory.Host, results []Result) error {
@@ -45,9 +42,7 @@ func (s *scanner) refuseDuplicates(ctx context.Context, hosts []inventory.Host, 
 
 func duplicate(r Result, hosts []string, token string) Result {
 	others := slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return h == r.Host })
-	r.Outcome, r.Status = Failed, StatusDuplicate
-	r.Message = "presents the same EK as " + strings.Join(others, ", ")
-	r.Hint = "a cloned virtual TPM? If they are one machine under several names, set fleetctl_same_as on the others"
+	r.Outcome, r.Reason = Failed, Because(DuplicateEK, "presents the same EK as "+strings.Join(others, ", "))
 	if token != "" {
 		r.Message += "; it keeps its rule in token " + token + ", the others get none"
 	}

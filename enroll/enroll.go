@@ -3,8 +3,6 @@ package enroll
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -126,12 +124,10 @@ func (e *enroller) acceptedHash(ctx context.Context) func(host string) string {
 }
 
 func skipped(host, why string) Result {
-	r := Result{Host: host, Outcome: Skipped, Status: "not-started", Message: "not started: " + why,
-		Hint: "when the cause is found, run enroll again: what is done stays done"}
 	if why == whyInterrupted {
-		r.Outcome, r.Status, r.Hint = Canceled, "canceled", ""
+		return Result{Host: host, Outcome: Canceled, Reason: Reason{Code: WasCanceled, Message: "not started: " + why}}
 	}
-	return r
+	return Result{Host: host, Outcome: Skipped, Reason: Because(NotStarted, "not started: "+why)}
 }
 
 type enroller struct {
@@ -235,19 +231,19 @@ func (e *enroller) hostInTime(ctx context.Context, h inventory.Host) Result {
 func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 	d, err := e.desired(h)
 	if err != nil {
-		return failure(ctx, h, err)
+		return Failure(ctx, h, err)
 	}
 	if d.Token == "" { // nothing that the host says could change that
 		return refused(h.Name, Plan(h, &Facts{Device: DeviceFacts{Path: "/dev/tpmrm0"}}, d))
 	}
 	conn, err := e.connect(ctx, h)
 	if err != nil {
-		return failure(ctx, h, err)
+		return Failure(ctx, h, err)
 	}
 	defer conn.Close() // what was done on the host is known by now
 	f, err := GatherFacts(ctx, conn, d)
 	if err != nil {
-		return failure(ctx, h, err)
+		return Failure(ctx, h, err)
 	}
 	steps := Plan(h, f, d)
 	switch {
@@ -260,8 +256,8 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 	}
 	c := change{host: h, facts: f, desired: d, steps: steps}
 	if err := e.beforeHost(ctx, c); err != nil {
-		r := failure(ctx, h, err)
-		r.Status, r.Hint = "hook", "nothing was changed on the host"
+		r := Failure(ctx, h, err)
+		r.Code, r.Hint = Hook, "nothing was changed on the host"
 		return r
 	}
 	r := e.change(ctx, conn, c)
@@ -296,8 +292,8 @@ func (e *enroller) installFirst(ctx context.Context, conn Conn, c *change) error
 	}
 	rest := Plan(c.host, f, c.desired)
 	if slices.ContainsFunc(rest, func(s Step) bool { return s.Installs }) {
-		return &Problem{"install-failed", "a tbot was installed, and it is not the one that was asked for: it is " +
-			cmp.Or(f.Tbot.Version, "of no known version"), "does tbot.install.version fit the package?"}
+		return NewError(InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
+			cmp.Or(f.Tbot.Version, "of no known version"))
 	}
 	f.Now = c.facts.Now // as it was before anything changed
 	c.facts, c.steps = f, append(c.steps, rest...)
@@ -309,7 +305,7 @@ func refused(host string, steps []Step) Result {
 	r := Result{Host: host, Outcome: Failed}
 	for i, p := range problems(steps) {
 		if i == 0 {
-			r.Status, r.Message, r.Hint = p.Status, p.Message, p.Hint
+			r.Reason = p
 			continue
 		}
 		r.Message += "; " + p.Message
@@ -334,7 +330,7 @@ func (e *enroller) unchanged(ctx context.Context, c change) Result {
 		err = e.finish(ctx, c)
 	}
 	if err != nil {
-		return failure(ctx, c.host, err)
+		return Failure(ctx, c.host, err)
 	}
 	return e.planned(c.host, c.facts, c.steps)
 }
@@ -342,17 +338,15 @@ func (e *enroller) unchanged(ctx context.Context, c change) Result {
 // note adds what deserves attention although it stands in nobody's way.
 func (e *enroller) note(r *Result, f *Facts) {
 	if err := checkVersion(f.Tbot.Version, e.version); err != nil {
-		r.Warnings = append(r.Warnings, Warning{Code: "version-skew", Message: err.Error(),
-			Hint: "install a tbot of the cluster's major version"})
+		r.Warnings = append(r.Warnings, Warning{Reason: Because(VersionSkew, err.Error())})
 	}
 	if f.skew.Abs() > skewLimit {
 		r.Warnings = append(r.Warnings, Warning{
-			Code: "clock", Message: "the host's clock is off by " + f.skew.Abs().Round(time.Second).String(),
-			Hint: "timedatectl set-ntp true",
+			Reason: Because(ClockOff, "the host's clock is off by "+f.skew.Abs().Round(time.Second).String()),
 		})
 	}
 	if f.Systemd == 0 {
-		r.Status, r.Message = "no-systemd", "tbot is configured, but systemd doesn't run here: nothing starts it"
+		r.Code, r.Message = NoSystemd, "tbot is configured, but systemd doesn't run here: nothing starts it"
 	}
 }
 
@@ -394,7 +388,7 @@ func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 	var err error
 	var joined string
 	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err != nil {
-		return failure(ctx, c.host, err)
+		return Failure(ctx, c.host, err)
 	}
 	err = e.installFirst(ctx, conn, &c)
 	if err == nil {
@@ -413,18 +407,18 @@ func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps), Joined: joined}
 	e.note(&r, c.facts)
 	if err := e.finish(ctx, c); err != nil {
-		return failure(ctx, c.host, err)
+		return Failure(ctx, c.host, err)
 	}
 	return r
 }
 
 // finish notes in the records what the host is like now.
 func (e *enroller) finish(ctx context.Context, c change) error {
-	files, err := c.desired.render(c.facts)
+	now, err := c.desired.Installed(c.facts)
 	if err != nil {
 		return err
 	}
-	return c.journal.finish(ctx, c.desired, c.facts, files)
+	return c.journal.finish(ctx, now)
 }
 
 func (e *enroller) jitter() time.Duration {
@@ -434,9 +428,12 @@ func (e *enroller) jitter() time.Duration {
 
 // notJoined is a tbot that was started and didn't join.
 type notJoined struct {
-	*Problem
-	log []string
+	cause *Error
+	log   []string // the journal's last lines
 }
+
+func (e *notJoined) Error() string { return e.cause.Error() }
+func (e *notJoined) Unwrap() error { return e.cause }
 
 // verify waits until tbot has joined, and returns what says so.
 func (e *enroller) verify(ctx context.Context, conn Conn, c change) (string, error) {
@@ -447,19 +444,14 @@ func (e *enroller) verify(ctx context.Context, conn Conn, c change) (string, err
 	if h.State == "joined" {
 		return h.By, nil
 	}
-	return "", &notJoined{Problem: h.explain(c.facts.skew), log: h.Log}
+	return "", &notJoined{cause: &Error{Reason: h.explain(c.facts.skew)}, log: h.Log}
 }
 
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
 func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) Result {
-	r := failure(ctx, c.host, err)
+	r := Failure(ctx, c.host, err)
 	if nj := (*notJoined)(nil); errors.As(err, &nj) {
-		r.Outcome, r.Status, r.Message, r.Hint = Failed, nj.Status, nj.Message, nj.Hint
-		r.Log = nj.log
-	} else if p := (*Problem)(nil); errors.As(err, &p) {
-		r.Outcome, r.Status, r.Message, r.Hint = Failed, p.Status, p.Message, p.Hint
-	} else if errors.Is(err, errScript) {
-		r.Status = "step-failed"
+		r.Outcome, r.Reason, r.Log = Failed, nj.cause.Reason, nj.log
 	}
 	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
 	if jerr := c.journal.fail(ctx); jerr != nil {
@@ -477,9 +469,4 @@ func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) R
 		r.Message += "; " + said
 	}
 	return r
-}
-
-func hexSum(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // errNoHelper says that this fleetctl has no helper for the host's architecture.
-var errNoHelper = errors.New("no helper for this architecture")
+var errNoHelper = NewError(NoHelper, "no helper for this architecture")
 
 // No helper is larger than this, in bytes, uncompressed.
 const maxHelper = 32 << 20
@@ -56,8 +56,7 @@ func (h *helpers) unpack(goarch string) (helper, error) {
 	}
 	f, err := h.files.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return helper{}, withHint(fmt.Errorf("%w: this fleetctl was built without %s", errNoHelper, name),
-			"build fleetctl with \"make build\", which embeds the helpers, or use --identify-with shell")
+		return helper{}, fmt.Errorf("%w: this fleetctl was built without %s", errNoHelper, name)
 	}
 	if err != nil {
 		return helper{}, fmt.Errorf("helper: %w", err)

@@ -75,7 +75,7 @@ func (p *planner) install() {
 	in := p.d.Install
 	const name = "tbot"
 	if link := p.f.Tbot.Link; strings.HasPrefix(link, "/opt/teleport/") || p.updaterOwns() {
-		p.problem(name, "tbot-managed", "Teleport's updater manages this tbot",
+		p.problem(name, TbotManaged, "Teleport's updater manages this tbot",
 			"set tbot.install.from to none for this host, or take the updater away")
 		return
 	}
@@ -85,12 +85,12 @@ func (p *planner) install() {
 	}
 	pkg := in.ByArch[p.f.Arch]
 	if pkg == nil {
-		p.problem(name, "no-package", fmt.Sprintf("tbot.install has nothing for this architecture (%s)", cmp.Or(p.f.Arch, "unknown")),
+		p.problem(name, NoPackage, fmt.Sprintf("tbot.install has nothing for this architecture (%s)", cmp.Or(p.f.Arch, "unknown")),
 			"it has "+strings.Join(slices.Sorted(maps.Keys(in.ByArch)), ", "))
 		return
 	}
 	if pkg.Kind == kindDeb && !p.tool("dpkg") || pkg.Kind == kindRPM && !p.tool("rpm") {
-		p.problem(name, "wrong-package", fmt.Sprintf("a .%s can't be installed here: the host has no %s", pkg.Kind,
+		p.problem(name, WrongPackage, fmt.Sprintf("a .%s can't be installed here: the host has no %s", pkg.Kind,
 			map[string]string{kindDeb: "dpkg", kindRPM: "rpm"}[pkg.Kind]), "give the host's group a tbot.install of its own")
 		return
 	}
@@ -147,7 +147,7 @@ func (p *planner) installPackage(in *Installer, pkg *Package) {
 	case p.f.Tbot.Path != "":
 		step.Undo = []Action{{Script: undo}}
 	case pkg.Kind == kindBinary || pkg.Kind == kindTarball:
-		step.Makes = "file:" + dest
+		step.Makes = Thing{Kind: ThingFile, Name: dest}
 	}
 	p.steps = append(p.steps, step)
 	p.restart = append(p.restart, "tbot")
@@ -204,7 +204,7 @@ func (p *planner) installScript(in *Installer) {
 		return
 	}
 	if !p.tool("bash") || !p.tool("curl") && !p.tool("wget") {
-		p.problem("tbot", "installer-needs", "the cluster's installer needs bash and curl or wget, and the host has not both",
+		p.problem("tbot", InstallerNeeds, "the cluster's installer needs bash and curl or wget, and the host has not both",
 			"install them, or use tbot.install.from: file or url")
 		return
 	}

@@ -1,5 +1,3 @@
-// Package enroll does the work of fleetctl: scan, records, tokens, plan, apply, verify, rollout. It ties inventory,
-// remote, tpm, store and templates together, and prints nothing.
 package enroll
 
 import (
@@ -21,11 +19,9 @@ const (
 
 // Result is how a run ended for one host.
 type Result struct {
-	Host     string        `json:"host"`
-	Outcome  Outcome       `json:"outcome"`
-	Status   string        `json:"status,omitempty"`  // stable word for the cause: "host-key-changed", "no-tpm", "changed-ek"…
-	Message  string        `json:"message,omitempty"` // for people; free of control characters
-	Hint     string        `json:"hint,omitempty"`    // what to do
+	Host    string  `json:"host"`
+	Outcome Outcome `json:"outcome"`
+	Reason
 	EKHash   string        `json:"ek_public_hash,omitempty"`
 	Serial   string        `json:"ek_certificate_serial,omitempty"`
 	Proven   bool          `json:"proven,omitempty"`
@@ -37,18 +33,19 @@ type Result struct {
 	Took     time.Duration `json:"took_ns"`
 }
 
+// Bad says whether the host did not come to a good end.
+func (r Result) Bad() bool { return r.Outcome == Failed || r.Outcome == Unreachable }
+
 // Warning is something that the user should know of a host that may join all the same; Fatal: tbot will not join.
 type Warning struct {
-	Code    string `json:"code"`
-	Fatal   bool   `json:"fatal,omitempty"`
-	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
+	Reason
+	Fatal bool `json:"fatal,omitempty"`
 }
 
 // StepResult is one step of a host's plan.
 type StepResult struct {
 	Step    string `json:"step"`             // e.g. "user teleport", "/etc/tbot.yaml"
-	Changed bool   `json:"changed"`          // or would be, with --check
+	Changed bool   `json:"changed"`          // or would be, in a dry run
 	Reason  string `json:"reason,omitempty"` // why it is done, or why there is nothing to do
 	Diff    string `json:"diff,omitempty"`
 }

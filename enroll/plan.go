@@ -17,12 +17,12 @@ type Step struct {
 	Name    string   `json:"step"`
 	Reason  string   `json:"reason"`
 	Actions []Action `json:"actions,omitempty"`
-	Undo    []Action `json:"undo,omitempty"` // puts back what was there, when a later step or the verification fails
-	Diff    string   `json:"diff,omitempty"` // of file contents, secrets masked
-	Problem *Problem `json:"problem,omitempty"`
+	Undo    []Action `json:"undo,omitempty"`    // puts back what was there, when a later step or the verification fails
+	Diff    string   `json:"diff,omitempty"`    // of file contents, secrets masked
+	Problem *Reason  `json:"problem,omitempty"` // why the host can't be enrolled as things are
 
-	Makes    string `json:"makes,omitempty"`    // what a removal takes away again, since it wasn't there: "user:teleport"
-	Installs bool   `json:"installs,omitempty"` // it brings another tbot: facts and plan are made anew after it
+	Makes    Thing `json:"makes,omitzero"`     // what a removal takes away again
+	Installs bool  `json:"installs,omitempty"` // it brings another tbot: facts and plan are made anew after it
 }
 
 // Changes says whether the step has something to do.
@@ -37,15 +37,6 @@ type Action struct {
 	Start  bool         `json:"start,omitempty"` // tbot starts: wait a random time first, so that a fleet doesn't join in one second
 }
 
-// Problem is why a host can't be enrolled as things are.
-type Problem struct {
-	Status  string `json:"status"` // stable word
-	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
-}
-
-func (p *Problem) Error() string { return p.Message }
-
 // Plan compares what a host is like with what it should be like. It is pure: the same arguments give the same steps, in
 // the order in which Apply runs them. After an Apply the next plan has no step that changes anything.
 func Plan(h inventory.Host, f *Facts, d Desired) []Step {
@@ -55,7 +46,7 @@ func Plan(h inventory.Host, f *Facts, d Desired) []Step {
 	}
 	r, err := d.render(f)
 	if err != nil {
-		p.problem("templates", "bad-template", err.Error(), "")
+		p.problem("templates", BadTemplate, err.Error(), "")
 		return p.steps
 	}
 	p.files = r
@@ -73,11 +64,11 @@ func Plan(h inventory.Host, f *Facts, d Desired) []Step {
 func changes(steps []Step) bool { return slices.ContainsFunc(steps, Step.Changes) }
 
 // problems are all that stand in the way of a plan.
-func problems(steps []Step) []*Problem {
-	var out []*Problem
+func problems(steps []Step) []Reason {
+	var out []Reason
 	for _, s := range steps {
 		if s.Problem != nil {
-			out = append(out, s.Problem)
+			out = append(out, *s.Problem)
 		}
 	}
 	return out
@@ -102,23 +93,23 @@ func (p *planner) do(name, reason string, actions ...Action) *Step {
 	return &p.steps[len(p.steps)-1]
 }
 
-func (p *planner) problem(name, status, message, hint string) {
-	p.steps = append(p.steps, Step{Name: name, Reason: message, Problem: &Problem{status, message, hint}})
+func (p *planner) problem(name string, code Code, message, hint string) {
+	p.steps = append(p.steps, Step{Name: name, Reason: message, Problem: &Reason{Code: code, Message: message, Hint: cmp.Or(hint, Lookup(code).Do)}})
 }
 
 // preconditions are what no step can bring about.
 func (p *planner) preconditions() bool {
 	switch {
 	case p.f.UID != 0:
-		p.problem("root", "become-failed", fmt.Sprintf("the plan was made as user %d, not as root", p.f.UID),
-			"let fleetctl become root on the host: ansible_become, --become-user")
+		p.problem("root", BecomeFailed, fmt.Sprintf("the plan was made as user %d, not as root", p.f.UID),
+			"let fleetctl become root on the host: ansible_become")
 	case p.d.Token == "":
-		p.problem("token", "no-token", "no token has a rule for this host",
-			"scan it first: fleetctl scan --limit "+p.host.Name)
+		p.problem("token", NoToken, "no token has a rule for this host",
+			"scan it first: fleetctl scan")
 	case p.f.Device.Path == "" && p.f.Device.TPM12:
-		p.problem("TPM", "tpm-1.2", "the TPM is a 1.2, and tbot needs 2.0", "")
+		p.problem("TPM", TPM12, "the TPM is a 1.2, and tbot needs 2.0", "")
 	case p.f.Device.Path == "":
-		p.problem("TPM", "no-tpm", "there is no TPM device",
+		p.problem("TPM", NoTPM, "there is no TPM device",
 			"enable the TPM in the firmware, or set tpm_device in the inventory")
 	}
 	return len(p.steps) == 0
@@ -136,12 +127,12 @@ func (p *planner) tbot() {
 		if p.d.Tbot.Binary != "" {
 			where = "at " + p.d.Tbot.Binary
 		}
-		p.problem("tbot", "no-tbot", "tbot is not installed: there is none "+where,
+		p.problem("tbot", NoTbot, "tbot is not installed: there is none "+where,
 			"install it, say where it is (tbot.binary), or let fleetctl install it (tbot.install.from)")
 		return
 	}
 	if m := major(t.Version); m > 0 && tooOld(t.Version) {
-		p.problem("tbot", "tbot-too-old", fmt.Sprintf("tbot %s doesn't know the tpm join method: it came with 15.3.0", t.Version),
+		p.problem("tbot", TbotTooOld, fmt.Sprintf("tbot %s doesn't know the tpm join method: it came with 15.3.0", t.Version),
 			"install a newer tbot: the cluster's major version is best")
 		return
 	}
@@ -174,7 +165,7 @@ func (p *planner) accounts() {
 	if p.f.Group {
 		p.done("group "+t.Group, "it exists")
 	} else {
-		p.do("group "+t.Group, "it doesn't exist", Action{Script: addGroup(t.Group)}).Makes = "group:" + t.Group
+		p.do("group "+t.Group, "it doesn't exist", Action{Script: addGroup(t.Group)}).Makes = Thing{Kind: ThingGroup, Name: t.Group}
 	}
 	if p.f.User != nil {
 		p.done("user "+t.User, "it exists, uid %d", p.f.User.UID)
@@ -183,7 +174,7 @@ func (p *planner) accounts() {
 	p.do("user "+t.User, "it doesn't exist", Action{Script: fmt.Sprintf(`if has useradd; then
   useradd --system --gid %[2]s --no-create-home --home-dir %[3]s --shell "$(nologin)" --comment %[4]s %[1]s
 else adduser -S -D -H -G %[2]s -h %[3]s -s "$(nologin)" -g %[4]s %[1]s
-fi`, q(t.User), q(t.Group), q(t.Storage), q(userComment))}).Makes = "user:" + t.User
+fi`, q(t.User), q(t.Group), q(t.Storage), q(userComment))}).Makes = Thing{Kind: ThingUser, Name: t.User}
 	p.restart = append(p.restart, "user "+t.User)
 }
 
@@ -203,19 +194,19 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 		remote.Quote(t.User), remote.Quote(t.Group), q)
 	switch {
 	case s.Type == "link":
-		p.problem(name, "storage-link", t.Storage+" is a symbolic link",
+		p.problem(name, StorageLink, t.Storage+" is a symbolic link",
 			"whoever can change the link's target would get tbot's credentials: make it a directory, or set tbot.storage")
 		return
 	case s.Type == "other":
-		p.problem(name, "storage-not-dir", t.Storage+" is there, but no directory", "move it away, or set tbot.storage")
+		p.problem(name, StorageNotDir, t.Storage+" is there, but no directory", "move it away, or set tbot.storage")
 		return
 	case s.Usable == "denied" && t.User != "root" && (s.Type == "" || s.Owner == t.User):
-		p.problem(name, "storage-denied", fmt.Sprintf("user %s can't reach %s: a directory above it is closed", t.User, t.Storage),
+		p.problem(name, StorageDenied, fmt.Sprintf("user %s can't reach %s: a directory above it is closed", t.User, t.Storage),
 			"a Teleport agent keeps /var/lib/teleport to root: set tbot.storage, e.g. /var/lib/tbot")
 		return
 	case s.Type == "":
 		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
-		p.do(name, "it doesn't exist", Action{Script: script}).Makes = "dir:" + t.Storage
+		p.do(name, "it doesn't exist", Action{Script: script}).Makes = Thing{Kind: ThingDir, Name: t.Storage}
 	case s.Owner != t.User || s.Group != t.Group || s.Mode != 0o700:
 		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.Mode, s.Owner, s.Group, t.User, t.Group),
 			Action{Script: "[ ! -L " + q + " ] || exit 1\n" + own})
@@ -236,7 +227,7 @@ func (p *planner) outputs() {
 		}
 		q := remote.Quote(dir)
 		p.do(name, "it doesn't exist", Action{Script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
-			q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)}).Makes = "dir:" + dir
+			q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)}).Makes = Thing{Kind: ThingDir, Name: dir}
 	}
 }
 
@@ -256,12 +247,12 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 	got, there := p.f.Files[want.Path]
 	switch {
 	case there && got.Type != "file":
-		p.problem(name, "not-a-file", fmt.Sprintf("%s is there, but it is no regular file (%s)", want.Path, got.Type),
+		p.problem(name, NotAFile, fmt.Sprintf("%s is there, but it is no regular file (%s)", want.Path, got.Type),
 			"move it away")
 		return false
 	case there && !ours(got) && !p.d.Adopt:
-		p.problem(name, "not-ours", want.Path+" was not written by fleetctl",
-			"look at it; --adopt replaces it and keeps it as "+want.Path+".orig")
+		p.problem(name, NotOurs, want.Path+" was not written by fleetctl",
+			"look at it; adopting replaces it and keeps it as "+want.Path+".orig")
 		return false
 	case there && got.Content == string(want.Content) && got.Mode == want.Mode && got.Owner == want.Owner && got.Group == want.Group:
 		p.done(name, "it is as it should be")
@@ -281,7 +272,7 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 		}
 		switch {
 		case !ours(got):
-			step.Reason = "somebody else wrote it, and --adopt is given"
+			step.Reason = "somebody else wrote it, and it is adopted"
 			step.Actions = append(step.Actions, Action{Script: fmt.Sprintf("[ -e %[1]s.orig ] || cp -p %[1]s %[1]s.orig", q)})
 		case keep:
 			step.Actions = append(step.Actions, Action{Script: fmt.Sprintf("cp -p %[1]s %[1]s.previous", q)})

@@ -18,7 +18,7 @@ func (p *planner) service() {
 		return
 	}
 	if p.f.Service.Load == "masked" || p.f.Service.Enabled == "masked" {
-		p.problem("service", "unit-masked", unitName+" is masked", "systemctl unmask "+unitName)
+		p.problem("service", UnitMasked, unitName+" is masked", "systemctl unmask "+unitName)
 		return
 	}
 	if p.updaterOwns() {

@@ -214,7 +214,7 @@ func printPlan(steps []Step) string {
 	for _, s := range steps {
 		switch {
 		case s.Problem != nil:
-			fmt.Fprintf(&b, "! %s [%s]: %s (%s)\n", s.Name, s.Problem.Status, s.Problem.Message, s.Problem.Hint)
+			fmt.Fprintf(&b, "! %s [%s]: %s (%s)\n", s.Name, s.Problem.Code, s.Problem.Message, s.Problem.Hint)
 		case !s.Changes():
 			fmt.Fprintf(&b, "= %s: %s\n", s.Name, s.Reason)
 		default:

@@ -22,7 +22,7 @@ func (p *planner) tpmAccess() {
 		p.done("TPM access", "%s is a socket: its permissions are its owner's business", dev.Path)
 		return
 	case dev.Type != "char":
-		p.problem("TPM access", "no-tpm", dev.Path+" is no character device", "correct tpm_device in the inventory")
+		p.problem("TPM access", NoTPM, dev.Path+" is no character device", "correct tpm_device in the inventory")
 		return
 	}
 	p.udevRules()
@@ -35,7 +35,7 @@ func (p *planner) accessGroup() {
 	if p.f.Access {
 		p.done("group "+accessGroup, "it exists")
 	} else {
-		p.do("group "+accessGroup, "it doesn't exist", Action{Script: addGroup(accessGroup)}).Makes = "group:" + accessGroup
+		p.do("group "+accessGroup, "it doesn't exist", Action{Script: addGroup(accessGroup)}).Makes = Thing{Kind: ThingGroup, Name: accessGroup}
 	}
 	name := fmt.Sprintf("user %s in group %s", user, accessGroup)
 	if p.f.User != nil && slices.Contains(p.f.User.Groups, accessGroup) {
@@ -44,7 +44,7 @@ func (p *planner) accessGroup() {
 	}
 	script := fmt.Sprintf("if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi",
 		remote.Quote(user), accessGroup)
-	p.do(name, "it is no member", Action{Script: script}).Makes = "member:" + accessGroup
+	p.do(name, "it is no member", Action{Script: script}).Makes = Thing{Kind: ThingMember, Name: accessGroup}
 	p.restart = append(p.restart, "group "+accessGroup)
 }
 
@@ -74,9 +74,9 @@ func (p *planner) deviceNode() {
 	case dev.Opens == "ok" || dev.Opens == "busy":
 		p.done(name, "user %s can open it", p.d.Tbot.User)
 	case dev.Opens == "failed":
-		p.problem(name, "tpm-error", dev.Path+" can't be opened, and not for want of permission", "look at dmesg on the host")
+		p.problem(name, TPMError, dev.Path+" can't be opened, and not for want of permission", "look at dmesg on the host")
 	case granted && p.f.User != nil && slices.Contains(p.f.User.Groups, accessGroup):
-		p.problem(name, "tpm-permission",
+		p.problem(name, TPMPermission,
 			fmt.Sprintf("user %s may not open %s, though its group %s may", p.d.Tbot.User, dev.Path, accessGroup), p.macHint())
 	default:
 		reason := fmt.Sprintf("it is %#o %s:%s", dev.Mode, dev.Owner, dev.Group)
@@ -85,7 +85,7 @@ func (p *planner) deviceNode() {
 		}
 		step := p.do(name, reason, Action{Script: p.grantScript(granted)})
 		if !granted {
-			step.Makes = fmt.Sprintf("device:%04o:%s:%s:%s", dev.Mode, dev.Owner, dev.Group, dev.Path)
+			step.Makes = Thing{Kind: ThingDevice, Name: dev.Path, Mode: dev.Mode, Owner: dev.Owner, Group: dev.Group}
 		}
 	}
 }

@@ -19,19 +19,10 @@ import (
 	"fleetctl/remote"
 )
 
-// States of a record, the most pressing one first.
-const (
-	StateChangedEK   = "changed-ek"   // another EK than the accepted one waits for "records accept"
-	StateDuplicateEK = "duplicate-ek" // another host has the same EK
-	StateNoIdentity  = "no-identity"  // its TPM has never been identified
-	StateUnproven    = "unproven"     // accepted, but nobody has proven it
-	StateAccepted    = "accepted"
-)
-
 // RecordView is a record as lists show it.
 type RecordView struct {
 	Host      string    `json:"host"`
-	State     string    `json:"state"`
+	State     Code      `json:"state"`
 	EKHash    string    `json:"ek_public_hash,omitempty"`
 	EKSerial  string    `json:"ek_certificate_serial,omitempty"`
 	Proven    bool      `json:"proven"`
@@ -103,16 +94,17 @@ func viewOf(r store.Record, shared map[string][]string) RecordView {
 	return v
 }
 
-func stateOf(r store.Record, duplicate bool) string {
+// stateOf is the most pressing thing that can be said of a record.
+func stateOf(r store.Record, duplicate bool) Code {
 	switch {
 	case r.Pending != nil:
-		return StateChangedEK
+		return ChangedEK
 	case duplicate:
-		return StateDuplicateEK
+		return DuplicateEK
 	case r.Accepted == nil:
 		return StateNoIdentity
 	case !r.Accepted.Proven:
-		return StateUnproven
+		return Unproven
 	}
 	return StateAccepted
 }

@@ -160,7 +160,7 @@ func csvRow(r store.Record) []string {
 		tbot = r.Installed.TbotVersion
 	}
 	return []string{
-		csvText(v.Host), v.State, v.EKHash, v.EKSerial, strconv.FormatBool(v.Proven), v.Via, v.Pending, csvText(v.Token),
+		csvText(v.Host), string(v.State), v.EKHash, v.EKSerial, strconv.FormatBool(v.Proven), v.Via, v.Pending, csvText(v.Token),
 		v.Outcome, v.Status, csvTime(v.Seen), csvText(d.Manufacturer), csvText(d.Vendor), csvText(d.Firmware),
 		csvText(d.SpecRevision), csvText(d.KeyType), csvText(d.EKCertIssuer), csvTime(d.EKCertNotAfter), csvText(tbot), cert,
 	}

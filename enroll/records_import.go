@@ -212,10 +212,10 @@ func parseIdentifyText(r io.Reader) (e importEntry, err error) {
 
 // importOne records one identity. The error is of the records; what is wrong with the entry is in the result.
 func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOptions) (Result, error) {
-	r := Result{Host: cmp.Or(e.Host, opts.Host, e.hostname), Outcome: Failed, Status: "bad-input"}
+	r := Result{Host: cmp.Or(e.Host, opts.Host, e.hostname), Outcome: Failed, Reason: Reason{Code: BadInput}}
 	if r.Host == "" {
 		r.Message = "the file does not say which host this is"
-		r.Hint = "name it with --host"
+		r.Hint = "name the host beside the file"
 		return r, nil
 	}
 	if name := remote.Clean(r.Host); name != r.Host || len(name) > maxDescription {
@@ -232,17 +232,16 @@ func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOp
 		r.Message = remote.Clean(err.Error())
 		return r, nil
 	}
-	r.Outcome, r.Status, r.EKHash, r.Serial = OK, "unproven", id.EKHash, id.EKSerial
+	r.Outcome, r.Code, r.EKHash, r.Serial = OK, Unproven, id.EKHash, id.EKSerial
 	verdict, err := st.Put(ctx, store.Observation{
-		Host: r.Host, Run: opts.Run, At: opts.Now, Outcome: string(OK), Status: r.Status, Identity: id, TPM: e.details(),
+		Host: r.Host, Run: opts.Run, At: opts.Now, Outcome: string(OK), Status: string(r.Code), Identity: id, TPM: e.details(),
 	})
 	if err != nil {
 		return r, fmt.Errorf("records: %w", err)
 	}
 	r = judged(r, verdict)
 	if len(verdict.Duplicates) > 0 && r.Outcome == OK {
-		r.Outcome, r.Status = Failed, "duplicate-ek"
-		r.Message = "has the same EK as " + strings.Join(verdict.Duplicates, ", ")
+		r.Outcome, r.Reason = Failed, Because(DuplicateEK, "has the same EK as "+strings.Join(verdict.Duplicates, ", "))
 	}
 	return r, nil
 }

@@ -86,7 +86,7 @@ func TestImportTakesWhatPeopleHave(t *testing.T) {
 			}
 			var parts []string
 			for _, r := range results {
-				parts = append(parts, fmt.Sprintf("%s %s %s %s %s", r.Host, r.Outcome, r.Status, r.EKHash, r.Serial))
+				parts = append(parts, fmt.Sprintf("%s %s %s %s %s", r.Host, r.Outcome, r.Code, r.EKHash, r.Serial))
 				if rec, err := st.Record(t.Context(), r.Host); r.Outcome == OK && (err != nil || rec.Accepted.Proven || rec.Accepted.Via != ViaImport) {
 					t.Errorf("%s: %+v, %v", r.Host, rec.Accepted, err)
 				}
@@ -126,7 +126,7 @@ func TestAnImportNeverReplacesWhatWasProven(t *testing.T) {
 	st := newStore(t)
 	see(t, st, "a", 1)
 	results, err := ImportRecords(t.Context(), st, strings.NewReader(oldText), ImportOptions{Host: "a"})
-	if err != nil || results[0].Status != "changed-ek" || results[0].Outcome != Failed {
+	if err != nil || results[0].Code != "changed-ek" || results[0].Outcome != Failed {
 		t.Errorf("%+v, %v", results, err)
 	}
 	if r, err := st.Record(t.Context(), "a"); err != nil || r.Accepted.EKHash != testHash(1) || !r.Accepted.Proven {
@@ -190,7 +190,7 @@ func TestStatesOfRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, v.Host+" "+v.State)
+		got = append(got, v.Host+" "+string(v.State))
 	}
 	want := []string{"a duplicate-ek", "alias accepted", "by-hand unproven", "clone duplicate-ek", "down no-identity", "main accepted",
 		"new-board changed-ek"}

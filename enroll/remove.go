@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -33,28 +32,28 @@ func Remove(ctx context.Context, hosts []inventory.Host, opts RemoveOptions) ([]
 	results := make([]Result, len(hosts))
 	report := reporter(opts.OnResult)
 	each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
-		results[i] = e.remove(ctx, h, opts.Made(h.Name))
+		results[i] = e.remove(ctx, h, ParseMade(opts.Made(h.Name)))
 		report(results[i])
 	})
 	return results, context.Cause(ctx)
 }
 
-func (e *enroller) remove(ctx context.Context, h inventory.Host, made []string) Result {
+func (e *enroller) remove(ctx context.Context, h inventory.Host, made []Thing) Result {
 	if ctx.Err() != nil {
 		return skipped(h.Name, whyInterrupted)
 	}
 	d, err := e.desired(h)
 	if err != nil {
-		return failure(ctx, h, err)
+		return Failure(ctx, h, err)
 	}
 	conn, err := e.connect(ctx, h)
 	if err != nil {
-		return failure(ctx, h, err)
+		return Failure(ctx, h, err)
 	}
 	defer conn.Close() // what was done on the host is known by now
 	f, err := GatherFacts(ctx, conn, d)
 	if err != nil {
-		return failure(ctx, h, err)
+		return Failure(ctx, h, err)
 	}
 	steps := PlanRemoval(f, d, made)
 	r := Result{Host: h.Name, Outcome: OK, Steps: e.stepResults(steps)}
@@ -68,8 +67,10 @@ func (e *enroller) remove(ctx context.Context, h inventory.Host, made []string) 
 		return r
 	}
 	if _, err := Apply(ctx, conn, steps, ApplyOptions{}); err != nil {
-		r = failure(ctx, h, err)
-		r.Status = cmp.Or(map[bool]string{true: "step-failed"}[r.Status == "error"], r.Status)
+		r = Failure(ctx, h, err)
+		if r.Code == General {
+			r.Reason = Because(StepFailed, r.Message)
+		}
 	}
 	return r
 }
@@ -77,11 +78,11 @@ func (e *enroller) remove(ctx context.Context, h inventory.Host, made []string) 
 // PlanRemoval plans to take away what enroll put on a host: the service, files that carry our mark, tbot's state, and
 // of accounts and directories only what enroll made (made, as store.Installed has it, or an account's comment). It is
 // pure. Files of somebody else that were adopted come back.
-func PlanRemoval(f *Facts, d Desired, made []string) []Step {
+func PlanRemoval(f *Facts, d Desired, made []Thing) []Step {
 	p := &removal{planner: planner{f: f, d: d}, made: made}
 	if f.UID != 0 {
-		p.problem("root", "become-failed", fmt.Sprintf("the plan was made as user %d, not as root", f.UID),
-			"let fleetctl become root on the host: ansible_become, --become-user")
+		p.problem("root", BecomeFailed, fmt.Sprintf("the plan was made as user %d, not as root", f.UID),
+			"let fleetctl become root on the host: ansible_become")
 		return p.steps
 	}
 	ourUnit := ours(f.Files[unitPath]) || ours(f.Files[updaterPath])
@@ -98,10 +99,12 @@ func PlanRemoval(f *Facts, d Desired, made []string) []Step {
 
 type removal struct {
 	planner
-	made []string
+	made []Thing
 }
 
-func (p *removal) wasMade(what string) bool { return slices.Contains(p.made, what) }
+func (p *removal) wasMade(kind ThingKind, name string) bool {
+	return slices.Contains(p.made, Thing{Kind: kind, Name: name})
+}
 
 func (p *removal) stop(our bool) {
 	s := p.f.Service
@@ -154,13 +157,13 @@ func (p *removal) state(ourService bool) {
 		p.done(name, "it is not there")
 	case s.Type != "dir":
 		p.done(name, "it is no directory: it stays")
-	case !ourService && !p.wasMade("dir:"+dir):
+	case !ourService && !p.wasMade(ThingDir, dir):
 		p.done(name, "nothing says that enroll made it: it stays")
 	default:
 		p.do(name, "tbot's state goes with it", Action{Script: removeTree(dir)})
 	}
 	for i, out := range outputDirs(p.d.Tbot.Services) {
-		if _, there := p.f.Dirs[i]; there && p.wasMade("dir:"+out) {
+		if _, there := p.f.Dirs[i]; there && p.wasMade(ThingDir, out) {
 			p.do("output directory "+out, "enroll made it", Action{Script: removeTree(out)})
 		}
 	}
@@ -201,31 +204,24 @@ func (p *removal) tpm() {
 // kernel makes it.
 func (p *removal) deviceBefore() string {
 	dev := p.f.Device.Path
-	mode, owner, group := "0600", "root", "root"
-	for _, what := range p.made {
-		w := strings.SplitN(what, ":", 5)
-		if len(w) == 5 && w[0] == "device" && w[4] == dev &&
-			octal.MatchString(w[1]) && unixName.MatchString(w[2]) && unixName.MatchString(w[3]) {
-			mode, owner, group = w[1], w[2], w[3]
-			break
-		}
+	was := Thing{Mode: 0o600, Owner: "root", Group: "root"}
+	if i := slices.IndexFunc(p.made, func(t Thing) bool { return t.Kind == ThingDevice && t.Name == dev }); i >= 0 {
+		was = p.made[i]
 	}
 	q := remote.Quote(dev)
-	return fmt.Sprintf("chown %s:%s %s\nchmod %s %s", owner, group, q, mode, q)
+	return fmt.Sprintf("chown %s:%s %s\nchmod %04o %s", was.Owner, was.Group, q, was.Mode, q)
 }
-
-var octal = regexp.MustCompile(`^0[0-7]{3}$`)
 
 func (p *removal) accounts() {
 	user := p.d.Tbot.User
 	u := p.f.User
-	userGoes := user != "root" && u != nil && (p.wasMade("user:"+user) || u.Comment == userComment)
+	userGoes := user != "root" && u != nil && (p.wasMade(ThingUser, user) || u.Comment == userComment)
 	switch {
 	case user == "root" || u == nil:
 	case userGoes:
 		script := fmt.Sprintf("if has userdel; then userdel %[1]s; else deluser %[1]s; fi", remote.Quote(user))
 		p.do("user "+user, "enroll made it", Action{Script: script})
-	case p.wasMade("member:"+accessGroup) && slices.Contains(u.Groups, accessGroup):
+	case p.wasMade(ThingMember, accessGroup) && slices.Contains(u.Groups, accessGroup):
 		p.do(fmt.Sprintf("user %s in group %s", user, accessGroup), "enroll put it there", Action{Script: fmt.Sprintf(
 			"if has gpasswd; then gpasswd -d %[1]s %[2]s >/dev/null; else delgroup %[1]s %[2]s; fi", remote.Quote(user), accessGroup)})
 	default:
@@ -235,7 +231,7 @@ func (p *removal) accounts() {
 		name  string
 		there bool
 	}{{p.d.Tbot.Group, p.f.Group}, {accessGroup, p.f.Access}} {
-		if g.there && p.wasMade("group:"+g.name) {
+		if g.there && p.wasMade(ThingGroup, g.name) {
 			p.do("group "+g.name, "enroll made it", Action{Script: fmt.Sprintf( // userdel may have taken it along
 				"if grep -q '^%[1]s:' /etc/group; then if has groupdel; then groupdel %[1]s; else delgroup %[1]s; fi; fi", g.name)})
 		}
@@ -244,9 +240,9 @@ func (p *removal) accounts() {
 
 // binary is a tbot that was not there before enroll brought it.
 func (p *removal) binary() {
-	for _, what := range p.made {
-		if file, ok := strings.CutPrefix(what, "file:"); ok && cleanPath(file) {
-			q := remote.Quote(file)
+	for _, t := range p.made {
+		if t.Kind == ThingFile {
+			q := remote.Quote(t.Name)
 			p.do("tbot", "enroll brought it", Action{Script: fmt.Sprintf("rm -f %[1]s %[1]s.previous %[1]s.fleetctl-part", q)})
 		}
 	}

@@ -98,7 +98,7 @@ func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *Result) {
 	in := e.hostHook(ctx, "after_host", h)
 	in.Result = r
 	if err := runHook(ctx, hooks.AfterHost, in); err != nil {
-		r.Warnings = append(r.Warnings, Warning{Code: "hook", Message: remote.Clean(err.Error())})
+		r.Warnings = append(r.Warnings, Warning{Reason: Reason{Code: Hook, Message: remote.Clean(err.Error())}})
 	}
 }
 

@@ -86,7 +86,7 @@ type sighting struct {
 func (s *scanner) host(ctx context.Context, h inventory.Host) (Result, error) {
 	start := time.Now()
 	if ctx.Err() != nil {
-		return Result{Host: h.Name, Outcome: Canceled, Status: "canceled", Message: "canceled before it began"}, nil
+		return Result{Host: h.Name, Outcome: Canceled, Reason: Because(WasCanceled, "canceled before it began")}, nil
 	}
 	seen, err := s.ask(ctx, h)
 	r := s.result(ctx, h, seen, err)
@@ -99,7 +99,7 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (Result, error) {
 	defer cancel()
 	verdict, err := s.opts.Store.Put(ctx, observation(s.opts.Run, r, seen))
 	if err != nil {
-		r = Result{Host: h.Name, Outcome: Failed, Status: "not-recorded", Message: remote.Clean(err.Error())}
+		r = Result{Host: h.Name, Outcome: Failed, Reason: Because(NotRecorded, remote.Clean(err.Error()))}
 		return r, fmt.Errorf("records: %w", err)
 	}
 	return judged(r, verdict), nil
@@ -135,7 +135,7 @@ func deviceOf(h inventory.Host) (string, error) {
 	}
 	path, ok := v.(string)
 	if !ok || len(path) < 2 || path[0] != '/' || path != remote.Clean(path) {
-		return "", fmt.Errorf("%w: tpm_device: %s is not an absolute path", errInventory, remote.Clean(fmt.Sprintf("%#v", v)))
+		return "", fmt.Errorf("%w: tpm_device: %s is not an absolute path", ErrInventory, remote.Clean(fmt.Sprintf("%#v", v)))
 	}
 	return path, nil
 }
@@ -144,7 +144,7 @@ func deviceOf(h inventory.Host) (string, error) {
 func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, err error) Result {
 	r := Result{Host: h.Name, Outcome: OK}
 	if err != nil {
-		r = failure(ctx, h, err)
+		r = Failure(ctx, h, err)
 	}
 	if seen.report == nil {
 		return r
@@ -152,7 +152,9 @@ func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, e
 	r.EKHash, r.Serial = seen.report.Identity.Hash, seen.report.Identity.Serial
 	r.Proven = seen.report.Proven
 	for _, f := range seen.report.Findings {
-		r.Warnings = append(r.Warnings, Warning{Code: f.Code, Fatal: f.Fatal, Message: remote.Clean(f.Message), Hint: f.Hint})
+		r.Warnings = append(r.Warnings, Warning{
+			Reason: Reason{Code: Code(f.Code), Message: remote.Clean(f.Message), Hint: f.Hint}, Fatal: f.Fatal,
+		})
 	}
 	for _, t := range seen.report.Timings {
 		s.logf("%s: %s took %s", h.Name, remote.Clean(t.Command), t.Took.Round(time.Microsecond))
@@ -173,7 +175,7 @@ func forgiveCAs(findings []tpm.Finding) {
 func observation(run int64, r Result, seen sighting) store.Observation {
 	o := store.Observation{
 		Host: r.Host, Run: run, At: time.Now().UTC(),
-		Outcome: string(r.Outcome), Status: r.Status, Message: r.Message,
+		Outcome: string(r.Outcome), Status: string(r.Code), Message: r.Message,
 	}
 	if seen.report == nil || r.Outcome != OK {
 		return o // what a failed host claimed is in the message; it is nobody's identity
@@ -192,7 +194,7 @@ func judged(r Result, v store.Verdict) Result {
 	if !v.Changed {
 		return r
 	}
-	r.Outcome, r.Status = Failed, "changed-ek"
+	r.Outcome, r.Code = Failed, ChangedEK
 	r.Message = fmt.Sprintf("the EK changed: accepted %s, now %s; the old rule stays", v.Old, r.EKHash)
 	r.Hint = "find out why (a new board? another machine?), then: fleetctl records accept " + r.Host
 	return r
@@ -247,7 +249,7 @@ func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (
 	why := err
 	if seen, err = s.askShell(ctx, conn, q, why); seen.report != nil {
 		seen.report.Findings = append(seen.report.Findings, tpm.Finding{
-			Code: "asked-through-shell", Message: "asked through the shell: " + remote.Clean(why.Error()), Hint: hintOf(why),
+			Code: string(AskedThroughShell), Message: "asked through the shell: " + remote.Clean(why.Error()), Hint: HintOf(why),
 		})
 	}
 	return seen, err

@@ -11,9 +11,10 @@ import (
 )
 
 var (
-	errNoTbot      = errors.New("no tbot on the host")
-	errTbotFails   = errors.New("tbot tpm identify failed")
-	errTbotDiffers = errors.New("tbot presents another identity")
+	errNoTbot = &Error{Reason: Reason{Code: NoTbot, Message: "no tbot on the host",
+		Hint: "install tbot there, or let the helper ask"}}
+	errTbotFails   = NewError(TbotFailed, "tbot tpm identify failed")
+	errTbotDiffers = NewError(TbotDiffers, "tbot presents another identity")
 )
 
 // No tbot on the host is this exit code of tbotScript.

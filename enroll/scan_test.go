@@ -175,8 +175,8 @@ func TestScanNamesWhatAHostDoesWrong(t *testing.T) {
 				b.opts.Timeout = tc.timeout
 			}
 			r := b.scan(t.Context(), t)
-			if r.Status != tc.status || !strings.Contains(r.Message, tc.message) {
-				t.Errorf("status %q, message %q; want %q, %q", r.Status, r.Message, tc.status, tc.message)
+			if r.Code != Code(tc.status) || !strings.Contains(r.Message, tc.message) {
+				t.Errorf("status %q, message %q; want %q, %q", r.Code, r.Message, tc.status, tc.message)
 			}
 			if strings.ContainsFunc(r.Message, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 				t.Errorf("control characters in %q", r.Message)

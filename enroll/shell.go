@@ -30,8 +30,8 @@ func because(err, why error) error {
 		return err
 	}
 	err = fmt.Errorf("%w (asked through the shell, since: %v)", err, why) //nolint:errorlint // see above
-	if hint := hintOf(why); hint != "" {
-		return withHint(err, "%s", hint)
+	if hint := HintOf(why); hint != "" {
+		return WithHint(err, "%s", hint)
 	}
 	return err
 }

@@ -12,25 +12,11 @@ import (
 	"fleetctl/inventory"
 )
 
-// States of a host, from bad to good.
-const (
-	StateUnreachable = "unreachable"  // it can't be asked
-	StateBroken      = "broken"       // something stands in the way that no enroll could cure
-	StateNotEnrolled = "not-enrolled" // enroll has never been there
-	StateUnfinished  = "unfinished"   // an enroll or a removal didn't get through
-	StateUnhealthy   = "unhealthy"    // tbot doesn't run, or is not ready
-	StateNeverJoined = "never-joined" // the cluster has no join of its EK
-	StateDrifted     = "drifted"      // it runs, but something is not as it should be
-	StateHealthy     = "healthy"
-)
-
 // HostStatus is how one host is.
 type HostStatus struct {
 	Host    string     `json:"host"`
-	State   string     `json:"state"`
-	Cause   string     `json:"cause,omitempty"` // the stable word of a failure: "host-key-changed", "no-tbot"…
-	Message string     `json:"message,omitempty"`
-	Hint    string     `json:"hint,omitempty"`
+	State   Code       `json:"state"`
+	Reason             // of a failure: "host-key-changed", "no-tbot"…
 	Drift   []string   `json:"drift,omitempty"` // what an enroll would change
 	Tbot    string     `json:"tbot_version,omitempty"`
 	Token   string     `json:"token,omitempty"`
@@ -57,9 +43,9 @@ type StatusOptions struct {
 
 // StatusReport is how a fleet is.
 type StatusReport struct {
-	Counts  map[string]int `json:"counts"`
-	Hosts   []HostStatus   `json:"hosts"`             // in the order of hosts
-	Strange []StrangeJoin  `json:"strange,omitempty"` // by EKPub hash
+	Counts  map[Code]int  `json:"counts"`
+	Hosts   []HostStatus  `json:"hosts"`             // in the order of hosts
+	Strange []StrangeJoin `json:"strange,omitempty"` // by EKPub hash
 }
 
 // Status looks at hosts and at the cluster and changes nothing.
@@ -76,7 +62,7 @@ func Status(ctx context.Context, hosts []inventory.Host, opts StatusOptions) (St
 			opts.Logf("the cluster doesn't say which bots joined: %v", err)
 		}
 	}
-	rep := StatusReport{Counts: map[string]int{}, Hosts: make([]HostStatus, len(hosts))}
+	rep := StatusReport{Counts: map[Code]int{}, Hosts: make([]HostStatus, len(hosts))}
 	report := reporter(opts.OnResult)
 	each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
 		rep.Hosts[i] = e.status(ctx, h, joins, opts.RuleDrift)
@@ -94,7 +80,7 @@ func Status(ctx context.Context, hosts []inventory.Host, opts StatusOptions) (St
 
 // result is the status as a run's result, for progress.
 func (s HostStatus) result() Result {
-	r := Result{Host: s.Host, Outcome: OK, Status: s.Cause, Message: s.Message, Hint: s.Hint}
+	r := Result{Host: s.Host, Outcome: OK, Reason: s.Reason}
 	switch s.State {
 	case StateUnreachable:
 		r.Outcome = Unreachable
@@ -108,7 +94,7 @@ func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[strin
 	s := HostStatus{Host: h.Name, State: StateHealthy}
 	rec, err := e.opts.Store.Record(ctx, h.Name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return s.failed(failure(ctx, h, err))
+		return s.failed(Failure(ctx, h, err))
 	}
 	if rec.Accepted != nil {
 		s.EKHash = rec.Accepted.EKHash
@@ -118,7 +104,7 @@ func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[strin
 	}
 	f, steps, err := e.look(ctx, h)
 	if err != nil {
-		return s.failed(failure(ctx, h, err))
+		return s.failed(Failure(ctx, h, err))
 	}
 	s.observe(f, steps, e.opts.TokenOf(h.Name))
 	if rules[h.Name] != "" {
@@ -148,7 +134,7 @@ func (e *enroller) look(ctx context.Context, h inventory.Host) (*Facts, []Step, 
 }
 
 func (s HostStatus) failed(r Result) HostStatus {
-	s.State, s.Cause, s.Message, s.Hint = StateUnreachable, r.Status, r.Message, r.Hint
+	s.State, s.Reason = StateUnreachable, r.Reason
 	if r.Outcome == Failed {
 		s.State = StateBroken
 	}
@@ -172,10 +158,10 @@ func (s *HostStatus) judge(f *Facts, steps []Step, in *store.Installed) {
 	case !there && in == nil:
 		s.State, s.Message, s.Drift = StateNotEnrolled, "enroll has not been here", nil
 	case len(bad) > 0:
-		s.State, s.Cause, s.Message, s.Hint = StateBroken, bad[0].Status, bad[0].Message, bad[0].Hint
+		s.State, s.Reason = StateBroken, bad[0]
 	case in != nil && in.State != "":
 		s.State, s.Message = StateUnfinished, "an earlier run stopped at: "+in.Step
-		s.Hint = "fleetctl enroll --limit " + s.Host + " completes it"
+		s.Hint = "fleetctl enroll completes it"
 	case f.Systemd > 0 && f.Service.Active != "active":
 		s.State, s.Message = StateUnhealthy, unitName+" is "+cmp.Or(f.Service.Active, "not there")
 		s.Hint = "journalctl -u tbot on the host says why"
@@ -183,7 +169,7 @@ func (s *HostStatus) judge(f *Facts, steps []Step, in *store.Installed) {
 		s.State, s.Message = StateUnhealthy, "/readyz says "+f.Ready
 	case len(s.Drift) > 0:
 		s.State = StateDrifted
-		s.Hint = "fleetctl enroll --limit " + s.Host + " repairs it; --check --diff shows what"
+		s.Hint = "fleetctl enroll repairs it; a dry run shows what"
 	}
 }
 

@@ -45,7 +45,7 @@ func NewTctl(cfg Config) (Tctl, error) {
 		if strings.ContainsRune(words[0], filepath.Separator) {
 			where = "as " + words[0]
 		}
-		return Tctl{}, withHint(fmt.Errorf("tctl: looked for %s %s: %w", words[0], where, unwrapExec(err)),
+		return Tctl{}, WithHint(fmt.Errorf("tctl: looked for %s %s: %w", words[0], where, unwrapExec(err)),
 			"install tctl, or name it in fleet.yaml (cluster: {tctl: /usr/local/bin/tctl}); without it, copy out/ to where "+
 				"tctl is and run \"tctl create\" for bot.yaml and \"tctl create -f\" for each token")
 	}

@@ -81,7 +81,7 @@ func (s *TokenSet) adoptRule(
 		return "", err
 	}
 	_, err = st.Put(ctx, store.Observation{
-		Host: f.host(), Run: run, At: time.Now(), Outcome: string(OK), Status: "unproven",
+		Host: f.host(), Run: run, At: time.Now(), Outcome: string(OK), Status: string(Unproven),
 		Message:  "adopted from token " + c.Name,
 		Identity: &store.Identity{EKHash: f.EKHash, EKSerial: f.EKSerial, Via: ViaAdopt},
 	})

@@ -82,7 +82,7 @@ func (s *TokenSet) checkSizes(d TokenDiff) error {
 			continue
 		}
 		if size := reserveBytes + jsonBytes(c.document()); size > s.maxBytes {
-			return withHint(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did "+
+			return WithHint(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did "+
 				"not write, more than token.max_bytes (%d)", ErrInput, c.Name, size, len(c.Foreign), s.maxBytes),
 				"take them over (--adopt), remove them (--prune), or raise token.max_bytes")
 		}

@@ -118,9 +118,8 @@ func (p *tokenPlanner) botOf(r store.Record) string {
 	return p.in.Bot.Name
 }
 
-func (p *tokenPlanner) refuse(host, status, hint, format string, args ...any) {
-	reason := fmt.Sprintf(format, args...)
-	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Status: status, Reason: reason, Hint: hint})
+func (p *tokenPlanner) refuse(host string, code Code, format string, args ...any) {
+	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Reason: Because(code, fmt.Sprintf(format, args...))})
 }
 
 // machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
@@ -171,7 +170,6 @@ func (p *tokenPlanner) chooseHolder(groups [][]store.Record) []store.Record {
 		return groups[0]
 	}
 	holder := slices.IndexFunc(groups, func(g []store.Record) bool { return slices.ContainsFunc(g, holds) })
-	const hint = "a cloned virtual TPM? If they are one machine under several names, set fleetctl_same_as on the others"
 	for i, g := range groups {
 		if i == holder {
 			continue
@@ -181,7 +179,7 @@ func (p *tokenPlanner) chooseHolder(groups [][]store.Record) []store.Record {
 			if holder >= 0 {
 				reason += "; " + groups[holder][0].Host + " had it first and keeps its rule"
 			}
-			p.refuse(r.Host, "duplicate-ek", hint, "%s", reason)
+			p.refuse(r.Host, DuplicateEK, "%s", reason)
 		}
 	}
 	if holder < 0 {
@@ -253,8 +251,7 @@ func (p *tokenPlanner) judgeCertificates(all []candidate) []candidate {
 	for i, c := range all {
 		if reasons[i] != "" && p.in.Policy.WithoutEKCert == "refuse" {
 			for _, name := range c.names {
-				p.refuse(name, "no-ekcert", "token.without_ekcert: hash-only lets it join by its EK hash alone",
-					"%s, and token.without_ekcert is refuse", reasons[i])
+				p.refuse(name, NoEKCert, "%s, and token.without_ekcert is refuse", reasons[i])
 			}
 			continue
 		}

@@ -249,7 +249,7 @@ func (m *fleetModel) check(set *TokenSet) {
 func (m *fleetModel) checkRules(set *TokenSet) {
 	refused := map[string]string{}
 	for _, r := range set.Refused {
-		refused[r.Host] = r.Status
+		refused[r.Host] = string(r.Code)
 	}
 	rules := map[string]string{} // EK → token
 	for _, t := range set.Tokens {

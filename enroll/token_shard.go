@@ -101,7 +101,7 @@ func (p *tokenPlanner) fill(q *pool) {
 	}
 	for _, c := range homeless {
 		if !p.fits(p.newShard(q, 1), c) {
-			p.refuse(c.host, "too-large", "raise token.max_bytes",
+			p.refuse(c.host, TooLarge,
 				"its rule and CA certificate alone are larger than token.max_bytes (%d)", p.in.maxBytes())
 			continue
 		}

@@ -67,7 +67,7 @@ func layout(s *TokenSet) string {
 func refusals(s *TokenSet) string {
 	var parts []string
 	for _, r := range s.Refused {
-		parts = append(parts, r.Host+" "+r.Status)
+		parts = append(parts, r.Host+" "+string(r.Code))
 	}
 	return strings.Join(parts, "; ")
 }

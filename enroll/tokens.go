@@ -56,10 +56,8 @@ type Bot struct {
 
 // Refusal is a host with an accepted identity that gets no rule.
 type Refusal struct {
-	Host   string `json:"host"`
-	Status string `json:"status"` // "duplicate-ek", "no-ekcert"…
-	Reason string `json:"reason"`
-	Hint   string `json:"hint,omitempty"`
+	Host string `json:"host"`
+	Reason
 }
 
 // Move is a host whose token changed: it needs a new tbot configuration.

@@ -149,26 +149,25 @@ func parseHealth(out []byte) (Health, error) {
 const skewLimit = 2 * time.Minute
 
 // explain translates what a tbot that didn't join says. The last line that is known counts: it is the newest.
-func (h Health) explain(skew time.Duration) *Problem {
-	p := &Problem{Status: "not-joined", Message: "tbot has not joined", Hint: "journalctl -u tbot on the host says more"}
+func (h Health) explain(skew time.Duration) Reason {
+	r := Because(NotJoined, "tbot has not joined")
 	switch h.State {
 	case "failed", "restarting":
-		p.Status, p.Message = "service-failed", "tbot doesn't keep running"
+		r.Code, r.Message = ServiceFailed, "tbot doesn't keep running"
 	case "active":
-		p.Status, p.Message = "join-unknown", "tbot runs, and nothing says that it joined"
-		p.Hint = "set tbot.diag_addr: then /readyz says so"
+		r = Because(JoinUnknown, "tbot runs, and nothing says that it joined")
 	}
 	for i := len(h.Log) - 1; i >= 0; i-- {
 		if c := causeIn(h.Log[i]); c != nil {
-			p.Status, p.Message, p.Hint = c.status, c.message, c.hint
+			r = c.reason
 			break
 		}
 	}
 	if skew.Abs() > skewLimit {
-		p.Message += fmt.Sprintf("; the host's clock is off by %s", skew.Abs().Round(time.Second))
-		if p.Status == "clock" || p.Status == "not-joined" || p.Status == "cluster-certificate" {
-			p.Status, p.Hint = "clock", "set the host's clock: timedatectl set-ntp true"
+		r.Message += fmt.Sprintf("; the host's clock is off by %s", skew.Abs().Round(time.Second))
+		if r.Code == ClockOff || r.Code == NotJoined || r.Code == ClusterCertificate {
+			r.Code, r.Hint = ClockOff, Lookup(ClockOff).Do
 		}
 	}
-	return p
+	return r
 }

@@ -151,8 +151,7 @@ func (c *confirmation) end(ctx context.Context, results []Result, hashOf func(ho
 	}
 	for i := range open {
 		results[i].Warnings = append(results[i].Warnings, Warning{
-			Code: "join-unconfirmed", Message: "the host says that tbot joined, and the cluster shows no join of this EK",
-			Hint: "tctl get bot_instance shows what it has",
+			Reason: Because(JoinUnconfirmed, "the host says that tbot joined, and the cluster shows no join of this EK"),
 		})
 	}
 }

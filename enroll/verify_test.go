@@ -12,7 +12,7 @@ import (
 )
 
 func TestKnownCauses(t *testing.T) {
-	for line, want := range map[string]string{
+	for line, want := range map[string]Code{
 		`ERROR: access denied: validated tpm attributes did not match any allow rules`:                        "no-rule",
 		`ERROR: tpm joining: requires Teleport Enterprise`:                                                    "needs-enterprise",
 		`ERROR: validating EKCert against allowed CAs: x509: certificate signed by unknown authority`:         "ekcert-refused",
@@ -32,7 +32,7 @@ func TestKnownCauses(t *testing.T) {
 		`INFO nothing of note`: "service-failed",
 	} {
 		h := Health{State: "restarting", Log: []string{"INFO starting", line}}
-		if got := h.explain(0); got.Status != want || got.Message == "" || got.Hint == "" {
+		if got := h.explain(0); got.Code != want || got.Message == "" || got.Hint == "" {
 			t.Errorf("%s: got %+v, want %s", line, got, want)
 		}
 	}
@@ -41,7 +41,7 @@ func TestKnownCauses(t *testing.T) {
 func TestAClockThatIsOffIsNamed(t *testing.T) {
 	h := Health{State: "not-joined", Log: []string{"tls: failed to verify certificate: x509: certificate has expired or is not yet valid"}}
 	p := h.explain(-3 * time.Hour)
-	if p.Status != "clock" || !strings.Contains(p.Message, "3h0m0s") {
+	if p.Code != "clock" || !strings.Contains(p.Message, "3h0m0s") {
 		t.Errorf("got %+v", p)
 	}
 }
@@ -195,7 +195,7 @@ func TestHooksGetTheHostAndCanStopIt(t *testing.T) {
 		BeforeHost: "cat >" + dir + "/before_host; echo the load balancer says no >&2; exit 3", AfterHost: "cat >" + dir + "/after_host",
 	}
 	before := e.tree()
-	if r := e.enroll(nil); r.Outcome != Failed || r.Status != "hook" || !strings.Contains(r.Message, "load balancer says no") {
+	if r := e.enroll(nil); r.Outcome != Failed || r.Code != "hook" || !strings.Contains(r.Message, "load balancer says no") {
 		t.Errorf("got %+v", r)
 	}
 	if after := e.tree(); after != before {

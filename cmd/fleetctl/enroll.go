@@ -225,7 +225,7 @@ func (e *enrollment) refuse(refused []enroll.Refusal) {
 	}
 	for _, f := range refused {
 		if selected[f.Host] && e.results[f.Host].Outcome != enroll.Failed {
-			e.results[f.Host] = enroll.Result{Host: f.Host, Outcome: enroll.Failed, Status: f.Status, Message: f.Reason, Hint: f.Hint}
+			e.results[f.Host] = enroll.Result{Host: f.Host, Outcome: enroll.Failed, Reason: f.Reason}
 		}
 	}
 }
@@ -348,7 +348,7 @@ func (p *printer) enrolled(results []enroll.Result, s enroll.Summary, steps bool
 	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGES", "MESSAGE"}
 	err := p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), r.Status, changesOf(r), note(r)}
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), note(r)}
 	}, nil)
 	if err != nil || !steps || p.format == "csv" {
 		return err

@@ -38,7 +38,7 @@ func (p *printer) results(results []enroll.Result, s enroll.Summary) error {
 	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
 	return p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), r.Status, r.EKHash, r.Serial, strconv.FormatBool(r.Proven), note(r)}
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven), note(r)}
 	}, func() any {
 		return struct {
 			Recap enroll.Summary  `json:"recap"`

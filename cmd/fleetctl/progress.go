@@ -68,7 +68,7 @@ func troubled(r enroll.Result) bool {
 // trouble says on stderr what is wrong with a host and what to do about it.
 func (a *app) trouble(r enroll.Result) {
 	if r.Outcome == enroll.Failed || r.Outcome == enroll.Unreachable {
-		a.hostLine(r.Host, cmp.Or(r.Status, string(r.Outcome))+": "+r.Message, r.Hint)
+		a.hostLine(r.Host, cmp.Or(string(r.Code), string(r.Outcome))+": "+r.Message, r.Hint)
 	}
 	for _, w := range r.Warnings {
 		if w.Fatal {

@@ -98,7 +98,7 @@ func (a *app) records(c *cli.Context) error {
 var recordHeader = []string{"HOST", "STATE", "EK PUBLIC HASH", "EKCERT SERIAL", "TOKEN", "LAST OUTCOME", "LAST STATUS", "LAST SEEN"}
 
 func recordCells(v enroll.RecordView) []string {
-	return []string{v.Host, v.State, v.EKHash, v.EKSerial, v.Token, v.Outcome, v.Status, shortTime(v.Seen)}
+	return []string{v.Host, string(v.State), v.EKHash, v.EKSerial, v.Token, v.Outcome, v.Status, shortTime(v.Seen)}
 }
 
 func shortTime(t time.Time) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	_ "embed"
 	"html/template"
 	"slices"
@@ -35,7 +36,7 @@ type fleetReport struct {
 
 // stateCount is how many hosts are in a state.
 type stateCount struct {
-	State string
+	State enroll.Code
 	Hosts int
 }
 
@@ -53,7 +54,7 @@ func (a *app) report(c *cli.Context) error {
 		return err
 	}
 	r := fleetReport{Version: version}
-	counts := map[string]int{}
+	counts := map[enroll.Code]int{}
 	err = a.withStore(c, func(st store.Store) error {
 		for view, err := range enroll.ListRecords(c.Context, st, inv) {
 			if err != nil {
@@ -70,7 +71,7 @@ func (a *app) report(c *cli.Context) error {
 	for state, n := range counts {
 		r.States = append(r.States, stateCount{state, n})
 	}
-	slices.SortFunc(r.States, func(x, y stateCount) int { return strings.Compare(x.State, y.State) })
+	slices.SortFunc(r.States, func(x, y stateCount) int { return cmp.Compare(x.State, y.State) })
 	out := bufio.NewWriter(a.stdout)
 	if err := page.Execute(out, r); err != nil {
 		return err

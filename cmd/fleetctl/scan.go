@@ -116,7 +116,7 @@ func (a *app) scanOver(c *cli.Context, acc access, opts *enroll.ScanOptions, hos
 	results, err = enroll.Scan(c.Context, hosts, *opts)
 	bar.finish()
 	for _, r := range results {
-		if r.Status == enroll.StatusDuplicate { // known only when all hosts have been seen
+		if r.Code == enroll.DuplicateEK { // known only when all hosts have been seen
 			a.trouble(r)
 		}
 	}

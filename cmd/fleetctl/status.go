@@ -132,7 +132,7 @@ func statusError(r enroll.StatusReport) error {
 
 func countsOf(r enroll.StatusReport) string {
 	var b strings.Builder
-	for _, state := range []string{enroll.StateHealthy, enroll.StateDrifted, enroll.StateNeverJoined, enroll.StateUnhealthy,
+	for _, state := range []enroll.Code{enroll.StateHealthy, enroll.StateDrifted, enroll.StateNeverJoined, enroll.StateUnhealthy,
 		enroll.StateUnfinished, enroll.StateNotEnrolled, enroll.StateBroken, enroll.StateUnreachable} {
 		if n := r.Counts[state]; n > 0 || state == enroll.StateHealthy {
 			fmt.Fprintf(&b, "%s=%d ", state, n)
@@ -153,7 +153,7 @@ func (p *printer) status(r enroll.StatusReport) error {
 		if h.Joined != nil {
 			joined = h.Joined.UTC().Format(time.RFC3339)
 		}
-		return h, []string{h.Host, h.State, h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "), h.Message}
+		return h, []string{h.Host, string(h.State), h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "), h.Message}
 	}, func() any { return r })
 	if err != nil || p.format != "table" {
 		return err

@@ -200,7 +200,7 @@ func (a *app) outputTokens(c *cli.Context, p *printer, r tokensRun, set *enroll.
 // tellTokens says on stderr what deserves attention.
 func (a *app) tellTokens(set *enroll.TokenSet) {
 	for _, r := range set.Refused {
-		a.say("%s: %s: %s", r.Host, r.Status, r.Reason)
+		a.say("%s: %s: %s", r.Host, r.Code, r.Message)
 		if r.Hint != "" {
 			a.say("%s: hint: %s", r.Host, r.Hint)
 		}
