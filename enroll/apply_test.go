@@ -2,14 +2,19 @@ package enroll
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/host"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/inventory"
 	"fleetctl/remote"
@@ -53,17 +58,17 @@ chmod 0755 /usr/local/sbin/systemctl /usr/local/sbin/journalctl`
 // enrollChroot is a run of Enroll over one host: the chroot.
 type enrollChroot struct {
 	t    *testing.T
-	host *chroot
+	host *enrolltest.Chroot
 	st   store.Store
-	cfg  Config
+	cfg  config.Config
 }
 
 const simulatorHash = "1b5bbe2e96054f7bc34ebe7ba9a4a9eac5611c6879285ceff6094fa556af485c"
 
 func newEnrollChroot(t *testing.T) *enrollChroot {
 	t.Helper()
-	e := &enrollChroot{t: t, host: newChroot(t), cfg: testConfig()}
-	e.host.sh(systemdStub)
+	e := &enrollChroot{t: t, host: enrolltest.NewChroot(t), cfg: enrolltest.Config()}
+	e.host.Sh(systemdStub)
 	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "fleet.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -81,12 +86,12 @@ func newEnrollChroot(t *testing.T) *enrollChroot {
 func (e *enrollChroot) options() EnrollOptions {
 	return EnrollOptions{
 		Config: e.cfg, Store: e.st, TokenOf: func(string) string { return "fleet" }, Forks: 1,
-		Verify: VerifyOptions{Watch: time.Second, Limit: 8 * time.Second},
-		dial:   func(context.Context, remote.Target) (Conn, error) { return e.host, nil },
+		Verify: host.VerifyOptions{Watch: time.Second, Limit: 8 * time.Second},
+		dial:   func(context.Context, remote.Target) (host.Conn, error) { return e.host, nil },
 	}
 }
 
-func (e *enrollChroot) enroll(change func(*EnrollOptions)) Result {
+func (e *enrollChroot) enroll(change func(*EnrollOptions)) outcome.Result {
 	e.t.Helper()
 	opts := e.options()
 	if change != nil {
@@ -103,7 +108,7 @@ func (e *enrollChroot) enroll(change func(*EnrollOptions)) Result {
 // but for locks and for the copies that the account tools keep of their files.
 func (e *enrollChroot) tree() string {
 	e.t.Helper()
-	return e.host.outer(`cd ../upper
+	return e.host.Outer(`cd ../upper
 find . ! -path './usr/local/sbin*' ! -name '*-' ! -name '*.lock' ! -name 'sub[ug]id' ! -name lastlog ! -type d -printf '%p %y %m %u %g ' \
   \( -type f -exec sh -c 'sha256sum <"$1"' sh '{}' \; -o -printf '\n' \) | sort
 find . -type d ! -path './usr/local/sbin*' | sort | while read -r d; do [ -d "/$d" ] || stat -c '%n %a %U %G' "$d"; done
@@ -115,16 +120,16 @@ func TestEnrollTwiceThenRemove(t *testing.T) {
 	e := newEnrollChroot(t)
 	e.cfg.Tbot.Services = []map[string]any{identityIn("/opt/machine-id/app")}
 	before := e.tree()
-	if r := e.enroll(nil); r.Outcome != Changed || r.Joined != "journal" {
+	if r := e.enroll(nil); r.Outcome != outcome.Changed || r.Joined != "journal" {
 		t.Fatalf("first run: %+v", r)
 	}
-	if r := e.enroll(func(o *EnrollOptions) { o.Check = true }); r.Outcome != OK {
+	if r := e.enroll(func(o *EnrollOptions) { o.Check = true }); r.Outcome != outcome.OK {
 		t.Errorf("check after the first run: %+v", r)
 	}
-	if r := e.enroll(nil); r.Outcome != OK || slices.ContainsFunc(r.Steps, func(s StepResult) bool { return s.Changed || s.Reason == "" }) {
+	if r := e.enroll(nil); r.Outcome != outcome.OK || slices.ContainsFunc(r.Steps, func(s outcome.StepResult) bool { return s.Changed || s.Reason == "" }) {
 		t.Errorf("second run: %+v", r)
 	}
-	if got := e.host.sh("ls /run"); strings.Contains(got, "pending") {
+	if got := e.host.Sh("ls /run"); strings.Contains(got, "pending") {
 		t.Errorf("left on the host: %s", got)
 	}
 	rec, err := e.st.Record(t.Context(), "web-01")
@@ -134,16 +139,16 @@ func TestEnrollTwiceThenRemove(t *testing.T) {
 	results, err := Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{
 		EnrollOptions: e.options(), Made: func(string) []string { return rec.Installed.Made },
 	})
-	if err != nil || results[0].Outcome != Changed {
+	if err != nil || results[0].Outcome != outcome.Changed {
 		t.Fatalf("remove: %+v, %v", results, err)
 	}
 	if after := e.tree(); after != before {
-		t.Errorf("the removal left something:\n%s", unified(before, after))
+		t.Errorf("the removal left something:\n%s", host.Unified(before, after))
 	}
 	results, err = Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{
 		EnrollOptions: e.options(), Made: func(string) []string { return rec.Installed.Made },
 	})
-	if err != nil || results[0].Outcome != OK {
+	if err != nil || results[0].Outcome != outcome.OK {
 		t.Errorf("second removal: %+v, %v", results, err)
 	}
 }
@@ -153,31 +158,31 @@ func TestCheckChangesNothing(t *testing.T) {
 	e := newEnrollChroot(t)
 	before := e.tree()
 	r := e.enroll(func(o *EnrollOptions) { o.Check, o.Diff = true, true })
-	if r.Outcome != Changed || len(r.Steps) < 10 {
+	if r.Outcome != outcome.Changed || len(r.Steps) < 10 {
 		t.Errorf("got %+v", r)
 	}
 	if after := e.tree(); after != before {
-		t.Errorf("it changed the host:\n%s", unified(before, after))
+		t.Errorf("it changed the host:\n%s", host.Unified(before, after))
 	}
 }
 
 func TestABadConfigurationIsTakenBack(t *testing.T) {
 	t.Parallel()
 	e := newEnrollChroot(t)
-	if r := e.enroll(nil); r.Outcome != Changed {
+	if r := e.enroll(nil); r.Outcome != outcome.Changed {
 		t.Fatalf("%+v", r)
 	}
-	before := e.host.sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service")
+	before := e.host.Sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service")
 	good := e.cfg
 	e.cfg.Tbot.Services = []map[string]any{{"type": "broken"}}
 	r := e.enroll(nil)
-	if r.Outcome != Failed || r.Code != "bad-config" || !strings.Contains(r.Message, "previous files are back") || len(r.Log) == 0 {
+	if r.Outcome != outcome.Failed || r.Code != "bad-config" || !strings.Contains(r.Message, "previous files are back") || len(r.Log) == 0 {
 		t.Errorf("got %+v", r)
 	}
-	if after := e.host.sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service"); after != before {
-		t.Errorf("not taken back:\n%s", unified(before, after))
+	if after := e.host.Sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service"); after != before {
+		t.Errorf("not taken back:\n%s", host.Unified(before, after))
 	}
-	if got := e.host.sh("systemctl show | head -1"); got != "ActiveState=active" {
+	if got := e.host.Sh("systemctl show | head -1"); got != "ActiveState=active" {
 		t.Errorf("the old tbot doesn't run: %s", got)
 	}
 	rec, err := e.st.Record(t.Context(), "web-01")
@@ -185,18 +190,18 @@ func TestABadConfigurationIsTakenBack(t *testing.T) {
 		t.Errorf("record: %+v, %v", rec.Installed, err)
 	}
 	e.cfg = good
-	if r := e.enroll(nil); r.Outcome != OK {
+	if r := e.enroll(nil); r.Outcome != outcome.OK {
 		t.Errorf("after the correction: %+v", r)
 	}
 	e.cfg.Tbot.Services = []map[string]any{{"type": "broken"}}
-	if r := e.enroll(func(o *EnrollOptions) { o.NoRollback = true }); r.Outcome != Failed || strings.Contains(r.Message, "back") {
+	if r := e.enroll(func(o *EnrollOptions) { o.NoRollback = true }); r.Outcome != outcome.Failed || strings.Contains(r.Message, "back") {
 		t.Errorf("without rollback: %+v", r)
 	}
-	if got := e.host.sh("cat /etc/tbot.yaml; ls /run/fleetctl-tbot.pending"); !strings.Contains(got, "broken") {
+	if got := e.host.Sh("cat /etc/tbot.yaml; ls /run/fleetctl-tbot.pending"); !strings.Contains(got, "broken") {
 		t.Errorf("without rollback: %s", got)
 	}
 	e.cfg = good
-	if r := e.enroll(nil); r.Outcome != Changed {
+	if r := e.enroll(nil); r.Outcome != outcome.Changed {
 		t.Errorf("after the correction: %+v", r)
 	}
 }
@@ -204,24 +209,24 @@ func TestABadConfigurationIsTakenBack(t *testing.T) {
 func TestAnAdoptedConfigurationComesBackAfterRemoval(t *testing.T) {
 	t.Parallel()
 	e := newEnrollChroot(t)
-	e.host.sh("echo 'version: v2 # mine' >/etc/tbot.yaml; chmod 0600 /etc/tbot.yaml")
-	if r := e.enroll(nil); r.Outcome != Failed || r.Code != "not-ours" {
+	e.host.Sh("echo 'version: v2 # mine' >/etc/tbot.yaml; chmod 0600 /etc/tbot.yaml")
+	if r := e.enroll(nil); r.Outcome != outcome.Failed || r.Code != "not-ours" {
 		t.Errorf("without --adopt: %+v", r)
 	}
-	if r := e.enroll(func(o *EnrollOptions) { o.Adopt = true }); r.Outcome != Changed {
+	if r := e.enroll(func(o *EnrollOptions) { o.Adopt = true }); r.Outcome != outcome.Changed {
 		t.Fatalf("with --adopt: %+v", r)
 	}
-	if got := e.host.sh("cat /etc/tbot.yaml.orig; stat -c %a /etc/tbot.yaml.orig"); got != "version: v2 # mine\n600" {
+	if got := e.host.Sh("cat /etc/tbot.yaml.orig; stat -c %a /etc/tbot.yaml.orig"); got != "version: v2 # mine\n600" {
 		t.Errorf("kept: %s", got)
 	}
-	if r := e.enroll(nil); r.Outcome != OK {
+	if r := e.enroll(nil); r.Outcome != outcome.OK {
 		t.Errorf("second run: %+v", r)
 	}
 	_, err := Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{EnrollOptions: e.options(), Made: func(string) []string { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := e.host.sh("cat /etc/tbot.yaml; ls /etc/tbot.yaml*"); got != "version: v2 # mine\n/etc/tbot.yaml" {
+	if got := e.host.Sh("cat /etc/tbot.yaml; ls /etc/tbot.yaml*"); got != "version: v2 # mine\n/etc/tbot.yaml" {
 		t.Errorf("after the removal: %s", got)
 	}
 }
@@ -247,27 +252,27 @@ const callsOfEnroll = 20
 func faultAt(t *testing.T, n int, fault error) {
 	e := newEnrollChroot(t)
 	calls := 0
-	e.host.fail = func(string) error {
+	e.host.Fail = func(string) error {
 		if calls++; calls == n+1 {
 			return fault
 		}
 		return nil
 	}
 	first := e.enroll(nil)
-	e.host.fail = nil
-	if first.Outcome == Changed {
+	e.host.Fail = nil
+	if first.Outcome == outcome.Changed {
 		t.Errorf("the fault was not noticed, in %d calls: %+v", calls, first)
 	}
-	if got := e.host.sh("ls -A /etc /etc/systemd/system /etc/systemd/system/tbot.service.d 2>/dev/null | grep -c '\\.tmp$' || :"); got != "0" {
+	if got := e.host.Sh("ls -A /etc /etc/systemd/system /etc/systemd/system/tbot.service.d 2>/dev/null | grep -c '\\.tmp$' || :"); got != "0" {
 		t.Errorf("half-written files: %s", got)
 	}
-	if second := e.enroll(nil); second.Outcome != Changed && second.Outcome != OK {
+	if second := e.enroll(nil); second.Outcome != outcome.Changed && second.Outcome != outcome.OK {
 		t.Fatalf("the next run: %+v", second)
 	}
-	if third := e.enroll(nil); third.Outcome != OK {
+	if third := e.enroll(nil); third.Outcome != outcome.OK {
 		t.Errorf("the run after it: %+v", third)
 	}
-	if got := e.host.sh("systemctl show | head -1; ls /run; tail -n 3 /run/stub/log"); !strings.HasPrefix(got, "ActiveState=active") || strings.Contains(got, "pending") {
+	if got := e.host.Sh("systemctl show | head -1; ls /run; tail -n 3 /run/stub/log"); !strings.HasPrefix(got, "ActiveState=active") || strings.Contains(got, "pending") {
 		t.Errorf("on the host: %s", got)
 	}
 	rec, err := e.st.Record(t.Context(), "web-01")
@@ -276,27 +281,74 @@ func faultAt(t *testing.T, n int, fault error) {
 	}
 }
 
-func TestAProblemMeansThatNothingIsDone(t *testing.T) {
-	conn := &refusingConn{}
-	_, err := Apply(t.Context(), conn, []Step{
-		{Name: "a", Actions: []Action{{Script: "true"}}}, {Name: "b", Problem: &Reason{Code: "x", Message: "no"}},
-	}, ApplyOptions{})
-	if p := (*Error)(nil); !errors.As(err, &p) || conn.calls != 0 {
-		t.Errorf("got %v after %d calls", err, conn.calls)
+// TestSystemdAcceptsTheUnit lets systemd itself read the unit and the drop-ins that a host gets.
+func TestSystemdAcceptsTheUnit(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		enrolltest.SkipOrFail(t, err.Error())
+	}
+	for _, c := range []struct{ name, user string }{{"tbot as a user", "teleport"}, {"tbot as root", "root"}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnrollChroot(t)
+			e.cfg.Tbot.User = c.user
+			e.cfg.Tbot.Services = []map[string]any{identityIn("/opt/machine-id")}
+			if r := e.enroll(nil); r.Outcome != outcome.Changed {
+				t.Fatalf("%+v", r)
+			}
+			out := e.host.Sh("systemd-analyze verify --man=no /etc/systemd/system/tbot.service 2>&1 || echo failed")
+			for line := range strings.Lines(out) {
+				if strings.Contains(line, "tbot") { // other units of this machine are not ours to judge
+					t.Error(line)
+				}
+			}
+			score := e.host.Sh("systemd-analyze security --offline=yes --no-pager /etc/systemd/system/tbot.service 2>&1 | tail -n 1")
+			t.Log(score)
+			if !strings.Contains(score, "OK") && !strings.Contains(score, "MEDIUM") {
+				t.Errorf("exposure: %s", score)
+			}
+		})
 	}
 }
 
-// refusingConn is a connection on which nothing that isn't scripted succeeds.
-type refusingConn struct{ calls int }
-
-func (c *refusingConn) Run(context.Context, remote.Cmd) (remote.Output, error) {
-	c.calls++
-	return remote.Output{}, errors.New("not scripted")
+func TestHooksGetTheHostAndCanStopIt(t *testing.T) {
+	t.Parallel()
+	e := newEnrollChroot(t)
+	dir := t.TempDir()
+	e.cfg.Rollout.Hooks = config.Hooks{
+		BeforeRun: "cat >" + dir + "/before_run", AfterRun: "cat >" + dir + "/after_run",
+		BeforeHost: "cat >" + dir + "/before_host; echo the load balancer says no >&2; exit 3", AfterHost: "cat >" + dir + "/after_host",
+	}
+	before := e.tree()
+	if r := e.enroll(nil); r.Outcome != outcome.Failed || r.Code != "hook" || !strings.Contains(r.Message, "load balancer says no") {
+		t.Errorf("got %+v", r)
+	}
+	if after := e.tree(); after != before {
+		t.Errorf("the host was changed:\n%s", host.Unified(before, after))
+	}
+	e.cfg.Rollout.Hooks.BeforeHost = "cat >" + dir + "/before_host"
+	if r := e.enroll(nil); r.Outcome != outcome.Changed {
+		t.Errorf("got %+v", r)
+	}
+	for name, want := range map[string]string{
+		"before_run": `"hosts":["web-01"]`, "before_host": `"step":"/etc/tbot.yaml"`, "after_host": `"outcome":"changed"`,
+		"after_run": `"changed":1`,
+	} {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(raw), want) {
+			t.Errorf("%s: %v: %s", name, err, raw)
+		}
+	}
+	raw, _ := os.ReadFile(filepath.Join(dir, "before_host"))
+	if !strings.Contains(string(raw), simulatorHash) {
+		t.Errorf("without the host's record: %s", raw)
+	}
+	e.cfg.Rollout.Hooks.BeforeHost = "false" // nothing will be changed: nothing has to be drained
+	if r := e.enroll(nil); r.Outcome != outcome.OK {
+		t.Errorf("got %+v", r)
+	}
 }
 
-func (c *refusingConn) WriteFile(context.Context, remote.File, bool) error {
-	c.calls++
-	return errors.New("not scripted")
+func identityIn(path string) map[string]any {
+	return map[string]any{"type": "identity", "destination": map[string]any{"type": "directory", "path": path}}
 }
-
-func (c *refusingConn) Close() error { return nil }

@@ -12,7 +12,13 @@ import (
 	"strconv"
 	"time"
 
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/host"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/versions"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 	"fleetctl/templates"
@@ -20,8 +26,8 @@ import (
 
 // EnrollOptions of Enroll.
 type EnrollOptions struct {
-	Config     Config
-	Dialer     Dialer
+	Config     config.Config
+	Dialer     work.Dialer
 	Store      store.Store              // keeps what was installed; nil: nothing does
 	TokenOf    func(host string) string // the token that a host joins with; "" for none
 	Templates  *templates.Set
@@ -31,23 +37,23 @@ type EnrollOptions struct {
 	NoRollback bool // leave changed files as they are when something fails
 	Forks      int
 	Timeout    time.Duration // a host
-	Become     BecomePolicy
+	Become     work.Become
 	Password   string          // --ask-pass
 	Run        int64           // of the store
-	Tctl       *Tctl           // asks the cluster who joined; nil: nobody does
+	Tctl       *tctl.Tctl      // asks the cluster who joined; nil: nobody does
 	Stop       <-chan struct{} // closed: no new hosts start, those that run come to their end
-	Verify     VerifyOptions
-	OnResult   func(Result) // after every host, one at a time, in the order of completion; may be nil
+	Verify     host.VerifyOptions
+	OnResult   func(outcome.Result) // after every host, one at a time, in the order of completion; may be nil
 	Logf       func(string, ...any)
 
-	client *http.Client                                       // for the cluster's version and its installer; nil: the default one
-	dial   func(context.Context, remote.Target) (Conn, error) // tests put their own there
+	client *http.Client                                            // for the cluster's version and its installer; nil: the default one
+	dial   func(context.Context, remote.Target) (host.Conn, error) // tests put their own there
 }
 
 // Enroll makes every host what fleet.yaml, the inventory and its token say: facts, plan, apply, verify, in a rollout.
 // What is wrong with the configuration, an override or a template is found before any host is contacted: the error is
 // an ErrInput then. Results are in the order of hosts.
-func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]Result, error) {
+func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]outcome.Result, error) {
 	e, err := newEnroller(ctx, hosts, opts)
 	if err != nil {
 		return nil, err
@@ -62,15 +68,15 @@ func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]
 		groups[i] = hosts[i].Groups
 	}
 	order := inOrder(groups, opts.Config.Rollout.Order)
-	results := make([]Result, len(hosts))
-	report := reporter(opts.OnResult)
+	results := make([]outcome.Result, len(hosts))
+	report := work.Reporter(opts.OnResult)
 	r := rollout{
 		pace: p, n: len(hosts), stop: opts.Stop,
 		run: func(ctx context.Context, i int) bool {
 			res := e.hostInTime(ctx, hosts[order[i]])
 			results[order[i]] = res
 			report(res)
-			return res.Outcome != Failed && res.Outcome != Unreachable
+			return res.Outcome != outcome.Failed && res.Outcome != outcome.Unreachable
 		},
 		skip: func(i int, why string) {
 			res := skipped(hosts[order[i]].Name, why)
@@ -123,18 +129,18 @@ func (e *enroller) acceptedHash(ctx context.Context) func(host string) string {
 	}
 }
 
-func skipped(host, why string) Result {
+func skipped(host, why string) outcome.Result {
 	if why == whyInterrupted {
-		return Result{Host: host, Outcome: Canceled, Reason: Reason{Code: WasCanceled, Message: "not started: " + why}}
+		return outcome.Result{Host: host, Outcome: outcome.Canceled, Reason: outcome.Reason{Code: outcome.WasCanceled, Message: "not started: " + why}}
 	}
-	return Result{Host: host, Outcome: Skipped, Reason: Because(NotStarted, "not started: "+why)}
+	return outcome.Result{Host: host, Outcome: outcome.Skipped, Reason: outcome.Because(outcome.NotStarted, "not started: "+why)}
 }
 
 type enroller struct {
 	opts       EnrollOptions
-	dir        string                // temporary, for what installers unpack
-	installers map[string]*Installer // by their configuration, as JSON
-	version    string                // of the cluster; "" when it isn't known
+	dir        string                     // temporary, for what installers unpack
+	installers map[string]*host.Installer // by their configuration, as JSON
+	version    string                     // of the cluster; "" when it isn't known
 }
 
 func newEnroller(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) (*enroller, error) {
@@ -146,9 +152,9 @@ func newEnroller(ctx context.Context, hosts []inventory.Host, opts EnrollOptions
 		opts.Templates = set
 	}
 	if opts.dial == nil {
-		opts.dial = func(ctx context.Context, t remote.Target) (Conn, error) { return opts.Dialer.Dial(ctx, t) }
+		opts.dial = func(ctx context.Context, t remote.Target) (host.Conn, error) { return opts.Dialer.Dial(ctx, t) }
 	}
-	e := &enroller{opts: opts, installers: map[string]*Installer{}}
+	e := &enroller{opts: opts, installers: map[string]*host.Installer{}}
 	var err error
 	if e.dir, err = os.MkdirTemp("", "fleetctl-"); err != nil {
 		return nil, err
@@ -171,7 +177,7 @@ func (e *enroller) check(ctx context.Context, hosts []inventory.Host) error {
 	for _, h := range hosts {
 		d, err := e.desired(h)
 		if err != nil {
-			err = hostError(h, err)
+			err = config.HostError(h, err)
 		} else {
 			err = e.prepare(ctx, d)
 		}
@@ -183,17 +189,17 @@ func (e *enroller) check(ctx context.Context, hosts []inventory.Host) error {
 }
 
 // prepare makes a host's installer, unless another host has the same one.
-func (e *enroller) prepare(ctx context.Context, d Desired) error {
+func (e *enroller) prepare(ctx context.Context, d host.Desired) error {
 	key := installKey(d.Tbot.Install)
 	if _, ok := e.installers[key]; ok {
 		return nil
 	}
 	e.installers[key] = nil // one that fails is reported once
-	prep := preparer{client: e.opts.client, dir: filepath.Join(e.dir, strconv.Itoa(len(e.installers)))}
-	if err := os.Mkdir(prep.dir, 0o700); err != nil {
+	prep := host.Preparer{Client: e.opts.client, Dir: filepath.Join(e.dir, strconv.Itoa(len(e.installers)))}
+	if err := os.Mkdir(prep.Dir, 0o700); err != nil {
 		return err
 	}
-	in, err := prep.prepare(ctx, d.Tbot.Install, e.opts.Config.Cluster)
+	in, err := prep.Prepare(ctx, d.Tbot.Install, e.opts.Config.Cluster)
 	if err != nil {
 		return err
 	}
@@ -201,21 +207,21 @@ func (e *enroller) prepare(ctx context.Context, d Desired) error {
 	return nil
 }
 
-func installKey(c InstallConfig) string {
+func installKey(c config.Install) string {
 	raw, _ := json.Marshal(c) // strings and maps of strings: it can't fail
 	return string(raw)
 }
 
-func (e *enroller) desired(h inventory.Host) (Desired, error) {
-	d, err := desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
+func (e *enroller) desired(h inventory.Host) (host.Desired, error) {
+	d, err := host.Desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
 	d.Adopt, d.Version = e.opts.Adopt, e.version
 	if d.Install = e.installers[installKey(d.Tbot.Install)]; d.Install != nil && d.Install.ByArch != nil {
-		d.Tbot.Binary = cmp.Or(d.Tbot.Binary, defaultBinary)
+		d.Tbot.Binary = cmp.Or(d.Tbot.Binary, host.DefaultBinary)
 	}
 	return d, err
 }
 
-func (e *enroller) hostInTime(ctx context.Context, h inventory.Host) Result {
+func (e *enroller) hostInTime(ctx context.Context, h inventory.Host) outcome.Result {
 	start := time.Now()
 	if e.opts.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -228,36 +234,36 @@ func (e *enroller) hostInTime(ctx context.Context, h inventory.Host) Result {
 }
 
 // host takes one host all the way.
-func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
+func (e *enroller) host(ctx context.Context, h inventory.Host) outcome.Result {
 	d, err := e.desired(h)
 	if err != nil {
-		return Failure(ctx, h, err)
+		return outcome.Failure(ctx, h, err)
 	}
 	if d.Token == "" { // nothing that the host says could change that
-		return refused(h.Name, Plan(h, &Facts{Device: DeviceFacts{Path: "/dev/tpmrm0"}}, d))
+		return refused(h.Name, host.Plan(h, &host.Facts{Device: host.DeviceFacts{Path: "/dev/tpmrm0"}}, d))
 	}
 	conn, err := e.connect(ctx, h)
 	if err != nil {
-		return Failure(ctx, h, err)
+		return outcome.Failure(ctx, h, err)
 	}
 	defer conn.Close() // what was done on the host is known by now
-	f, err := GatherFacts(ctx, conn, d)
+	f, err := host.GatherFacts(ctx, conn, d)
 	if err != nil {
-		return Failure(ctx, h, err)
+		return outcome.Failure(ctx, h, err)
 	}
-	steps := Plan(h, f, d)
+	steps := host.Plan(h, f, d)
 	switch {
-	case len(problems(steps)) > 0:
+	case len(host.Problems(steps)) > 0:
 		return refused(h.Name, steps)
 	case e.opts.Check:
 		return e.planned(h, f, steps)
-	case !changes(steps):
+	case !host.Changes(steps):
 		return e.unchanged(ctx, change{host: h, facts: f, desired: d, steps: steps})
 	}
 	c := change{host: h, facts: f, desired: d, steps: steps}
 	if err := e.beforeHost(ctx, c); err != nil {
-		r := Failure(ctx, h, err)
-		r.Code, r.Hint = Hook, "nothing was changed on the host"
+		r := outcome.Failure(ctx, h, err)
+		r.Code, r.Hint = outcome.Hook, "nothing was changed on the host"
 		return r
 	}
 	r := e.change(ctx, conn, c)
@@ -265,8 +271,8 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) Result {
 	return r
 }
 
-func (e *enroller) connect(ctx context.Context, h inventory.Host) (Conn, error) {
-	t, err := target(h, e.opts.Become, e.opts.Password)
+func (e *enroller) connect(ctx context.Context, h inventory.Host) (host.Conn, error) {
+	t, err := work.Target(h, e.opts.Become, e.opts.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -275,24 +281,24 @@ func (e *enroller) connect(ctx context.Context, h inventory.Host) (Conn, error) 
 
 // installFirst brings the new tbot where the plan has one, and makes the rest of the plan anew: the unit and the
 // configuration depend on where tbot is and on what it can. The step stays in the plan, as done and with its undo.
-func (e *enroller) installFirst(ctx context.Context, conn Conn, c *change) error {
-	i := slices.IndexFunc(c.steps, func(s Step) bool { return s.Installs })
+func (e *enroller) installFirst(ctx context.Context, conn host.Conn, c *change) error {
+	i := slices.IndexFunc(c.steps, func(s host.Step) bool { return s.Installs })
 	if i < 0 {
 		return nil
 	}
 	c.steps = c.steps[i : i+1]
-	opts := ApplyOptions{Pending: c.facts.Systemd > 0, Journal: c.journal}
-	if _, err := Apply(ctx, conn, c.steps, opts); err != nil {
+	opts := host.ApplyOptions{Pending: c.facts.Systemd > 0, Journal: c.journal}
+	if _, err := host.Apply(ctx, conn, c.steps, opts); err != nil {
 		return err
 	}
 	c.done = 1
-	f, err := GatherFacts(ctx, conn, c.desired)
+	f, err := host.GatherFacts(ctx, conn, c.desired)
 	if err != nil {
 		return err
 	}
-	rest := Plan(c.host, f, c.desired)
-	if slices.ContainsFunc(rest, func(s Step) bool { return s.Installs }) {
-		return NewError(InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
+	rest := host.Plan(c.host, f, c.desired)
+	if slices.ContainsFunc(rest, func(s host.Step) bool { return s.Installs }) {
+		return outcome.NewError(outcome.InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
 			cmp.Or(f.Tbot.Version, "of no known version"))
 	}
 	f.Now = c.facts.Now // as it was before anything changed
@@ -301,9 +307,9 @@ func (e *enroller) installFirst(ctx context.Context, conn Conn, c *change) error
 }
 
 // refused is the result of a plan with problems: nothing is done, and all of them are named.
-func refused(host string, steps []Step) Result {
-	r := Result{Host: host, Outcome: Failed}
-	for i, p := range problems(steps) {
+func refused(name string, steps []host.Step) outcome.Result {
+	r := outcome.Result{Host: name, Outcome: outcome.Failed}
+	for i, p := range host.Problems(steps) {
 		if i == 0 {
 			r.Reason = p
 			continue
@@ -314,46 +320,46 @@ func refused(host string, steps []Step) Result {
 }
 
 // planned is the result of a plan that isn't applied: because of --check, or because there is nothing to do.
-func (e *enroller) planned(h inventory.Host, f *Facts, steps []Step) Result {
-	r := Result{Host: h.Name, Outcome: OK, Steps: e.stepResults(steps)}
-	if changes(steps) {
-		r.Outcome = Changed
+func (e *enroller) planned(h inventory.Host, f *host.Facts, steps []host.Step) outcome.Result {
+	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: e.stepResults(steps)}
+	if host.Changes(steps) {
+		r.Outcome = outcome.Changed
 	}
 	e.note(&r, f)
 	return r
 }
 
 // unchanged is the result of a plan without anything to do; that the run has been there is noted.
-func (e *enroller) unchanged(ctx context.Context, c change) Result {
+func (e *enroller) unchanged(ctx context.Context, c change) outcome.Result {
 	var err error
 	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err == nil {
 		err = e.finish(ctx, c)
 	}
 	if err != nil {
-		return Failure(ctx, c.host, err)
+		return outcome.Failure(ctx, c.host, err)
 	}
 	return e.planned(c.host, c.facts, c.steps)
 }
 
 // note adds what deserves attention although it stands in nobody's way.
-func (e *enroller) note(r *Result, f *Facts) {
-	if err := checkVersion(f.Tbot.Version, e.version); err != nil {
-		r.Warnings = append(r.Warnings, Warning{Reason: Because(VersionSkew, err.Error())})
+func (e *enroller) note(r *outcome.Result, f *host.Facts) {
+	if err := versions.CheckVersion(f.Tbot.Version, e.version); err != nil {
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
 	}
-	if f.skew.Abs() > skewLimit {
-		r.Warnings = append(r.Warnings, Warning{
-			Reason: Because(ClockOff, "the host's clock is off by "+f.skew.Abs().Round(time.Second).String()),
+	if f.Skew.Abs() > host.SkewLimit {
+		r.Warnings = append(r.Warnings, outcome.Warning{
+			Reason: outcome.Because(outcome.ClockOff, "the host's clock is off by "+f.Skew.Abs().Round(time.Second).String()),
 		})
 	}
 	if f.Systemd == 0 {
-		r.Code, r.Message = NoSystemd, "tbot is configured, but systemd doesn't run here: nothing starts it"
+		r.Code, r.Message = outcome.NoSystemd, "tbot is configured, but systemd doesn't run here: nothing starts it"
 	}
 }
 
-func (e *enroller) stepResults(steps []Step) []StepResult {
-	out := make([]StepResult, len(steps))
+func (e *enroller) stepResults(steps []host.Step) []outcome.StepResult {
+	out := make([]outcome.StepResult, len(steps))
 	for i, s := range steps {
-		out[i] = StepResult{Step: s.Name, Changed: s.Changes(), Reason: s.Reason}
+		out[i] = outcome.StepResult{Step: s.Name, Changed: s.Changes(), Reason: s.Reason}
 		if e.opts.Diff {
 			out[i].Diff = s.Diff
 		}
@@ -364,9 +370,9 @@ func (e *enroller) stepResults(steps []Step) []StepResult {
 // change is one host's plan with what it was made from.
 type change struct {
 	host    inventory.Host
-	facts   *Facts
-	desired Desired
-	steps   []Step
+	facts   *host.Facts
+	desired host.Desired
+	steps   []host.Step
 	done    int // steps that are done
 	journal *hostJournal
 }
@@ -384,16 +390,16 @@ func (c change) starts() bool {
 }
 
 // change applies a plan and verifies what came of it.
-func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
+func (e *enroller) change(ctx context.Context, conn host.Conn, c change) outcome.Result {
 	var err error
 	var joined string
 	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err != nil {
-		return Failure(ctx, c.host, err)
+		return outcome.Failure(ctx, c.host, err)
 	}
 	err = e.installFirst(ctx, conn, &c)
 	if err == nil {
-		var done []StepResult
-		done, err = Apply(ctx, conn, c.steps[c.done:], ApplyOptions{
+		var done []outcome.StepResult
+		done, err = host.Apply(ctx, conn, c.steps[c.done:], host.ApplyOptions{
 			Pending: c.starts(), Jitter: e.jitter(), Journal: c.journal,
 		})
 		c.done += len(done)
@@ -404,10 +410,10 @@ func (e *enroller) change(ctx context.Context, conn Conn, c change) Result {
 	if err != nil {
 		return e.failed(ctx, conn, c, err)
 	}
-	r := Result{Host: c.host.Name, Outcome: Changed, Steps: e.stepResults(c.steps), Joined: joined}
+	r := outcome.Result{Host: c.host.Name, Outcome: outcome.Changed, Steps: e.stepResults(c.steps), Joined: joined}
 	e.note(&r, c.facts)
 	if err := e.finish(ctx, c); err != nil {
-		return Failure(ctx, c.host, err)
+		return outcome.Failure(ctx, c.host, err)
 	}
 	return r
 }
@@ -428,30 +434,31 @@ func (e *enroller) jitter() time.Duration {
 
 // notJoined is a tbot that was started and didn't join.
 type notJoined struct {
-	cause *Error
+	cause *outcome.Error
 	log   []string // the journal's last lines
 }
 
 func (e *notJoined) Error() string { return e.cause.Error() }
+
 func (e *notJoined) Unwrap() error { return e.cause }
 
 // verify waits until tbot has joined, and returns what says so.
-func (e *enroller) verify(ctx context.Context, conn Conn, c change) (string, error) {
-	h, err := Verify(ctx, conn, c.facts, c.desired, e.opts.Verify)
+func (e *enroller) verify(ctx context.Context, conn host.Conn, c change) (string, error) {
+	h, err := host.Verify(ctx, conn, c.facts, c.desired, e.opts.Verify)
 	if err != nil {
 		return "", err
 	}
 	if h.State == "joined" {
 		return h.By, nil
 	}
-	return "", &notJoined{cause: &Error{Reason: h.explain(c.facts.skew)}, log: h.Log}
+	return "", &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}
 }
 
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
-func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) Result {
-	r := Failure(ctx, c.host, err)
+func (e *enroller) failed(ctx context.Context, conn host.Conn, c change, err error) outcome.Result {
+	r := outcome.Failure(ctx, c.host, err)
 	if nj := (*notJoined)(nil); errors.As(err, &nj) {
-		r.Outcome, r.Reason, r.Log = Failed, nj.cause.Reason, nj.log
+		r.Outcome, r.Reason, r.Log = outcome.Failed, nj.cause.Reason, nj.log
 	}
 	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
 	if jerr := c.journal.fail(ctx); jerr != nil {
@@ -461,7 +468,7 @@ func (e *enroller) failed(ctx context.Context, conn Conn, c change, err error) R
 		return r
 	}
 	// The step that failed may have replaced its file: it is taken back, too.
-	said, rerr := rollback(ctx, conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
+	said, rerr := host.Rollback(ctx, conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
 	switch {
 	case rerr != nil:
 		r.Message += "; " + remote.Clean(rerr.Error())

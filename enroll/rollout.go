@@ -5,6 +5,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
 )
 
 // pace says how a rollout goes through n hosts.
@@ -15,14 +18,14 @@ type pace struct {
 	budget  int // failures that don't stop the rollout
 }
 
-func newPace(c RolloutConfig, workers, n int) (pace, error) {
-	batch, err := ParseShare(c.Batch, n)
+func newPace(c config.Rollout, workers, n int) (pace, error) {
+	batch, err := config.ParseShare(c.Batch, n)
 	if err != nil {
-		return pace{}, fmt.Errorf("%w: rollout.batch: %w", ErrInput, err)
+		return pace{}, fmt.Errorf("%w: rollout.batch: %w", outcome.ErrInput, err)
 	}
-	budget, err := ParseShare(c.MaxFailures, n)
+	budget, err := config.ParseShare(c.MaxFailures, n)
 	if err != nil {
-		return pace{}, fmt.Errorf("%w: rollout.max_failures: %w", ErrInput, err)
+		return pace{}, fmt.Errorf("%w: rollout.max_failures: %w", outcome.ErrInput, err)
 	}
 	return pace{workers: max(1, workers), canary: min(c.Canary, n), batch: max(1, batch), budget: budget}, nil
 }

@@ -10,32 +10,27 @@ import (
 	"os/exec"
 	"time"
 
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
 
-// HooksConfig are commands that the controller runs, by sh. Each gets JSON on standard input. One that fails before a
-// run or a host stops that run or host; one that fails after it is a warning.
-type HooksConfig struct {
-	BeforeRun  string `yaml:"before_run,omitempty"`
-	AfterRun   string `yaml:"after_run,omitempty"`
-	BeforeHost string `yaml:"before_host,omitempty"` // before something is changed there: drain
-	AfterHost  string `yaml:"after_host,omitempty"`  // after it, well or not: notify
-}
-
 // HookInput is what a hook reads.
 type HookInput struct {
-	Hook   string         `json:"hook"` // before_run, after_run, before_host, after_host
-	Run    int64          `json:"run,omitempty"`
-	Hosts  []string       `json:"hosts,omitempty"`  // of a run
-	Recap  *Summary       `json:"recap,omitempty"`  // after a run
-	Host   string         `json:"host,omitempty"`   // of a host
-	Groups []string       `json:"groups,omitempty"` // of the host
-	Vars   map[string]any `json:"vars,omitempty"`   // of the host, without those that begin with ansible_
-	Record *store.Record  `json:"record,omitempty"` // of the host
-	Plan   []StepResult   `json:"plan,omitempty"`   // before a host: what will be done
-	Result *Result        `json:"result,omitempty"` // after a host
+	Hook   string               `json:"hook"` // before_run, after_run, before_host, after_host
+	Run    int64                `json:"run,omitempty"`
+	Hosts  []string             `json:"hosts,omitempty"`  // of a run
+	Recap  *outcome.Summary     `json:"recap,omitempty"`  // after a run
+	Host   string               `json:"host,omitempty"`   // of a host
+	Groups []string             `json:"groups,omitempty"` // of the host
+	Vars   map[string]any       `json:"vars,omitempty"`   // of the host, without those that begin with ansible_
+	Record *store.Record        `json:"record,omitempty"` // of the host
+	Plan   []outcome.StepResult `json:"plan,omitempty"`   // before a host: what will be done
+	Result *outcome.Result      `json:"result,omitempty"` // after a host
 }
 
 var errHook = errors.New("a hook failed")
@@ -55,7 +50,7 @@ func runHook(ctx context.Context, command string, in HookInput) error {
 	cmd := exec.CommandContext(ctx, "sh", "-c", command) // the user's own command
 	cmd.Env = append(os.Environ(), "FLEETCTL_HOOK="+in.Hook, "FLEETCTL_HOST="+in.Host)
 	cmd.Stdin = bytes.NewReader(raw)
-	out := &boundedBuffer{max: 64 << 10}
+	out := &tctl.BoundedBuffer{Max: 64 << 10}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = hookGrace
@@ -67,7 +62,7 @@ func runHook(ctx context.Context, command string, in HookInput) error {
 
 // hostHook is what a host's hooks read.
 func (e *enroller) hostHook(ctx context.Context, hook string, h inventory.Host) HookInput {
-	in := HookInput{Hook: hook, Run: e.opts.Run, Host: h.Name, Groups: h.Groups, Vars: publicVars(h.Vars)}
+	in := HookInput{Hook: hook, Run: e.opts.Run, Host: h.Name, Groups: h.Groups, Vars: config.PublicVars(h.Vars)}
 	if e.opts.Store != nil {
 		if rec, err := e.opts.Store.Record(ctx, h.Name); err == nil {
 			in.Record = &rec
@@ -88,7 +83,7 @@ func (e *enroller) beforeHost(ctx context.Context, c change) error {
 }
 
 // afterHost runs the hook that hears how a host ended, also when the host's time is over.
-func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *Result) {
+func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *outcome.Result) {
 	hooks := e.opts.Config.Rollout.Hooks
 	if hooks.AfterHost == "" {
 		return
@@ -98,30 +93,22 @@ func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *Result) {
 	in := e.hostHook(ctx, "after_host", h)
 	in.Result = r
 	if err := runHook(ctx, hooks.AfterHost, in); err != nil {
-		r.Warnings = append(r.Warnings, Warning{Reason: Reason{Code: Hook, Message: remote.Clean(err.Error())}})
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Reason{Code: outcome.Hook, Message: remote.Clean(err.Error())}})
 	}
 }
 
 // beforeRun runs the hook of the run.
 func (e *enroller) beforeRun(ctx context.Context, hosts []inventory.Host) error {
-	in := HookInput{Hook: "before_run", Run: e.opts.Run, Hosts: hostNames(hosts)}
+	in := HookInput{Hook: "before_run", Run: e.opts.Run, Hosts: work.HostNames(hosts)}
 	return runHook(ctx, e.opts.Config.Rollout.Hooks.BeforeRun, in)
 }
 
-func (e *enroller) afterRun(ctx context.Context, hosts []inventory.Host, results []Result) {
+func (e *enroller) afterRun(ctx context.Context, hosts []inventory.Host, results []outcome.Result) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	s := Summarize(e.opts.Run, results)
-	in := HookInput{Hook: "after_run", Run: e.opts.Run, Hosts: hostNames(hosts), Recap: &s}
+	s := outcome.Summarize(e.opts.Run, results)
+	in := HookInput{Hook: "after_run", Run: e.opts.Run, Hosts: work.HostNames(hosts), Recap: &s}
 	if err := runHook(ctx, e.opts.Config.Rollout.Hooks.AfterRun, in); err != nil && e.opts.Logf != nil {
 		e.opts.Logf("%v", err)
 	}
-}
-
-func hostNames(hosts []inventory.Host) []string {
-	names := make([]string, len(hosts))
-	for i := range hosts {
-		names[i] = hosts[i].Name
-	}
-	return names
 }

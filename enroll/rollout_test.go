@@ -45,9 +45,11 @@ func roll(ctx context.Context, p pace, n int, stop <-chan struct{}, took func(in
 	return out
 }
 
-func always(int) bool                                  { return true }
+func always(int) bool { return true }
+
 func constant(d time.Duration) func(int) time.Duration { return func(int) time.Duration { return d } }
-func except(bad ...int) func(int) bool                 { return func(i int) bool { return !slices.Contains(bad, i) } }
+
+func except(bad ...int) func(int) bool { return func(i int) bool { return !slices.Contains(bad, i) } }
 
 func TestRollout(t *testing.T) {
 	for _, c := range []struct {

@@ -8,30 +8,34 @@ import (
 	"slices"
 	"time"
 
+	"fleetctl/enroll/host"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 )
 
 // HostStatus is how one host is.
 type HostStatus struct {
-	Host    string     `json:"host"`
-	State   Code       `json:"state"`
-	Reason             // of a failure: "host-key-changed", "no-tbot"…
-	Drift   []string   `json:"drift,omitempty"` // what an enroll would change
-	Tbot    string     `json:"tbot_version,omitempty"`
-	Token   string     `json:"token,omitempty"`
-	Service string     `json:"service,omitempty"` // active, failed…
-	Ready   string     `json:"readyz,omitempty"`
-	EKHash  string     `json:"ek_public_hash,omitempty"`
-	Joined  *time.Time `json:"joined_at,omitempty"` // the latest join that the cluster knows of
-	Since   *time.Time `json:"enrolled_at,omitempty"`
+	Host           string       `json:"host"`
+	State          outcome.Code `json:"state"`
+	outcome.Reason              // of a failure: "host-key-changed", "no-tbot"…
+	Drift          []string     `json:"drift,omitempty"` // what an enroll would change
+	Tbot           string       `json:"tbot_version,omitempty"`
+	Token          string       `json:"token,omitempty"`
+	Service        string       `json:"service,omitempty"` // active, failed…
+	Ready          string       `json:"readyz,omitempty"`
+	EKHash         string       `json:"ek_public_hash,omitempty"`
+	Joined         *time.Time   `json:"joined_at,omitempty"` // the latest join that the cluster knows of
+	Since          *time.Time   `json:"enrolled_at,omitempty"`
 }
 
 // StrangeJoin is a TPM that joined as a bot of ours and belongs to no host of the inventory.
 type StrangeJoin struct {
 	EKHash string `json:"ek_public_hash"`
 	Host   string `json:"host,omitempty"` // whom the records know it as
-	Join
+	tctl.Join
 }
 
 // StatusOptions of Status.
@@ -43,9 +47,9 @@ type StatusOptions struct {
 
 // StatusReport is how a fleet is.
 type StatusReport struct {
-	Counts  map[Code]int  `json:"counts"`
-	Hosts   []HostStatus  `json:"hosts"`             // in the order of hosts
-	Strange []StrangeJoin `json:"strange,omitempty"` // by EKPub hash
+	Counts  map[outcome.Code]int `json:"counts"`
+	Hosts   []HostStatus         `json:"hosts"`             // in the order of hosts
+	Strange []StrangeJoin        `json:"strange,omitempty"` // by EKPub hash
 }
 
 // Status looks at hosts and at the cluster and changes nothing.
@@ -56,15 +60,15 @@ func Status(ctx context.Context, hosts []inventory.Host, opts StatusOptions) (St
 		return StatusReport{}, err
 	}
 	defer e.close()
-	var joins map[string]Join
+	var joins map[string]tctl.Join
 	if opts.Tctl != nil {
 		if joins, err = opts.Tctl.Joins(ctx); err != nil && opts.Logf != nil {
 			opts.Logf("the cluster doesn't say which bots joined: %v", err)
 		}
 	}
-	rep := StatusReport{Counts: map[Code]int{}, Hosts: make([]HostStatus, len(hosts))}
-	report := reporter(opts.OnResult)
-	each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
+	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(hosts))}
+	report := work.Reporter(opts.OnResult)
+	work.Each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
 		rep.Hosts[i] = e.status(ctx, h, joins, opts.RuleDrift)
 		report(rep.Hosts[i].result())
 	})
@@ -79,22 +83,22 @@ func Status(ctx context.Context, hosts []inventory.Host, opts StatusOptions) (St
 }
 
 // result is the status as a run's result, for progress.
-func (s HostStatus) result() Result {
-	r := Result{Host: s.Host, Outcome: OK, Reason: s.Reason}
+func (s HostStatus) result() outcome.Result {
+	r := outcome.Result{Host: s.Host, Outcome: outcome.OK, Reason: s.Reason}
 	switch s.State {
-	case StateUnreachable:
-		r.Outcome = Unreachable
-	case StateBroken, StateUnhealthy, StateNeverJoined:
-		r.Outcome = Failed
+	case outcome.StateUnreachable:
+		r.Outcome = outcome.Unreachable
+	case outcome.StateBroken, outcome.StateUnhealthy, outcome.StateNeverJoined:
+		r.Outcome = outcome.Failed
 	}
 	return r
 }
 
-func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[string]Join, rules map[string]string) HostStatus {
-	s := HostStatus{Host: h.Name, State: StateHealthy}
+func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[string]tctl.Join, rules map[string]string) HostStatus {
+	s := HostStatus{Host: h.Name, State: outcome.StateHealthy}
 	rec, err := e.opts.Store.Record(ctx, h.Name)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return s.failed(Failure(ctx, h, err))
+		return s.failed(outcome.Failure(ctx, h, err))
 	}
 	if rec.Accepted != nil {
 		s.EKHash = rec.Accepted.EKHash
@@ -104,7 +108,7 @@ func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[strin
 	}
 	f, steps, err := e.look(ctx, h)
 	if err != nil {
-		return s.failed(Failure(ctx, h, err))
+		return s.failed(outcome.Failure(ctx, h, err))
 	}
 	s.observe(f, steps, e.opts.TokenOf(h.Name))
 	if rules[h.Name] != "" {
@@ -116,7 +120,7 @@ func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[strin
 }
 
 // look gathers facts and plans, and changes nothing.
-func (e *enroller) look(ctx context.Context, h inventory.Host) (*Facts, []Step, error) {
+func (e *enroller) look(ctx context.Context, h inventory.Host) (*host.Facts, []host.Step, error) {
 	d, err := e.desired(h)
 	if err != nil {
 		return nil, nil, err
@@ -126,22 +130,22 @@ func (e *enroller) look(ctx context.Context, h inventory.Host) (*Facts, []Step, 
 		return nil, nil, err
 	}
 	defer conn.Close() // nothing was changed
-	f, err := GatherFacts(ctx, conn, d)
+	f, err := host.GatherFacts(ctx, conn, d)
 	if err != nil {
 		return nil, nil, err
 	}
-	return f, Plan(h, f, d), nil
+	return f, host.Plan(h, f, d), nil
 }
 
-func (s HostStatus) failed(r Result) HostStatus {
-	s.State, s.Reason = StateUnreachable, r.Reason
-	if r.Outcome == Failed {
-		s.State = StateBroken
+func (s HostStatus) failed(r outcome.Result) HostStatus {
+	s.State, s.Reason = outcome.StateUnreachable, r.Reason
+	if r.Outcome == outcome.Failed {
+		s.State = outcome.StateBroken
 	}
 	return s
 }
 
-func (s *HostStatus) observe(f *Facts, steps []Step, token string) {
+func (s *HostStatus) observe(f *host.Facts, steps []host.Step, token string) {
 	s.Tbot, s.Service, s.Ready, s.Token = f.Tbot.Version, f.Service.Active, f.Ready, token
 	for _, step := range steps {
 		if step.Changes() {
@@ -151,30 +155,30 @@ func (s *HostStatus) observe(f *Facts, steps []Step, token string) {
 }
 
 // judge finds the worst that can be said of the host itself.
-func (s *HostStatus) judge(f *Facts, steps []Step, in *store.Installed) {
-	there := slices.ContainsFunc(slices.Sorted(maps.Keys(f.Files)), func(path string) bool { return ours(f.Files[path]) })
-	bad := problems(steps)
+func (s *HostStatus) judge(f *host.Facts, steps []host.Step, in *store.Installed) {
+	there := slices.ContainsFunc(slices.Sorted(maps.Keys(f.Files)), func(path string) bool { return host.Ours(f.Files[path]) })
+	bad := host.Problems(steps)
 	switch {
 	case !there && in == nil:
-		s.State, s.Message, s.Drift = StateNotEnrolled, "enroll has not been here", nil
+		s.State, s.Message, s.Drift = outcome.StateNotEnrolled, "enroll has not been here", nil
 	case len(bad) > 0:
-		s.State, s.Reason = StateBroken, bad[0]
+		s.State, s.Reason = outcome.StateBroken, bad[0]
 	case in != nil && in.State != "":
-		s.State, s.Message = StateUnfinished, "an earlier run stopped at: "+in.Step
+		s.State, s.Message = outcome.StateUnfinished, "an earlier run stopped at: "+in.Step
 		s.Hint = "fleetctl enroll completes it"
 	case f.Systemd > 0 && f.Service.Active != "active":
-		s.State, s.Message = StateUnhealthy, unitName+" is "+cmp.Or(f.Service.Active, "not there")
+		s.State, s.Message = outcome.StateUnhealthy, host.UnitName+" is "+cmp.Or(f.Service.Active, "not there")
 		s.Hint = "journalctl -u tbot on the host says why"
 	case f.Ready != "" && f.Ready != "200":
-		s.State, s.Message = StateUnhealthy, "/readyz says "+f.Ready
+		s.State, s.Message = outcome.StateUnhealthy, "/readyz says "+f.Ready
 	case len(s.Drift) > 0:
-		s.State = StateDrifted
+		s.State = outcome.StateDrifted
 		s.Hint = "fleetctl enroll repairs it; a dry run shows what"
 	}
 }
 
 // judgeJoin adds what the cluster knows.
-func (s *HostStatus) judgeJoin(joins map[string]Join) {
+func (s *HostStatus) judgeJoin(joins map[string]tctl.Join) {
 	if joins == nil || s.EKHash == "" {
 		return
 	}
@@ -182,8 +186,8 @@ func (s *HostStatus) judgeJoin(joins map[string]Join) {
 		s.Joined = &j.At
 		return
 	}
-	if s.State == StateHealthy || s.State == StateDrifted {
-		s.State, s.Message, s.Hint = StateNeverJoined, "the cluster knows of no join of this EK", "journalctl -u tbot on the host says why"
+	if s.State == outcome.StateHealthy || s.State == outcome.StateDrifted {
+		s.State, s.Message, s.Hint = outcome.StateNeverJoined, "the cluster knows of no join of this EK", "journalctl -u tbot on the host says why"
 	}
 }
 
@@ -191,7 +195,7 @@ func (s *HostStatus) judgeJoin(joins map[string]Join) {
 const freshJoin = 2 * time.Hour
 
 // strange finds fresh joins of our bot that no host of the inventory accounts for.
-func strange(ctx context.Context, opts StatusOptions, joins map[string]Join) ([]StrangeJoin, error) {
+func strange(ctx context.Context, opts StatusOptions, joins map[string]tctl.Join) ([]StrangeJoin, error) {
 	if len(joins) == 0 {
 		return nil, nil
 	}

@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"testing"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/config"
 	"fleetctl/inventory"
 )
 
@@ -57,7 +57,7 @@ func TestTheExampleListIsAnInventory(t *testing.T) {
 }
 
 func TestTheExampleFleetFileLoads(t *testing.T) {
-	cfg, err := enroll.LoadConfig("fleet.yaml")
+	cfg, err := config.Load("fleet.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

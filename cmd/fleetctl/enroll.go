@@ -12,7 +12,12 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"fleetctl/enroll"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/host"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 	"fleetctl/inventory"
 	"fleetctl/templates"
 )
@@ -68,19 +73,19 @@ func (a *app) enroll(c *cli.Context) error {
 type enrollment struct {
 	app       *app
 	c         *cli.Context
-	cfg       enroll.Config
+	cfg       config.Config
 	st        store.Store
 	templates *templates.Set
 	all       []inventory.Host // the whole inventory: tokens are made of it
 	hosts     []inventory.Host // those that --limit selects
-	tctl      *enroll.Tctl     // nil: there is none, and this run can do without
+	tctl      *tctl.Tctl       // nil: there is none, and this run can do without
 	printer   *printer
 	access    access
 
 	tokens  func(host string) string
 	run     int64
 	changes bool // of bot or tokens, with --check
-	results map[string]enroll.Result
+	results map[string]outcome.Result
 }
 
 // readInventory loads the inventory once (standard input can't be read twice) and selects.
@@ -123,7 +128,7 @@ func (e *enrollment) findTctl() error {
 
 // do goes through the stages: scan, tokens, hosts. A host that a stage refuses takes no part in the next one.
 func (e *enrollment) do() error {
-	e.results = map[string]enroll.Result{}
+	e.results = map[string]outcome.Result{}
 	if err := e.narrow(); err != nil {
 		return err
 	}
@@ -150,7 +155,7 @@ func (e *enrollment) do() error {
 	return errors.Join(e.report(err), endRun(e.c.Context, e.st, e.run, err))
 }
 
-func (e *enrollment) scan() ([]enroll.Result, error) {
+func (e *enrollment) scan() ([]outcome.Result, error) {
 	opts, err := e.app.scanOptions(e.c, e.cfg)
 	if err != nil {
 		return nil, err
@@ -163,8 +168,8 @@ func (e *enrollment) scan() ([]enroll.Result, error) {
 // each host joins with.
 func (e *enrollment) makeTokens() error {
 	check := e.c.Bool("check")
-	opts := enroll.TokenOptions{Inventory: e.all, Persist: !check && !e.c.Bool("install-only")}
-	set, err := enroll.MakeTokens(e.c.Context, e.st, e.cfg, opts)
+	opts := token.Options{Inventory: e.all, Persist: !check && !e.c.Bool("install-only")}
+	set, err := token.Make(e.c.Context, e.st, e.cfg, opts)
 	if err != nil {
 		return err
 	}
@@ -184,7 +189,7 @@ func (e *enrollment) makeTokens() error {
 	for _, name := range changed {
 		e.app.say("wrote %s", filepath.Join(e.c.String("out"), name))
 	}
-	done, err := set.Apply(e.c.Context, *e.tctl, enroll.TokenApplyOptions{Prune: e.c.Bool("prune"), Store: e.st})
+	done, err := set.Apply(e.c.Context, *e.tctl, token.ApplyOptions{Prune: e.c.Bool("prune"), Store: e.st})
 	for _, what := range done.Changed {
 		e.app.say("applied %s", what)
 	}
@@ -204,11 +209,11 @@ func (e *enrollment) recordedToken(host string) string {
 }
 
 // compareTokens says what would change in the cluster.
-func (e *enrollment) compareTokens(set *enroll.TokenSet) error {
+func (e *enrollment) compareTokens(set *token.Set) error {
 	if e.tctl == nil {
 		return nil
 	}
-	d, err := set.Diff(e.c.Context, *e.tctl, enroll.DiffOptions{Prune: e.c.Bool("prune")})
+	d, err := set.Diff(e.c.Context, *e.tctl, token.DiffOptions{Prune: e.c.Bool("prune")})
 	if err != nil { // the hosts' plans are worth having all the same
 		e.app.say("bot and tokens are not compared with the cluster's: %v", err)
 		return nil
@@ -218,14 +223,14 @@ func (e *enrollment) compareTokens(set *enroll.TokenSet) error {
 }
 
 // refuse notes hosts that get no rule.
-func (e *enrollment) refuse(refused []enroll.Refusal) {
+func (e *enrollment) refuse(refused []token.Refusal) {
 	selected := map[string]bool{}
 	for _, h := range e.hosts {
 		selected[h.Name] = true
 	}
 	for _, f := range refused {
-		if selected[f.Host] && e.results[f.Host].Outcome != enroll.Failed {
-			e.results[f.Host] = enroll.Result{Host: f.Host, Outcome: enroll.Failed, Reason: f.Reason}
+		if selected[f.Host] && e.results[f.Host].Outcome != outcome.Failed {
+			e.results[f.Host] = outcome.Result{Host: f.Host, Outcome: outcome.Failed, Reason: f.Reason}
 		}
 	}
 }
@@ -271,7 +276,7 @@ func (e *enrollment) begin() (err error) {
 func (e *enrollment) rollOut() error {
 	var hosts []inventory.Host
 	for _, h := range e.hosts {
-		if r, ok := e.results[h.Name]; !ok || r.Outcome == enroll.OK {
+		if r, ok := e.results[h.Name]; !ok || r.Outcome == outcome.OK {
 			hosts = append(hosts, h)
 		}
 	}
@@ -302,7 +307,7 @@ func (e *enrollment) options() (enroll.EnrollOptions, error) {
 		Run: e.run, Tctl: e.tctl, Check: e.c.Bool("check"), Diff: e.c.Bool("diff"), Adopt: e.c.Bool("adopt"),
 		NoRollback: e.c.Bool("no-rollback"),
 		Forks:      n, Timeout: e.c.Duration("timeout"), Become: e.access.become, Password: e.access.password,
-		Verify: enroll.VerifyOptions{Limit: e.c.Duration("join-timeout")},
+		Verify: host.VerifyOptions{Limit: e.c.Duration("join-timeout")},
 	}
 	if e.c.Bool("verbose") {
 		opts.Logf = e.app.say
@@ -312,7 +317,7 @@ func (e *enrollment) options() (enroll.EnrollOptions, error) {
 
 // report prints the results in inventory order and decides how the run ended; err is what ended it early.
 func (e *enrollment) report(err error) error {
-	results := make([]enroll.Result, 0, len(e.hosts))
+	results := make([]outcome.Result, 0, len(e.hosts))
 	for _, h := range e.hosts {
 		if r, ok := e.results[h.Name]; ok {
 			results = append(results, r)
@@ -321,7 +326,7 @@ func (e *enrollment) report(err error) error {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	summary := enroll.Summarize(0, results)
+	summary := outcome.Summarize(0, results)
 	steps := e.c.Bool("check") || e.c.Bool("diff") || e.c.Bool("verbose")
 	if perr := e.printer.enrolled(results, summary, steps); perr != nil {
 		return errors.Join(err, perr)
@@ -330,18 +335,18 @@ func (e *enrollment) report(err error) error {
 	switch {
 	case err != nil:
 		return err
-	case summary.Counts[enroll.Canceled] > 0:
+	case summary.Counts[outcome.Canceled] > 0:
 		return context.Canceled
 	case summary.Err() != nil:
 		return summary.Err()
-	case e.c.Bool("check") && (e.changes || summary.Counts[enroll.Changed] > 0):
-		return fmt.Errorf("%d of %d hosts: %w", summary.Counts[enroll.Changed], summary.Hosts, enroll.ErrChanges)
+	case e.c.Bool("check") && (e.changes || summary.Counts[outcome.Changed] > 0):
+		return fmt.Errorf("%d of %d hosts: %w", summary.Counts[outcome.Changed], summary.Hosts, outcome.ErrChanges)
 	}
 	return nil
 }
 
 // enrolled writes the results of enroll: as a table, what changed; with steps, the plan of every host below it.
-func (p *printer) enrolled(results []enroll.Result, s enroll.Summary, steps bool) error {
+func (p *printer) enrolled(results []outcome.Result, s outcome.Summary, steps bool) error {
 	if p.format != "table" && p.format != "csv" {
 		return p.results(results, s)
 	}
@@ -362,7 +367,7 @@ func (p *printer) enrolled(results []enroll.Result, s enroll.Summary, steps bool
 }
 
 // changesOf names the steps that change something, or says how many they are.
-func changesOf(r enroll.Result) string {
+func changesOf(r outcome.Result) string {
 	var names []string
 	for _, s := range r.Steps {
 		if s.Changed {
@@ -376,7 +381,7 @@ func changesOf(r enroll.Result) string {
 }
 
 // steps writes a host's plan: "+" is done or would be, "=" is as it should be.
-func (p *printer) steps(r enroll.Result) error {
+func (p *printer) steps(r outcome.Result) error {
 	if len(r.Steps) == 0 && len(r.Log) == 0 {
 		return nil
 	}

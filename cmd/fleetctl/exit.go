@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
 )
 
 // Exit codes.
@@ -25,11 +25,11 @@ func exitCode(ctx context.Context, err error) int {
 		return exitOK
 	case ctx.Err() != nil, errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, new(*usageErr)), errors.Is(err, enroll.ErrInput):
+	case errors.As(err, new(*usageErr)), errors.Is(err, outcome.ErrInput):
 		return exitUsage
-	case errors.Is(err, enroll.ErrHostsFailed):
+	case errors.Is(err, outcome.ErrHostsFailed):
 		return exitHostsFailed
-	case errors.Is(err, enroll.ErrChanges):
+	case errors.Is(err, outcome.ErrChanges):
 		return exitChanges
 	}
 	return exitError
@@ -77,10 +77,10 @@ func flatten(err error) []error {
 }
 
 func hintOf(err error) string {
-	if e := (*enroll.InputError)(nil); errors.As(err, &e) {
+	if e := (*outcome.InputError)(nil); errors.As(err, &e) {
 		return e.Hint
 	}
-	if e := (*enroll.HintError)(nil); errors.As(err, &e) {
+	if e := (*outcome.HintError)(nil); errors.As(err, &e) {
 		return e.Hint
 	}
 	return ""

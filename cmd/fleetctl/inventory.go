@@ -8,7 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -77,7 +78,7 @@ func (a *app) ansibleOutput(c *cli.Context, inv *inventory.Inventory) error {
 }
 
 // loadInventory reads the inventory (arguments, -i, or fleet.yaml's) and says what was skipped in it.
-func (a *app) loadInventory(c *cli.Context, cfg enroll.Config) (*inventory.Inventory, error) {
+func (a *app) loadInventory(c *cli.Context, cfg config.Config) (*inventory.Inventory, error) {
 	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
 	if len(sources) == 0 && cfg.Inventory != "" {
 		sources = []string{cfg.Inventory}
@@ -101,7 +102,7 @@ func (a *app) loadInventory(c *cli.Context, cfg enroll.Config) (*inventory.Inven
 }
 
 // hosts loads the inventory and selects by --limit.
-func (a *app) hosts(c *cli.Context, cfg enroll.Config) ([]inventory.Host, error) {
+func (a *app) hosts(c *cli.Context, cfg config.Config) ([]inventory.Host, error) {
 	inv, err := a.loadInventory(c, cfg)
 	if err != nil {
 		return nil, err
@@ -133,7 +134,7 @@ type inventoryRow struct {
 }
 
 // inventoryTable prints the hosts; the run fails when some of them cannot be reached with what the inventory says.
-func (a *app) inventoryTable(c *cli.Context, cfg enroll.Config, p *printer) error {
+func (a *app) inventoryTable(c *cli.Context, cfg config.Config, p *printer) error {
 	hosts, err := a.hosts(c, cfg)
 	if err != nil {
 		return err
@@ -153,7 +154,7 @@ func (a *app) inventoryTable(c *cli.Context, cfg enroll.Config, p *printer) erro
 		return err
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %d %w", bad, len(hosts), enroll.ErrHostsFailed)
+		return fmt.Errorf("%d of %d %w", bad, len(hosts), outcome.ErrHostsFailed)
 	}
 	return nil
 }

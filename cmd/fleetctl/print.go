@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"gopkg.in/yaml.v3"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
 )
 
 // printer writes results to stdout in one of the formats of -o.
@@ -31,9 +31,9 @@ func (a *app) printer(c *cli.Context) (*printer, error) {
 }
 
 // results writes the results of a run over hosts: one document with the recap as JSON or YAML, a row a host else.
-func (p *printer) results(results []enroll.Result, s enroll.Summary) error {
+func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
 	if results == nil {
-		results = []enroll.Result{}
+		results = []outcome.Result{}
 	}
 	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
 	return p.write(header, len(results), func(i int) (any, []string) {
@@ -41,14 +41,14 @@ func (p *printer) results(results []enroll.Result, s enroll.Summary) error {
 		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven), note(r)}
 	}, func() any {
 		return struct {
-			Recap enroll.Summary  `json:"recap"`
-			Hosts []enroll.Result `json:"hosts"`
+			Recap outcome.Summary  `json:"recap"`
+			Hosts []outcome.Result `json:"hosts"`
 		}{s, results}
 	})
 }
 
 // note is the message of a result, or else what was warned of.
-func note(r enroll.Result) string {
+func note(r outcome.Result) string {
 	if r.Message != "" {
 		return r.Message
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
 )
 
 // bar shows how far a run is: a progress bar on a terminal, and a line for every host that did not do well.
@@ -35,7 +35,7 @@ func (a *app) bar(c *cli.Context, hosts int, what string) *bar {
 }
 
 // result moves the bar. The host's record is committed by then.
-func (b *bar) result(r enroll.Result) {
+func (b *bar) result(r outcome.Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if troubled(r) && !b.quiet {
@@ -60,14 +60,14 @@ func (b *bar) finish() {
 }
 
 // troubled says whether the user should hear of a host at once.
-func troubled(r enroll.Result) bool {
-	return r.Outcome == enroll.Failed || r.Outcome == enroll.Unreachable ||
-		slices.ContainsFunc(r.Warnings, func(w enroll.Warning) bool { return w.Fatal })
+func troubled(r outcome.Result) bool {
+	return r.Outcome == outcome.Failed || r.Outcome == outcome.Unreachable ||
+		slices.ContainsFunc(r.Warnings, func(w outcome.Warning) bool { return w.Fatal })
 }
 
 // trouble says on stderr what is wrong with a host and what to do about it.
-func (a *app) trouble(r enroll.Result) {
-	if r.Outcome == enroll.Failed || r.Outcome == enroll.Unreachable {
+func (a *app) trouble(r outcome.Result) {
+	if r.Outcome == outcome.Failed || r.Outcome == outcome.Unreachable {
 		a.hostLine(r.Host, cmp.Or(string(r.Code), string(r.Outcome))+": "+r.Message, r.Hint)
 	}
 	for _, w := range r.Warnings {

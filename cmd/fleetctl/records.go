@@ -10,7 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 )
 
@@ -91,13 +93,13 @@ func (a *app) records(c *cli.Context) error {
 		return err
 	}
 	return a.withStore(c, func(st store.Store) error {
-		return printAll(p, recordHeader, enroll.ListRecords(c.Context, st, hosts), recordCells)
+		return printAll(p, recordHeader, records.List(c.Context, st, hosts), recordCells)
 	})
 }
 
 var recordHeader = []string{"HOST", "STATE", "EK PUBLIC HASH", "EKCERT SERIAL", "TOKEN", "LAST OUTCOME", "LAST STATUS", "LAST SEEN"}
 
-func recordCells(v enroll.RecordView) []string {
+func recordCells(v records.View) []string {
 	return []string{v.Host, string(v.State), v.EKHash, v.EKSerial, v.Token, v.Outcome, v.Status, shortTime(v.Seen)}
 }
 
@@ -108,12 +110,12 @@ func shortTime(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func (a *app) issuers(c *cli.Context, p *printer, st store.Store, cfg enroll.Config) error {
+func (a *app) issuers(c *cli.Context, p *printer, st store.Store, cfg config.Config) error {
 	set, err := a.cas(cfg)
 	if err != nil {
 		return err
 	}
-	list, err := enroll.Issuers(c.Context, st, set, time.Now())
+	list, err := records.Issuers(c.Context, st, set, time.Now())
 	if err != nil {
 		return err
 	}
@@ -132,7 +134,7 @@ func (a *app) exportRecords(c *cli.Context) error {
 	if c.IsSet("output") {
 		format = c.String("output")
 	}
-	return a.withStore(c, func(st store.Store) error { return enroll.ExportRecords(c.Context, st, a.stdout, format) })
+	return a.withStore(c, func(st store.Store) error { return records.Export(c.Context, st, a.stdout, format) })
 }
 
 func (a *app) importRecords(c *cli.Context) error {
@@ -149,13 +151,13 @@ func (a *app) importRecords(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		var results []enroll.Result
+		var results []outcome.Result
 		for _, file := range files {
 			more, ferr := a.importFile(c, st, run, file)
 			results = append(results, more...)
 			err = errors.Join(err, ferr)
 		}
-		summary := enroll.Summarize(run, results)
+		summary := outcome.Summarize(run, results)
 		err = errors.Join(err, p.results(results, summary), endRun(c.Context, st, run, err))
 		a.say("%s", summary)
 		if err != nil {
@@ -165,7 +167,7 @@ func (a *app) importRecords(c *cli.Context) error {
 	})
 }
 
-func (a *app) importFile(c *cli.Context, st store.Store, run int64, file string) ([]enroll.Result, error) {
+func (a *app) importFile(c *cli.Context, st store.Store, run int64, file string) ([]outcome.Result, error) {
 	var in io.Reader = a.stdin
 	if file != "-" {
 		f, err := os.Open(file)
@@ -175,7 +177,7 @@ func (a *app) importFile(c *cli.Context, st store.Store, run int64, file string)
 		defer f.Close() // it is only read
 		in = f
 	}
-	results, err := enroll.ImportRecords(c.Context, st, in, enroll.ImportOptions{Host: c.String("host"), Run: run})
+	results, err := records.Import(c.Context, st, in, records.ImportOptions{Host: c.String("host"), Run: run})
 	if err != nil {
 		return results, fmt.Errorf("%s: %w", file, err)
 	}
@@ -200,7 +202,7 @@ func (a *app) acceptRecords(c *cli.Context) error {
 		return err
 	}
 	return a.withStore(c, func(st store.Store) error {
-		accepted, err := enroll.AcceptRecords(c.Context, st, inv, hosts...)
+		accepted, err := records.Accept(c.Context, st, inv, hosts...)
 		if err != nil {
 			return err
 		}
@@ -217,7 +219,7 @@ func (a *app) forgetRecords(c *cli.Context) error {
 		return usage("forget which hosts?")
 	}
 	return a.withStore(c, func(st store.Store) error {
-		if err := enroll.ForgetRecords(c.Context, st, hosts...); err != nil {
+		if err := records.Forget(c.Context, st, hosts...); err != nil {
 			return err
 		}
 		a.say("forgot %d hosts; next: \"fleetctl tokens --diff\" shows the rules that go, --apply takes them out of the cluster",

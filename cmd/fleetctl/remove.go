@@ -10,7 +10,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 	"fleetctl/inventory"
 )
 
@@ -30,7 +33,7 @@ func (a *app) removeCommand() *cli.Command {
 }
 
 func (a *app) remove(c *cli.Context) error {
-	r := &removal{enrollment: enrollment{app: a, c: c, results: map[string]enroll.Result{}}}
+	r := &removal{enrollment: enrollment{app: a, c: c, results: map[string]outcome.Result{}}}
 	if err := r.prepare(); err != nil {
 		return err
 	}
@@ -115,8 +118,8 @@ func (r *removal) choose() error {
 }
 
 // tokensWithout are the tokens of a fleet that has lost the hosts.
-func (r *removal) tokensWithout() (*enroll.TokenSet, error) {
-	return enroll.MakeTokens(r.c.Context, enroll.WithoutHosts(r.st, r.names...), r.cfg, enroll.TokenOptions{Inventory: r.all})
+func (r *removal) tokensWithout() (*token.Set, error) {
+	return token.Make(r.c.Context, enroll.WithoutHosts(r.st, r.names...), r.cfg, token.Options{Inventory: r.all})
 }
 
 // showDiff says what changes in the cluster when the hosts go.
@@ -125,7 +128,7 @@ func (r *removal) showDiff() error {
 	if err != nil {
 		return err
 	}
-	d, err := set.Diff(r.c.Context, *r.tctl, enroll.DiffOptions{})
+	d, err := set.Diff(r.c.Context, *r.tctl, token.DiffOptions{})
 	if err != nil {
 		return err
 	}
@@ -142,7 +145,7 @@ func (r *removal) check() error {
 			return err
 		}
 	}
-	return fmt.Errorf("%d hosts to remove: %w", len(r.names), enroll.ErrChanges)
+	return fmt.Errorf("%d hosts to remove: %w", len(r.names), outcome.ErrChanges)
 }
 
 // do removes the rules, then what is on the hosts. The records forget a host first: whatever happens after that, no
@@ -172,7 +175,7 @@ func (r *removal) do() error {
 }
 
 func (r *removal) applyTokens() error {
-	set, err := enroll.MakeTokens(r.c.Context, r.st, r.cfg, enroll.TokenOptions{Inventory: r.all, Persist: true})
+	set, err := token.Make(r.c.Context, r.st, r.cfg, token.Options{Inventory: r.all, Persist: true})
 	if err != nil {
 		return err
 	}
@@ -183,7 +186,7 @@ func (r *removal) applyTokens() error {
 	for _, name := range changed {
 		r.app.say("wrote %s", filepath.Join(r.c.String("out"), name))
 	}
-	done, err := set.Apply(r.c.Context, *r.tctl, enroll.TokenApplyOptions{Store: r.st})
+	done, err := set.Apply(r.c.Context, *r.tctl, token.ApplyOptions{Store: r.st})
 	for _, what := range done.Changed {
 		r.app.say("applied %s", what)
 	}
@@ -212,7 +215,7 @@ func (r *removal) hostsAway() (err error) {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	summary := enroll.Summarize(r.run, results)
+	summary := outcome.Summarize(r.run, results)
 	if perr := r.printer.enrolled(results, summary, true); perr != nil {
 		return perr
 	}
@@ -220,7 +223,7 @@ func (r *removal) hostsAway() (err error) {
 	return errors.Join(err, summary.Err())
 }
 
-func (r *removal) joins() map[string]enroll.Join {
+func (r *removal) joins() map[string]tctl.Join {
 	joins, err := r.tctl.Joins(r.c.Context)
 	if err != nil {
 		return nil // an old cluster, or no right to: the hint is less exact then
@@ -239,7 +242,7 @@ func (r *removal) hashes() map[string]string {
 }
 
 // tellCredentials says how long what was issued lives on, and how to end it now.
-func (r *removal) tellCredentials(hashes map[string]string, joins map[string]enroll.Join) {
+func (r *removal) tellCredentials(hashes map[string]string, joins map[string]tctl.Join) {
 	ttl := r.cfg.Tbot.CredentialTTL
 	if ttl == "" {
 		ttl = "1h (tbot's default)"

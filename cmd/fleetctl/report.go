@@ -10,7 +10,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 )
 
@@ -31,12 +32,12 @@ func (a *app) reportCommand() *cli.Command {
 type fleetReport struct {
 	Version string
 	States  []stateCount
-	Hosts   []enroll.RecordView
+	Hosts   []records.View
 }
 
 // stateCount is how many hosts are in a state.
 type stateCount struct {
-	State enroll.Code
+	State outcome.Code
 	Hosts int
 }
 
@@ -54,9 +55,9 @@ func (a *app) report(c *cli.Context) error {
 		return err
 	}
 	r := fleetReport{Version: version}
-	counts := map[enroll.Code]int{}
+	counts := map[outcome.Code]int{}
 	err = a.withStore(c, func(st store.Store) error {
-		for view, err := range enroll.ListRecords(c.Context, st, inv) {
+		for view, err := range records.List(c.Context, st, inv) {
 			if err != nil {
 				return err
 			}

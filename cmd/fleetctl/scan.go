@@ -7,7 +7,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/scan"
 	"fleetctl/enroll/store"
 	"fleetctl/inventory"
 )
@@ -28,7 +30,7 @@ func (a *app) scanCommand() *cli.Command {
 func scanFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "proof", Value: true, Usage: "prove by credential activation that the TPM holds its EK"},
-		&cli.StringFlag{Name: "identify-with", Value: enroll.ViaHelper, Usage: "helper, shell or tbot"},
+		&cli.StringFlag{Name: "identify-with", Value: scan.ViaHelper, Usage: "helper, shell or tbot"},
 		&cli.BoolFlag{Name: "compare-with-tbot", Usage: "ask the tbot on the hosts, too, and name those that differ"},
 		&cli.BoolFlag{Name: "keep-helper", Usage: "leave the helper on the hosts for the next scan"},
 	}
@@ -79,7 +81,7 @@ func (a *app) scan(c *cli.Context) error {
 	if results == nil {
 		return err
 	}
-	summary := enroll.Summarize(opts.Run, results)
+	summary := outcome.Summarize(opts.Run, results)
 	perr := p.results(results, summary)
 	a.say("%s", summary)
 	if err = errors.Join(err, perr); err != nil {
@@ -90,7 +92,7 @@ func (a *app) scan(c *cli.Context) error {
 
 // scanHosts connects, scans, shows how far it is, and closes the run in the records however it ends. Without results
 // nothing was begun.
-func (a *app) scanHosts(c *cli.Context, opts *enroll.ScanOptions, hosts []inventory.Host) ([]enroll.Result, error) {
+func (a *app) scanHosts(c *cli.Context, opts *scan.Options, hosts []inventory.Host) ([]outcome.Result, error) {
 	acc, err := a.access(c, hosts)
 	if err != nil {
 		return nil, err
@@ -100,8 +102,8 @@ func (a *app) scanHosts(c *cli.Context, opts *enroll.ScanOptions, hosts []invent
 }
 
 // scanOver is scanHosts with the connections of a run that has more to do with them.
-func (a *app) scanOver(c *cli.Context, acc access, opts *enroll.ScanOptions, hosts []inventory.Host,
-) (results []enroll.Result, err error) {
+func (a *app) scanOver(c *cli.Context, acc access, opts *scan.Options, hosts []inventory.Host,
+) (results []outcome.Result, err error) {
 	opts.Dialer, opts.Become, opts.Password = acc.dialer, acc.become, acc.password
 	if opts.Run == 0 {
 		opts.Run, err = opts.Store.BeginRun(c.Context, "scan", len(hosts))
@@ -113,24 +115,24 @@ func (a *app) scanOver(c *cli.Context, acc access, opts *enroll.ScanOptions, hos
 	}
 	bar := a.bar(c, len(hosts), "scan")
 	opts.OnResult = bar.result
-	results, err = enroll.Scan(c.Context, hosts, *opts)
+	results, err = scan.Scan(c.Context, hosts, *opts)
 	bar.finish()
 	for _, r := range results {
-		if r.Code == enroll.DuplicateEK { // known only when all hosts have been seen
+		if r.Code == outcome.DuplicateEK { // known only when all hosts have been seen
 			a.trouble(r)
 		}
 	}
 	return results, errors.Join(err, endRun(c.Context, opts.Store, opts.Run, err))
 }
 
-func (a *app) scanOptions(c *cli.Context, cfg enroll.Config) (opts enroll.ScanOptions, err error) {
-	opts = enroll.ScanOptions{
+func (a *app) scanOptions(c *cli.Context, cfg config.Config) (opts scan.Options, err error) {
+	opts = scan.Options{
 		Helpers: helperFiles(), Via: c.String("identify-with"), Compare: c.Bool("compare-with-tbot"),
 		KeepHelper: c.Bool("keep-helper"), Proof: c.Bool("proof"), Timeout: c.Duration("timeout"),
 		HashOnly: cfg.Token.WithoutEKCert == "hash-only",
 	}
 	switch opts.Via {
-	case enroll.ViaHelper, enroll.ViaShell, enroll.ViaTbot:
+	case scan.ViaHelper, scan.ViaShell, scan.ViaTbot:
 	default:
 		return opts, usage("--identify-with %s: none of helper, shell, tbot", opts.Via)
 	}
@@ -160,8 +162,8 @@ func chooseRun(c *cli.Context, st store.Store, hosts []inventory.Host) ([]invent
 	}
 	var rest []inventory.Host
 	for _, h := range hosts {
-		outcome, ok := seen[h.Name]
-		failed := outcome == string(enroll.Failed) || outcome == string(enroll.Unreachable)
+		ended, ok := seen[h.Name]
+		failed := ended == string(outcome.Failed) || ended == string(outcome.Unreachable)
 		if resume && !ok || retry && ok && failed {
 			rest = append(rest, h)
 		}

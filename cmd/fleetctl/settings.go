@@ -9,22 +9,24 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
 
 // config reads fleet.yaml. A command that can do without it gets the defaults when there is none and -f names none.
-func (a *app) config(c *cli.Context, needed bool) (enroll.Config, error) {
+func (a *app) config(c *cli.Context, needed bool) (config.Config, error) {
 	path := c.String("file")
 	if !needed && !c.IsSet("file") {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return enroll.DefaultConfig(), nil
+			return config.Default(), nil
 		}
 	}
-	return enroll.LoadConfig(path)
+	return config.Load(path)
 }
 
 // inputError marks an error as something that the user has to correct (exit 2).
@@ -32,7 +34,7 @@ func inputError(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("%w%w", err, quiet{enroll.ErrInput})
+	return fmt.Errorf("%w%w", err, quiet{outcome.ErrInput})
 }
 
 // quiet is an error for errors.Is that adds nothing to the text.
@@ -52,7 +54,7 @@ func (a *app) open(c *cli.Context) (store.Store, error) {
 
 // cas loads the EK certificate authorities of fleet.yaml, and says what in them could not be used; nil when there are
 // none.
-func (a *app) cas(cfg enroll.Config) (*tpm.CASet, error) {
+func (a *app) cas(cfg config.Config) (*tpm.CASet, error) {
 	if len(cfg.Token.EKCertCAs) == 0 {
 		return nil, nil
 	}
@@ -69,7 +71,7 @@ func (a *app) cas(cfg enroll.Config) (*tpm.CASet, error) {
 // access is how hosts are reached.
 type access struct {
 	dialer   *remote.Dialer
-	become   enroll.BecomePolicy
+	become   work.Become
 	password string
 }
 
@@ -77,7 +79,7 @@ type access struct {
 func (a *app) access(c *cli.Context, hosts []inventory.Host) (access, error) {
 	var acc access
 	var err error
-	acc.become = enroll.BecomePolicy{Method: c.String("become-method"), User: c.String("become-user")}
+	acc.become = work.Become{Method: c.String("become-method"), User: c.String("become-user")}
 	if acc.password, err = a.sshPassword(c); err != nil {
 		return access{}, err
 	}
@@ -99,11 +101,11 @@ func (a *app) access(c *cli.Context, hosts []inventory.Host) (access, error) {
 	if acc.dialer, err = remote.NewDialer(opts); err != nil {
 		return access{}, inputError(err)
 	}
-	enroll.LoadKeys(c.Context, acc.dialer, hosts, acc.become, acc.password)
+	work.LoadKeys(c.Context, acc.dialer, hosts, acc.become, acc.password)
 	return acc, nil
 }
 
-func forks(c *cli.Context, cfg enroll.Config) (int, error) {
+func forks(c *cli.Context, cfg config.Config) (int, error) {
 	n := cfg.Rollout.Forks
 	if c.IsSet("forks") {
 		n = c.Int("forks")

@@ -9,6 +9,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"fleetctl/enroll"
+	"fleetctl/enroll/host"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 	"fleetctl/templates"
 )
 
@@ -73,7 +77,7 @@ func (e *enrollment) prepare() (err error) {
 	if err := e.readInventory(); err != nil {
 		return err
 	}
-	return enroll.CheckHosts(e.hosts, e.cfg, e.templates)
+	return host.CheckHosts(e.hosts, e.cfg, e.templates)
 }
 
 func (e *enrollment) statusOptions() (enroll.StatusOptions, error) {
@@ -96,12 +100,12 @@ func (e *enrollment) statusOptions() (enroll.StatusOptions, error) {
 }
 
 // ruleDrift says for hosts how their rules in the cluster differ from the records.
-func (e *enrollment) ruleDrift(tctl enroll.Tctl) (map[string]string, error) {
-	set, err := enroll.MakeTokens(e.c.Context, e.st, e.cfg, enroll.TokenOptions{Inventory: e.all})
+func (e *enrollment) ruleDrift(tctl tctl.Tctl) (map[string]string, error) {
+	set, err := token.Make(e.c.Context, e.st, e.cfg, token.Options{Inventory: e.all})
 	if err != nil {
 		return nil, err
 	}
-	d, err := set.Diff(e.c.Context, tctl, enroll.DiffOptions{})
+	d, err := set.Diff(e.c.Context, tctl, token.DiffOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -119,22 +123,22 @@ func (e *enrollment) ruleDrift(tctl enroll.Tctl) (map[string]string, error) {
 
 // statusError decides the exit code: a host that is not well weighs more than drift.
 func statusError(r enroll.StatusReport) error {
-	drifted := r.Counts[enroll.StateDrifted]
-	bad := len(r.Hosts) - r.Counts[enroll.StateHealthy] - drifted
+	drifted := r.Counts[outcome.StateDrifted]
+	bad := len(r.Hosts) - r.Counts[outcome.StateHealthy] - drifted
 	switch {
 	case bad > 0:
-		return fmt.Errorf("%d of %d hosts are not well: %w", bad, len(r.Hosts), enroll.ErrHostsFailed)
+		return fmt.Errorf("%d of %d hosts are not well: %w", bad, len(r.Hosts), outcome.ErrHostsFailed)
 	case drifted > 0 || len(r.Strange) > 0:
-		return fmt.Errorf("%d of %d hosts drifted: %w", drifted, len(r.Hosts), enroll.ErrChanges)
+		return fmt.Errorf("%d of %d hosts drifted: %w", drifted, len(r.Hosts), outcome.ErrChanges)
 	}
 	return nil
 }
 
 func countsOf(r enroll.StatusReport) string {
 	var b strings.Builder
-	for _, state := range []enroll.Code{enroll.StateHealthy, enroll.StateDrifted, enroll.StateNeverJoined, enroll.StateUnhealthy,
-		enroll.StateUnfinished, enroll.StateNotEnrolled, enroll.StateBroken, enroll.StateUnreachable} {
-		if n := r.Counts[state]; n > 0 || state == enroll.StateHealthy {
+	for _, state := range []outcome.Code{outcome.StateHealthy, outcome.StateDrifted, outcome.StateNeverJoined, outcome.StateUnhealthy,
+		outcome.StateUnfinished, outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable} {
+		if n := r.Counts[state]; n > 0 || state == outcome.StateHealthy {
 			fmt.Fprintf(&b, "%s=%d ", state, n)
 		}
 	}

@@ -10,7 +10,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"fleetctl/enroll"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 	"fleetctl/inventory"
 )
 
@@ -20,7 +24,7 @@ func (a *app) tokensCommand() *cli.Command {
 		Usage: "write bot and tokens from the records; compare them with the cluster; apply them",
 		Flags: concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "write files into this `DIR`"},
-			&cli.StringFlag{Name: "format", Value: enroll.FormatTctl, Usage: "of the files: tctl, terraform or kubernetes"},
+			&cli.StringFlag{Name: "format", Value: token.FormatTctl, Usage: "of the files: tctl, terraform or kubernetes"},
 			&cli.BoolFlag{Name: "diff", Usage: "show how the cluster differs, by host name"},
 			&cli.BoolFlag{Name: "apply", Usage: "apply with tctl what differs"},
 			&cli.BoolFlag{Name: "check", Usage: "write nothing; exit 4 when files (with --diff: the cluster) differ"},
@@ -54,7 +58,7 @@ func (a *app) tokens(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var tctl enroll.Tctl
+	var tctl tctl.Tctl
 	if c.Bool("diff") || c.Bool("apply") || c.Bool("adopt") {
 		if tctl, err = a.tctl(c, cfg); err != nil {
 			return err
@@ -71,7 +75,7 @@ func (a *app) tokens(c *cli.Context) error {
 	}
 	err = a.makeTokens(c, p, tokensRun{cfg: cfg, hosts: hosts, tctl: tctl, st: st, run: run})
 	recorded := err
-	if errors.Is(err, enroll.ErrChanges) || errors.Is(err, enroll.ErrHostsFailed) {
+	if errors.Is(err, outcome.ErrChanges) || errors.Is(err, outcome.ErrHostsFailed) {
 		recorded = nil
 	}
 	return errors.Join(err, endRun(c.Context, st, run, recorded))
@@ -91,7 +95,7 @@ func checkTokenFlags(c *cli.Context) error {
 		return usage("--prune needs --diff or --apply")
 	}
 	switch f := c.String("format"); f {
-	case enroll.FormatTctl, enroll.FormatTerraform, enroll.FormatKubernetes:
+	case token.FormatTctl, token.FormatTerraform, token.FormatKubernetes:
 		return nil
 	default:
 		return usage("--format %s: none of tctl, terraform, kubernetes", f)
@@ -100,7 +104,7 @@ func checkTokenFlags(c *cli.Context) error {
 
 // wholeInventory loads every host of the inventory, --limit or not: tokens are of all hosts. None is named: none is
 // needed, hosts keep what they have.
-func (a *app) wholeInventory(c *cli.Context, cfg enroll.Config) ([]inventory.Host, error) {
+func (a *app) wholeInventory(c *cli.Context, cfg config.Config) ([]inventory.Host, error) {
 	sources := c.StringSlice("inventory")
 	if len(sources) == 0 && cfg.Inventory != "" {
 		sources = []string{cfg.Inventory}
@@ -120,8 +124,8 @@ func (a *app) wholeInventory(c *cli.Context, cfg enroll.Config) ([]inventory.Hos
 }
 
 // tctl finds tctl; prompts of it reach the user.
-func (a *app) tctl(c *cli.Context, cfg enroll.Config) (enroll.Tctl, error) {
-	tctl, err := enroll.NewTctl(cfg)
+func (a *app) tctl(c *cli.Context, cfg config.Config) (tctl.Tctl, error) {
+	tctl, err := tctl.New(cfg)
 	tctl.Stderr = a.stderr
 	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
 		tctl.Stdin = f
@@ -134,20 +138,20 @@ func (a *app) tctl(c *cli.Context, cfg enroll.Config) (enroll.Tctl, error) {
 
 // tokensRun is what a run of the command works with.
 type tokensRun struct {
-	cfg   enroll.Config
+	cfg   config.Config
 	hosts []inventory.Host
-	tctl  enroll.Tctl
+	tctl  tctl.Tctl
 	st    store.Store
 	run   int64
 }
 
-func (r tokensRun) options(c *cli.Context) enroll.TokenOptions {
-	return enroll.TokenOptions{Inventory: r.hosts, Rebalance: c.Bool("rebalance"), Persist: !c.Bool("check")}
+func (r tokensRun) options(c *cli.Context) token.Options {
+	return token.Options{Inventory: r.hosts, Rebalance: c.Bool("rebalance"), Persist: !c.Bool("check")}
 }
 
 // makeTokens computes the tokens, then writes, compares or applies them.
 func (a *app) makeTokens(c *cli.Context, p *printer, r tokensRun) error {
-	set, err := enroll.MakeTokens(c.Context, r.st, r.cfg, r.options(c))
+	set, err := token.Make(c.Context, r.st, r.cfg, r.options(c))
 	if err != nil {
 		return err
 	}
@@ -161,12 +165,12 @@ func (a *app) makeTokens(c *cli.Context, p *printer, r tokensRun) error {
 		return err
 	}
 	if n := len(set.Refused); n > 0 {
-		return fmt.Errorf("%d hosts with an identity got no rule%w", n, quiet{enroll.ErrHostsFailed})
+		return fmt.Errorf("%d hosts with an identity got no rule%w", n, quiet{outcome.ErrHostsFailed})
 	}
 	return nil
 }
 
-func (a *app) outputTokens(c *cli.Context, p *printer, r tokensRun, set *enroll.TokenSet) error {
+func (a *app) outputTokens(c *cli.Context, p *printer, r tokensRun, set *token.Set) error {
 	changed := 0
 	if !c.Bool("check") {
 		names, err := set.WriteAs(c.String("out"), c.String("format"))
@@ -192,13 +196,13 @@ func (a *app) outputTokens(c *cli.Context, p *printer, r tokensRun, set *enroll.
 	case c.Bool("diff"):
 		return a.diffTokens(c, p, r, set)
 	case changed > 0:
-		return fmt.Errorf("%d files: %w", changed, enroll.ErrChanges)
+		return fmt.Errorf("%d files: %w", changed, outcome.ErrChanges)
 	}
 	return p.tokens(set)
 }
 
 // tellTokens says on stderr what deserves attention.
-func (a *app) tellTokens(set *enroll.TokenSet) {
+func (a *app) tellTokens(set *token.Set) {
 	for _, r := range set.Refused {
 		a.say("%s: %s: %s", r.Host, r.Code, r.Message)
 		if r.Hint != "" {
@@ -224,8 +228,8 @@ func some(names []string, n int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
 }
 
-func (a *app) diffTokens(c *cli.Context, p *printer, r tokensRun, set *enroll.TokenSet) error {
-	d, err := set.Diff(c.Context, r.tctl, enroll.DiffOptions{Prune: c.Bool("prune")})
+func (a *app) diffTokens(c *cli.Context, p *printer, r tokensRun, set *token.Set) error {
+	d, err := set.Diff(c.Context, r.tctl, token.DiffOptions{Prune: c.Bool("prune")})
 	if err != nil {
 		return err
 	}
@@ -237,13 +241,13 @@ func (a *app) diffTokens(c *cli.Context, p *printer, r tokensRun, set *enroll.To
 		return nil
 	}
 	if c.Bool("check") {
-		return fmt.Errorf("the cluster: %w", enroll.ErrChanges)
+		return fmt.Errorf("the cluster: %w", outcome.ErrChanges)
 	}
 	return nil
 }
 
-func (a *app) applyTokens(ctx context.Context, c *cli.Context, p *printer, r tokensRun, set *enroll.TokenSet) error {
-	done, err := set.Apply(ctx, r.tctl, enroll.TokenApplyOptions{
+func (a *app) applyTokens(ctx context.Context, c *cli.Context, p *printer, r tokensRun, set *token.Set) error {
+	done, err := set.Apply(ctx, r.tctl, token.ApplyOptions{
 		Prune: c.Bool("prune"), Roles: c.Bool("overwrite-roles"), Store: r.st,
 	})
 	perr := p.tokenDiff(done.Diff)
@@ -260,8 +264,8 @@ func (a *app) applyTokens(ctx context.Context, c *cli.Context, p *printer, r tok
 }
 
 // adopt takes rules of the cluster that are not ours into the records, and makes the tokens again.
-func (a *app) adopt(c *cli.Context, r tokensRun, set *enroll.TokenSet) (*enroll.TokenSet, error) {
-	adopted, err := set.Adopt(c.Context, r.tctl, r.st, r.run)
+func (a *app) adopt(c *cli.Context, r tokensRun, set *token.Set) (*token.Set, error) {
+	adopted, err := enroll.Adopt(c.Context, set, r.tctl, r.st, r.run)
 	for _, h := range adopted.Hosts {
 		a.say("%s: adopted from token %s, unproven", h.Host, h.Token)
 	}
@@ -271,11 +275,11 @@ func (a *app) adopt(c *cli.Context, r tokensRun, set *enroll.TokenSet) (*enroll.
 	if err != nil {
 		return nil, err
 	}
-	return enroll.MakeTokens(c.Context, r.st, r.cfg, r.options(c))
+	return token.Make(c.Context, r.st, r.cfg, r.options(c))
 }
 
 // tokens lists the tokens of a set.
-func (p *printer) tokens(set *enroll.TokenSet) error {
+func (p *printer) tokens(set *token.Set) error {
 	type row struct {
 		Name  string `json:"name"`
 		Kind  string `json:"kind"`
@@ -289,7 +293,7 @@ func (p *printer) tokens(set *enroll.TokenSet) error {
 	}
 	refused := set.Refused
 	if refused == nil {
-		refused = []enroll.Refusal{}
+		refused = []token.Refusal{}
 	}
 	return p.write([]string{"TOKEN", "KIND", "BOT", "HOSTS", "CAS"}, len(rows), func(i int) (any, []string) {
 		r := rows[i]
@@ -297,14 +301,14 @@ func (p *printer) tokens(set *enroll.TokenSet) error {
 	}, func() any {
 		return struct {
 			Tokens  []row             `json:"tokens"`
-			Refused []enroll.Refusal  `json:"refused"`
+			Refused []token.Refusal   `json:"refused"`
 			Hosts   map[string]string `json:"hosts"`
 		}{rows, refused, set.Assignment()}
 	})
 }
 
 // tokenDiff writes a difference: as text, or as one document.
-func (p *printer) tokenDiff(d enroll.TokenDiff) error {
+func (p *printer) tokenDiff(d token.Diff) error {
 	if p.format == "table" || p.format == "csv" {
 		return d.WriteText(p.w)
 	}

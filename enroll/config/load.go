@@ -1,0 +1,334 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"fleetctl/enroll/outcome"
+)
+
+// Defaults of fleet.yaml.
+const (
+	DefaultForks    = 50
+	DefaultRules    = 1000
+	DefaultBytes    = 256 << 10 // of the JSON that the cluster stores: safe for every backend
+	maxConfigLength = 1 << 20
+)
+
+// DefaultConfig is fleet.yaml with every default and without a cluster.
+func Default() Config {
+	var c Config
+	c.setDefaults()
+	return c
+}
+
+// LoadConfig reads and checks fleet.yaml. Paths in it are relative to its directory; the Config that is returned has
+// them resolved. Errors are *InputError with file, line and column, but for a file that cannot be read.
+func Load(path string) (Config, error) {
+	raw, err := readConfig(path)
+	if err != nil {
+		return Config{}, err
+	}
+	var c Config
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil {
+		return Config{}, configError(path, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Config{}, &outcome.InputError{File: path, Msg: "holds more than one YAML document"}
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(raw, &doc); err != nil {
+		return Config{}, configError(path, err)
+	}
+	c.setDefaults()
+	c.resolvePaths(filepath.Dir(path))
+	v := configCheck{file: path, doc: &doc}
+	c.check(&v)
+	slices.SortStableFunc(v.errs, func(a, b *outcome.InputError) int { return cmp.Or(a.Line-b.Line, strings.Compare(a.Msg, b.Msg)) })
+	var errs []error
+	for _, e := range v.errs {
+		errs = append(errs, e)
+	}
+	return c, errors.Join(errs...)
+}
+
+func readConfig(path string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &outcome.InputError{File: path, Msg: "no such file",
+			Hint: "run \"fleetctl init\" to write one to start from, or name yours with -f"}
+	case err != nil:
+		return nil, &outcome.InputError{File: path, Msg: unwrapPath(err).Error()}
+	case len(raw) > maxConfigLength:
+		return nil, &outcome.InputError{File: path, Msg: "is larger than 1 MiB: is it a fleet.yaml?"}
+	case len(bytes.TrimSpace(raw)) == 0:
+		return nil, &outcome.InputError{File: path, Msg: "is empty", Hint: "run \"fleetctl init\" in an empty directory for one to start from"}
+	}
+	return raw, nil
+}
+
+// unwrapPath drops the path that os puts into its errors, since ours name the file already.
+func unwrapPath(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// yaml.v3 reports problems as text only: "line 3: field roels not found in type enroll.BotConfig".
+var (
+	yamlLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
+	yamlField = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
+)
+
+func configError(path string, err error) error {
+	lines := []string{err.Error()}
+	if te := (*yaml.TypeError)(nil); errors.As(err, &te) {
+		lines = te.Errors
+	}
+	var errs []error
+	for _, l := range lines {
+		e := &outcome.InputError{File: path, Msg: l}
+		if m := yamlLine.FindStringSubmatch(l); m != nil {
+			e.Line, _ = strconv.Atoi(m[1])
+			e.Msg = m[2]
+		}
+		if m := yamlField.FindStringSubmatch(e.Msg); m != nil {
+			e.Msg = fmt.Sprintf("unknown key %q", m[1])
+			e.Hint = "\"fleetctl init\" in an empty directory writes a file with every key"
+		}
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) setDefaults() {
+	c.Cluster.Tctl = cmp.Or(c.Cluster.Tctl, "tctl")
+	c.Token.Name = cmp.Or(c.Token.Name, "fleet")
+	c.Token.Kind = cmp.Or(c.Token.Kind, "bot")
+	c.Token.WithoutEKCert = cmp.Or(c.Token.WithoutEKCert, "hash-only")
+	c.Token.Match = cmp.Or(c.Token.Match, "hash")
+	c.Token.MaxRules = max(c.Token.MaxRules, 0)
+	if c.Token.MaxRules == 0 {
+		c.Token.MaxRules = DefaultRules
+	}
+	if c.Token.MaxBytes == 0 {
+		c.Token.MaxBytes = DefaultBytes
+	}
+	c.Tbot.Install.From = cmp.Or(c.Tbot.Install.From, "none")
+	c.Tbot.User = cmp.Or(c.Tbot.User, "teleport")
+	c.Tbot.Group = cmp.Or(c.Tbot.Group, "teleport")
+	c.Tbot.Config = cmp.Or(c.Tbot.Config, "/etc/tbot.yaml")
+	c.Tbot.Storage = cmp.Or(c.Tbot.Storage, "/var/lib/teleport/bot")
+	if c.Rollout.Forks == 0 {
+		c.Rollout.Forks = DefaultForks
+	}
+	c.Rollout.Batch = cmp.Or(c.Rollout.Batch, "20%")
+	c.Rollout.MaxFailures = cmp.Or(c.Rollout.MaxFailures, "5%")
+}
+
+func (c *Config) resolvePaths(dir string) {
+	resolve := func(p string) string {
+		if p == "" || p == "-" || filepath.IsAbs(p) || strings.HasSuffix(p, ",") {
+			return p
+		}
+		return filepath.Join(dir, p)
+	}
+	c.Inventory = resolve(c.Inventory)
+	for i, p := range c.Token.EKCertCAs {
+		c.Token.EKCertCAs[i] = resolve(p)
+	}
+	for arch, p := range c.Tbot.Install.Files {
+		c.Tbot.Install.Files[arch] = resolve(p)
+	}
+	if strings.ContainsRune(c.Cluster.Tctl, '/') {
+		c.Cluster.Tctl = resolve(c.Cluster.Tctl)
+	}
+}
+
+// configCheck gathers what is wrong with a fleet.yaml, with the place of the key that is to blame.
+type configCheck struct {
+	file string
+	doc  *yaml.Node
+	errs []*outcome.InputError
+}
+
+// fail reports a problem of the key at the dotted path, or of its nearest ancestor that is in the file.
+func (v *configCheck) fail(path, hint, format string, args ...any) {
+	e := &outcome.InputError{File: v.file, Msg: path + ": " + fmt.Sprintf(format, args...), Hint: hint}
+	if n := nodeAt(v.doc, strings.Split(path, ".")); n != nil {
+		e.Line, e.Column = n.Line, n.Column
+	}
+	v.errs = append(v.errs, e)
+}
+
+func (v *configCheck) oneOf(path, value string, allowed ...string) {
+	for _, a := range allowed {
+		if value == a {
+			return
+		}
+	}
+	v.fail(path, "", "%q is none of %s", value, strings.Join(allowed, ", "))
+}
+
+// nodeAt follows mapping keys and returns the deepest node that exists.
+func nodeAt(n *yaml.Node, path []string) *yaml.Node {
+	if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
+		n = n.Content[0]
+	}
+	for i := 0; len(path) > 0 && n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == path[0] {
+			return nodeAt(n.Content[i+1], path[1:])
+		}
+	}
+	return n
+}
+
+// resourceName is what Teleport's backend keys accept and what is safe as a file name of out/.
+var resourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$`)
+
+// unixName is what useradd accepts on every distribution that we know.
+var UnixName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+
+func (c *Config) check(v *configCheck) {
+	v.oneOf("version", c.Version, "v1")
+	c.checkCluster(v)
+	c.checkToken(v)
+	c.checkTbot(v)
+	c.checkRollout(v)
+}
+
+func (c *Config) checkCluster(v *configCheck) {
+	both := c.Cluster.ProxyServer != "" && c.Cluster.AuthServer != ""
+	neither := c.Cluster.ProxyServer == "" && c.Cluster.AuthServer == ""
+	if both || neither {
+		v.fail("cluster", "proxy_server: teleport.example.com:443", "needs either proxy_server or auth_server")
+	}
+	checkHostPort(v, "cluster.proxy_server", c.Cluster.ProxyServer)
+	checkHostPort(v, "cluster.auth_server", c.Cluster.AuthServer)
+}
+
+func checkHostPort(v *configCheck, path, value string) {
+	if value == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(value)
+	n, perr := strconv.Atoi(port)
+	if err != nil || host == "" || perr != nil || n < 1 || n > 65535 || strings.ContainsAny(host, "/ ") {
+		v.fail(path, "teleport.example.com:443, without https://", "%q is not host:port", value)
+	}
+}
+
+func (c *Config) checkToken(v *configCheck) {
+	const names = "letters, digits, '-', '_', '.', '@' and '+', beginning with a letter or digit"
+	if !resourceName.MatchString(c.Token.Name) {
+		v.fail("token.name", names, "%q is no name that Teleport accepts for a token", c.Token.Name)
+	}
+	v.oneOf("token.kind", c.Token.Kind, "bot", "node")
+	v.oneOf("token.without_ekcert", c.Token.WithoutEKCert, "hash-only", "refuse")
+	v.oneOf("token.match", c.Token.Match, "hash", "hash+serial")
+	if c.Token.MaxBytes < 4096 {
+		v.fail("token.max_bytes", "", "%d is too small for a rule and a CA; 4096 at least", c.Token.MaxBytes)
+	}
+	if c.Token.Kind == "node" {
+		return // agents have no bot
+	}
+	if !resourceName.MatchString(c.Bot.Name) {
+		v.fail("bot.name", names, "%q is no name that Teleport accepts for a bot", c.Bot.Name)
+	}
+	for _, r := range c.Bot.Roles {
+		if strings.TrimSpace(r) == "" {
+			v.fail("bot.roles", "", "a role has no name")
+		}
+	}
+	if len(c.Bot.Roles) == 0 {
+		v.fail("bot.roles", "roles: [fleet-access]", "a bot without roles can do nothing")
+	}
+}
+
+func (c *Config) checkTbot(v *configCheck) {
+	for path, value := range map[string]string{"tbot.user": c.Tbot.User, "tbot.group": c.Tbot.Group} {
+		if !UnixName.MatchString(value) {
+			v.fail(path, "lower-case letters, digits, '-' and '_', 32 at most", "%q is no Linux account name", value)
+		}
+	}
+	for path, value := range map[string]string{
+		"tbot.config": c.Tbot.Config, "tbot.storage": c.Tbot.Storage, "tbot.binary": c.Tbot.Binary,
+	} {
+		if value != "" && (!strings.HasPrefix(value, "/") || filepath.Clean(value) != value || value == "/") ||
+			strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			v.fail(path, "", "%q is not a clean absolute path", value)
+		}
+	}
+	checkHostPort(v, "tbot.diag_addr", c.Tbot.DiagAddr)
+	v.oneOf("tbot.install.from", c.Tbot.Install.From, "none", "file", "url", "script")
+	ttl := checkDuration(v, "tbot.credential_ttl", c.Tbot.CredentialTTL)
+	renewal := checkDuration(v, "tbot.renewal_interval", c.Tbot.RenewalInterval)
+	if ttl > 0 && renewal >= ttl {
+		v.fail("tbot.renewal_interval", "", "%s is not lower than credential_ttl (%s)", renewal, ttl)
+	}
+}
+
+// checkDuration reads a duration as Go and tbot write it; "" is none.
+func checkDuration(v *configCheck, path, value string) time.Duration {
+	if value == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 {
+		v.fail(path, "a duration: 90s, 20m, 1h", "%q is no duration", value)
+	}
+	return d
+}
+
+func (c *Config) checkRollout(v *configCheck) {
+	if c.Rollout.Forks < 1 || c.Rollout.Forks > 10000 {
+		v.fail("rollout.forks", "", "%d is not between 1 and 10000", c.Rollout.Forks)
+	}
+	if c.Rollout.Canary < 0 {
+		v.fail("rollout.canary", "", "%d is negative", c.Rollout.Canary)
+	}
+	checkDuration(v, "rollout.jitter", c.Rollout.Jitter)
+	for path, value := range map[string]string{
+		"rollout.batch": c.Rollout.Batch, "rollout.max_failures": c.Rollout.MaxFailures,
+	} {
+		if _, err := ParseShare(value, 100); err != nil {
+			v.fail(path, "a number (10) or a share (20%)", "%v", err)
+		}
+	}
+}
+
+// ParseShare reads a number ("10") or a percentage ("20%") of total, rounded down, a percentage above 0 to at least 1.
+func ParseShare(s string, total int) (int, error) {
+	digits, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	n, err := strconv.Atoi(digits)
+	if err != nil || n < 0 || percent && n > 100 {
+		return 0, fmt.Errorf("%q is neither a number nor a percentage from 0%% to 100%%", s)
+	}
+	if !percent {
+		return n, nil
+	}
+	share := total * n / 100
+	if n > 0 && share == 0 && total > 0 {
+		share = 1
+	}
+	return share, nil
+}

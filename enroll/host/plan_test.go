@@ -1,0 +1,288 @@
+package host
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/inventory"
+	"fleetctl/templates"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// planCase is a host's facts and what is wanted of it; the golden plan lies beside.
+type planCase struct {
+	name   string
+	facts  func(*Facts)
+	config func(*config.Config)
+	vars   map[string]any
+	adopt  bool
+	token  string // "-": none
+}
+
+// debian is a Debian 12 as it comes, with a TPM and a tbot.
+func debian() *Facts {
+	return &Facts{
+		Arch: "amd64", OS: OSFacts{ID: "debian", Version: "12"}, Now: 1763900000, Systemd: 252, Udev: true,
+		Tbot:    TbotFacts{Path: "/usr/local/bin/tbot", Version: "17.2.1"},
+		Device:  DeviceFacts{Path: "/dev/tpmrm0", Type: "char", Mode: 0o600, Owner: "root", Group: "root", Sysfs: true},
+		Files:   FileSet{},
+		Service: ServiceFacts{Load: "not-found", Active: "inactive"},
+	}
+}
+
+// enrolled is debian after an apply with that configuration.
+func enrolled(d Desired) *Facts {
+	f := debian()
+	f.User = &UserFacts{UID: 998, Groups: []string{"teleport", "tss"}, Comment: userComment}
+	f.Group, f.Access = true, true
+	f.Device.Group, f.Device.Mode, f.Device.Opens = "tss", 0o660, "ok"
+	f.Storage = DirFacts{Type: "dir", Mode: 0o700, Owner: "teleport", Group: "teleport", Usable: "ok"}
+	f.Service = ServiceFacts{Load: "loaded", Active: "active", Sub: "running", Enabled: "enabled", Fragment: unitPath}
+	r, err := d.render(f)
+	if err != nil {
+		panic(err)
+	}
+	put := func(path string, content []byte, mode uint32, group string) {
+		f.Files[path] = FileFacts{Type: "file", Mode: mode, Owner: "root", Group: group, Size: int64(len(content)), Content: string(content)}
+	}
+	put(d.Tbot.Config, r.config, 0o640, "teleport")
+	put(unitPath, r.unit, 0o644, "root")
+	put(hardeningDir, r.hardening, 0o644, "root")
+	put(rulesPath, r.rules, 0o644, "root")
+	return f
+}
+
+func TestPlan(t *testing.T) {
+	for _, c := range []planCase{
+		{name: "a fresh Debian gets everything"},
+		{name: "tpm-udev's rules are enough", facts: func(f *Facts) {
+			f.Access, f.Rules = true, "/usr/lib/udev/rules.d/60-tpm-udev.rules"
+			f.Device.Group, f.Device.Mode = "tss", 0o660
+		}},
+		{name: "a container without udev gets a drop-in", facts: func(f *Facts) { f.Udev, f.Device.Sysfs = false, false }},
+		{name: "a tbot that runs as root needs no TPM access", config: func(c *config.Config) { c.Tbot.User, c.Tbot.Group = "root", "root" }},
+		{name: "systemd 219 gets only what it knows", facts: func(f *Facts) { f.Systemd, f.OS.ID, f.OS.Version = 219, "centos", "7" }},
+		{name: "without systemd all but the service", facts: func(f *Facts) { f.Systemd = 0; f.Service = ServiceFacts{} }},
+		{name: "no tbot is a problem", facts: func(f *Facts) { f.Tbot = TbotFacts{} }},
+		{name: "a tbot without the tpm method is a problem", facts: func(f *Facts) { f.Tbot.Version = "15.2.4" }},
+		{name: "no TPM is a problem", facts: func(f *Facts) { f.Device = DeviceFacts{} }},
+		{name: "no token is a problem", token: "-"},
+		{name: "not being root is a problem", facts: func(f *Facts) { f.UID = 1000 }},
+		{name: "a storage that is a link is a problem", facts: func(f *Facts) { f.Storage = DirFacts{Type: "link"} }},
+		{name: "a foreign configuration and unit are problems", facts: foreign},
+		{name: "a foreign configuration and unit are adopted", facts: foreign, adopt: true},
+		{name: "the updater's unit is left alone", facts: func(f *Facts) {
+			f.Files[unitPath] = FileFacts{Type: "file", Mode: 0o644, Owner: "root", Group: "root", Content: "# teleport-update (17.2.1)\n[Unit]\n"}
+		}},
+		{name: "a masked unit is a problem", facts: func(f *Facts) { f.Service.Load, f.Service.Enabled = "masked", "masked" }},
+		{name: "hardening is switched off by the inventory", vars: map[string]any{"tbot": map[string]any{"hardening": false}}},
+		{name: "tbot 15 calls services outputs", facts: func(f *Facts) { f.Tbot.Version = "15.4.0" }, config: withService},
+		{name: "an output in tmp and one in home open the sandbox", config: func(c *config.Config) {
+			c.Tbot.Services = []map[string]any{identityIn("/tmp/id"), identityIn("/home/deploy/id")}
+		}},
+		{name: "a Teleport agent's data directory shuts tbot out", facts: func(f *Facts) {
+			f.User = &UserFacts{UID: 998, Groups: []string{"teleport"}}
+			f.Storage.Usable = "denied"
+		}},
+		{name: "SELinux is named when the group is not enough", facts: func(f *Facts) {
+			f.User, f.Group, f.Access = &UserFacts{UID: 998, Groups: []string{"tss"}}, true, true
+			f.Device.Group, f.Device.Mode, f.Device.Opens, f.SELinux = "tss", 0o660, "denied", "Enforcing"
+		}},
+		{name: "the simulated fleet's TPM is a socket", facts: func(f *Facts) {
+			f.Device = DeviceFacts{Path: "/run/tpm.sock", Type: "socket", Mode: 0o600, Owner: "sim", Group: "sim"}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h, d := c.desired(t)
+			f := debian()
+			if c.facts != nil {
+				c.facts(f)
+			}
+			golden(t, c.name, printPlan(Plan(h, f, d)))
+		})
+	}
+}
+
+func (c planCase) desired(t *testing.T) (inventory.Host, Desired) {
+	t.Helper()
+	cfg := enrolltest.Config()
+	if c.config != nil {
+		c.config(&cfg)
+	}
+	h := inventory.Host{Name: "web-01", Vars: c.vars}
+	d := testDesired(t, cfg, h)
+	d.Adopt = c.adopt
+	if c.token == "-" {
+		d.Token = ""
+	}
+	return h, d
+}
+
+func foreign(f *Facts) {
+	f.Files["/etc/tbot.yaml"] = FileFacts{Type: "file", Mode: 0o600, Owner: "root", Group: "root",
+		Content: "version: v2\nonboarding:\n  join_method: token\n  token: 0123456789abcdef\n"}
+	f.Files[unitPath] = FileFacts{Type: "file", Mode: 0o644, Owner: "root", Group: "root", Content: "[Unit]\nDescription=mine\n"}
+}
+
+func identityIn(path string) map[string]any {
+	return map[string]any{"type": "identity", "destination": map[string]any{"type": "directory", "path": path}}
+}
+
+func withService(c *config.Config) { c.Tbot.Services = []map[string]any{identityIn("/opt/machine-id")} }
+
+func TestPlanOfAnEnrolledHost(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  func(*Facts)
+		config  func(*config.Config)
+		changes []string
+	}{
+		{name: "changes nothing"},
+		{name: "a changed service rewrites the configuration and restarts", config: withService,
+			changes: []string{"output directory /opt/machine-id", "/etc/tbot.yaml", "hardening drop-in", "daemon-reload", "restart"}},
+		{name: "a changed address restarts only", config: func(c *config.Config) { c.Cluster.ProxyServer = "other.example.com:443" },
+			changes: []string{"/etc/tbot.yaml", "restart"}},
+		{name: "a stopped tbot is started", change: func(f *Facts) { f.Service.Active = "failed" }, changes: []string{"start"}},
+		{name: "a disabled unit is enabled", change: func(f *Facts) { f.Service.Enabled = "disabled" }, changes: []string{"enable"}},
+		{name: "a restart that an earlier run did not reach", change: func(f *Facts) { f.Pending = true }, changes: []string{"daemon-reload", "restart"}},
+		{name: "a unit that systemd has not read", change: func(f *Facts) { f.Service.Reload = true }, changes: []string{"daemon-reload", "restart"}},
+		{name: "a mode that somebody changed", change: func(f *Facts) { f.Storage.Mode = 0o755 }, changes: []string{"storage /var/lib/teleport/bot"}},
+		{name: "a configuration that somebody made readable", change: func(f *Facts) {
+			ff := f.Files["/etc/tbot.yaml"]
+			ff.Mode = 0o644
+			f.Files["/etc/tbot.yaml"] = ff
+		}, changes: []string{"/etc/tbot.yaml", "restart"}},
+		{name: "a device that lost its group", change: func(f *Facts) { f.Device.Group, f.Device.Mode, f.Device.Opens = "root", 0o600, "denied" },
+			changes: []string{"TPM device /dev/tpmrm0"}},
+		{name: "a TPM that tbot holds is fine", change: func(f *Facts) { f.Device.Opens = "busy" }},
+		{name: "tbot is alive but not ready", change: func(f *Facts) { f.Ready = "503" }, changes: []string{"restart"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := inventory.Host{Name: "web-01"}
+			f := enrolled(testDesired(t, enrolltest.Config(), h))
+			cfg := enrolltest.Config()
+			if c.config != nil {
+				c.config(&cfg)
+			}
+			if c.change != nil {
+				c.change(f)
+			}
+			var got []string
+			for _, s := range Plan(h, f, testDesired(t, cfg, h)) {
+				if s.Problem != nil || s.Reason == "" {
+					t.Errorf("%+v", s)
+				}
+				if s.Changes() {
+					got = append(got, s.Name)
+				}
+			}
+			if strings.Join(got, ",") != strings.Join(c.changes, ",") {
+				t.Errorf("changes %q, want %q", got, c.changes)
+			}
+		})
+	}
+}
+
+func TestPlanNotesAStorageWithoutACLs(t *testing.T) {
+	t.Parallel()
+	h := inventory.Host{Name: "web-01"}
+	desired := testDesired(t, enrolltest.Config(), h)
+	f := enrolled(desired)
+	f.Storage.ACL = "none"
+	for _, s := range Plan(h, f, desired) {
+		if s.Name == "storage /var/lib/teleport/bot" {
+			if s.Changes() || !strings.Contains(s.Reason, "no ACLs") {
+				t.Errorf("%+v", s)
+			}
+			return
+		}
+	}
+	t.Error("the plan has no step for the storage")
+}
+
+// printPlan writes a plan down, with the content of every file.
+func printPlan(steps []Step) string {
+	var b strings.Builder
+	for _, s := range steps {
+		switch {
+		case s.Problem != nil:
+			fmt.Fprintf(&b, "! %s [%s]: %s (%s)\n", s.Name, s.Problem.Code, s.Problem.Message, s.Problem.Hint)
+		case !s.Changes():
+			fmt.Fprintf(&b, "= %s: %s\n", s.Name, s.Reason)
+		default:
+			fmt.Fprintf(&b, "+ %s: %s\n", s.Name, s.Reason)
+		}
+		for _, a := range s.Actions {
+			indented(&b, "    $ ", a.Script)
+			if a.File != nil {
+				fmt.Fprintf(&b, "    > %s %04o %s:%s\n", a.File.Path, a.File.Mode, a.File.Owner, a.File.Group)
+				indented(&b, "    | ", string(a.File.Content))
+			}
+		}
+		if strings.Contains("\n"+s.Diff, "\n-") { // else it is the whole file, which stands above
+			indented(&b, "    diff ", s.Diff)
+		}
+	}
+	return b.String()
+}
+
+func indented(b *strings.Builder, prefix, text string) {
+	for line := range strings.Lines(text) {
+		b.WriteString(prefix + strings.TrimSuffix(line, "\n") + "\n")
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", "plan", strings.NewReplacer(" ", "-", "'", "").Replace(name)+".txt")
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the plan differs from %s (refresh with -update):\n%s", path, got)
+	}
+}
+
+// Fixtures of facts may be kept as JSON.
+func TestFactsSurviveJSON(t *testing.T) {
+	f := enrolled(testDesired(t, enrolltest.Config(), inventory.Host{Name: "web-01"}))
+	raw, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Facts
+	if err := json.Unmarshal(raw, &back); err != nil {
+		t.Fatal(err)
+	}
+	if len(back.Files) != len(f.Files) || back.Device != f.Device {
+		t.Errorf("got %+v", back)
+	}
+}
+
+func TestTemplatesAreMarked(t *testing.T) {
+	f := enrolled(testDesired(t, enrolltest.Config(), inventory.Host{Name: "web-01"}))
+	for path, ff := range f.Files {
+		if !Ours(ff) || !strings.HasPrefix(ff.Content, templates.Marker) {
+			t.Errorf("%s has no marker", path)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package outcome
+
+import (
+	"fmt"
+	"time"
+
+	"fleetctl/enroll/store"
+)
+
+// Outcome of one host in a run, in the words of Ansible's recap.
+type Outcome string
+
+// Outcomes.
+const (
+	OK          Outcome = "ok"
+	Changed     Outcome = "changed"
+	Skipped     Outcome = "skipped"
+	Unreachable Outcome = "unreachable"
+	Failed      Outcome = "failed"
+	Canceled    Outcome = "canceled"
+)
+
+// Result is how a run ended for one host.
+type Result struct {
+	Host    string  `json:"host"`
+	Outcome Outcome `json:"outcome"`
+	Reason
+	EKHash   string        `json:"ek_public_hash,omitempty"`
+	Serial   string        `json:"ek_certificate_serial,omitempty"`
+	Proven   bool          `json:"proven,omitempty"`
+	Warnings []Warning     `json:"warnings,omitempty"` // why a join will or may fail
+	Joined   string        `json:"joined,omitempty"`   // what says that tbot joined: readyz or journal, and +cluster
+	Instance string        `json:"bot_instance,omitempty"`
+	Steps    []StepResult  `json:"steps,omitempty"` // of enroll: what was done or would be
+	Log      []string      `json:"log,omitempty"`   // the last lines of tbot's journal, when it did not join
+	Took     time.Duration `json:"took_ns"`
+}
+
+// Bad says whether the host did not come to a good end.
+func (r Result) Bad() bool { return r.Outcome == Failed || r.Outcome == Unreachable }
+
+// Warning is something that the user should know of a host that may join all the same; Fatal: tbot will not join.
+type Warning struct {
+	Reason
+	Fatal bool `json:"fatal,omitempty"`
+}
+
+// StepResult is one step of a host's plan.
+type StepResult struct {
+	Step    string `json:"step"`             // e.g. "user teleport", "/etc/tbot.yaml"
+	Changed bool   `json:"changed"`          // or would be, in a dry run
+	Reason  string `json:"reason,omitempty"` // why it is done, or why there is nothing to do
+	Diff    string `json:"diff,omitempty"`
+}
+
+// judged adds what the records make of an observation.
+func Judge(r Result, v store.Verdict) Result {
+	if !v.Changed {
+		return r
+	}
+	r.Outcome, r.Code = Failed, ChangedEK
+	r.Message = fmt.Sprintf("the EK changed: accepted %s, now %s; the old rule stays", v.Old, r.EKHash)
+	r.Hint = "find out why (a new board? another machine?), then: fleetctl records accept " + r.Host
+	return r
+}

@@ -1,0 +1,308 @@
+package records
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+	"fleetctl/remote"
+)
+
+// ViaImport marks an identity that came from a file.
+const ViaImport = "import"
+
+// maxIdentifyText bounds the output of one "tbot tpm identify".
+const maxIdentifyText = 64 << 10
+
+// ImportOptions of ImportRecords.
+type ImportOptions struct {
+	Host string    // whose identity it is, where the file does not say so
+	Run  int64     // of the store
+	Now  time.Time // zero: now
+}
+
+// ImportRecords records identities that were found without SSH: the text that "tbot tpm identify" or "identify -text"
+// prints for one host (opts.Host says which), or JSON objects one after the other (also as one array): what "identify
+// -json" prints, to which a key "host" may have been added, what "records export" prints, or
+//
+//	{"host": "web-01", "ek_public_hash": "…", "ek_certificate_serial": "5e:cd", "ek_certificate": "base64 of DER"}
+//
+// A host that "identify -json" does not name is the one that it calls itself. Such identities are unproven: they are
+// accepted only where none is. The results are one a host, in the order of the file; the error is of the file
+// (ErrInput) or the records.
+func Import(ctx context.Context, st store.Store, r io.Reader, opts ImportOptions) ([]outcome.Result, error) {
+	if opts.Now.IsZero() {
+		opts.Now = time.Now()
+	}
+	in := bufio.NewReader(r)
+	first, err := firstByte(in)
+	if err != nil {
+		return nil, err
+	}
+	if first != '{' && first != '[' {
+		entry, err := parseIdentifyText(in)
+		if err != nil {
+			return nil, err
+		}
+		result, err := importOne(ctx, st, entry, opts)
+		return []outcome.Result{result}, err
+	}
+	var results []outcome.Result
+	for entry, err := range importEntries(in) {
+		if err != nil {
+			return results, err
+		}
+		result, err := importOne(ctx, st, entry, opts)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, result)
+	}
+	return results, nil
+}
+
+// firstByte looks at the first byte that is no space, and drops a byte order mark.
+func firstByte(in *bufio.Reader) (byte, error) {
+	if mark, err := in.Peek(3); err == nil && bytes.Equal(mark, []byte("\xef\xbb\xbf")) {
+		_, _ = in.Discard(3)
+	}
+	for {
+		b, err := in.ReadByte()
+		if errors.Is(err, io.EOF) {
+			return 0, &outcome.InputError{Msg: "there is nothing to import",
+				Hint: "the output of \"tbot tpm identify\" or \"identify -json\" is wanted"}
+		}
+		if err != nil {
+			return 0, err
+		}
+		if strings.IndexByte(" \t\r\n", b) < 0 {
+			return b, in.UnreadByte()
+		}
+	}
+}
+
+// importEntry is one host of a file.
+type importEntry struct {
+	Host string `json:"host"`
+	importIdentity
+	Identity *importIdentity `json:"identity"` // where the identity is a part of its own
+	Accepted *importIdentity `json:"accepted"` // as records are exported
+	TPM      json.RawMessage `json:"properties"`
+	Last     *struct {
+		TPM json.RawMessage `json:"tpm"`
+	} `json:"last"`
+
+	hostname string // what the host calls itself
+	err      error  // why there is no identity
+}
+
+type importIdentity struct {
+	EKHash   string `json:"ek_public_hash"`
+	EKSerial string `json:"ek_certificate_serial"`
+	EKPub    []byte `json:"ek_public"`
+	EKCert   []byte `json:"ek_certificate"`
+}
+
+// importEntries reads objects, or one array of them, one at a time.
+func importEntries(in io.Reader) func(yield func(importEntry, error) bool) {
+	return func(yield func(importEntry, error) bool) {
+		dec := json.NewDecoder(in)
+		for n := 1; ; n++ {
+			var raw json.RawMessage
+			err := dec.Decode(&raw)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(importEntry{}, &outcome.InputError{Msg: fmt.Sprintf("object %d: %v", n, err)})
+				return
+			}
+			if raw[0] == '[' && n == 1 {
+				if !yieldArray(raw, yield) {
+					return
+				}
+				continue
+			}
+			if !yieldEntry(raw, n, yield) {
+				return
+			}
+		}
+	}
+}
+
+func yieldArray(raw json.RawMessage, yield func(importEntry, error) bool) bool {
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return yield(importEntry{}, &outcome.InputError{Msg: err.Error()})
+	}
+	for i, item := range list {
+		if !yieldEntry(item, i+1, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+func yieldEntry(raw json.RawMessage, n int, yield func(importEntry, error) bool) bool {
+	e, err := parseEntry(raw)
+	if err != nil {
+		yield(importEntry{}, &outcome.InputError{Msg: fmt.Sprintf("object %d: %v", n, err)})
+		return false
+	}
+	return yield(e, nil)
+}
+
+func parseEntry(raw json.RawMessage) (e importEntry, err error) {
+	var facts struct {
+		Version *int `json:"fleetctl_identify"`
+	}
+	if json.Unmarshal(raw, &facts) == nil && facts.Version != nil {
+		return parseIdentifyFacts(raw)
+	}
+	return e, json.Unmarshal(raw, &e)
+}
+
+// parseIdentifyFacts judges what "identify -json" printed, as a scan would.
+func parseIdentifyFacts(raw []byte) (importEntry, error) {
+	facts, err := tpm.ParseIdentifyJSON(raw)
+	if err != nil {
+		return importEntry{}, err
+	}
+	e := importEntry{Host: facts.Host, hostname: facts.Raw.Hostname}
+	report, err := tpm.Judge(facts.Raw, tpm.ExamineOptions{})
+	if err != nil {
+		e.err = err
+		return e, nil
+	}
+	id := report.Identity
+	e.importIdentity = importIdentity{EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER}
+	e.TPM, err = json.Marshal(tpm.Details{Properties: report.Properties, Findings: report.Findings})
+	return e, err
+}
+
+// parseIdentifyText reads what "tbot tpm identify" prints, of both versions.
+func parseIdentifyText(r io.Reader) (e importEntry, err error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxIdentifyText+1))
+	if err != nil {
+		return e, err
+	}
+	const hint = "the output of \"tbot tpm identify\" for one host, or JSON, is wanted"
+	if len(text) > maxIdentifyText {
+		return e, &outcome.InputError{Msg: "the text is too long for the output of \"tbot tpm identify\"", Hint: hint}
+	}
+	id, err := tpm.ParseIdentifyText(text)
+	if err != nil {
+		return e, &outcome.InputError{Msg: err.Error(), Hint: hint}
+	}
+	e.importIdentity = importIdentity{EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER}
+	return e, nil
+}
+
+// importOne records one identity. The error is of the records; what is wrong with the entry is in the result.
+func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOptions) (outcome.Result, error) {
+	r := outcome.Result{Host: cmp.Or(e.Host, opts.Host, e.hostname), Outcome: outcome.Failed, Reason: outcome.Reason{Code: outcome.BadInput}}
+	if r.Host == "" {
+		r.Message = "the file does not say which host this is"
+		r.Hint = "name the host beside the file"
+		return r, nil
+	}
+	if name := remote.Clean(r.Host); name != r.Host || len(name) > config.MaxName {
+		r.Host = remote.Head(name, config.MaxName)
+		r.Message = "its name is too long, or has characters that do not print"
+		return r, nil
+	}
+	if e.Host != "" && opts.Host != "" && e.Host != opts.Host {
+		r.Message = fmt.Sprintf("the file is of this host, not of %s", opts.Host)
+		return r, nil
+	}
+	id, err := e.identity()
+	if err != nil {
+		r.Message = remote.Clean(err.Error())
+		return r, nil
+	}
+	r.Outcome, r.Code, r.EKHash, r.Serial = outcome.OK, outcome.Unproven, id.EKHash, id.EKSerial
+	verdict, err := st.Put(ctx, store.Observation{
+		Host: r.Host, Run: opts.Run, At: opts.Now, Outcome: string(outcome.OK), Status: string(r.Code), Identity: id, TPM: e.details(),
+	})
+	if err != nil {
+		return r, fmt.Errorf("records: %w", err)
+	}
+	r = outcome.Judge(r, verdict)
+	if len(verdict.Duplicates) > 0 && r.Outcome == outcome.OK {
+		r.Outcome, r.Reason = outcome.Failed, outcome.Because(outcome.DuplicateEK, "has the same EK as "+strings.Join(verdict.Duplicates, ", "))
+	}
+	return r, nil
+}
+
+// details returns what the file says of the TPM, if it is an object.
+func (e importEntry) details() json.RawMessage {
+	details := e.TPM
+	if details == nil && e.Last != nil {
+		details = e.Last.TPM
+	}
+	var d tpm.Details
+	if json.Unmarshal(details, &d) != nil {
+		return nil
+	}
+	clean, err := json.Marshal(d) // what we know of it, and nothing else
+	if err != nil {
+		return nil
+	}
+	return clean
+}
+
+// identity checks that the parts of an entry belong together.
+func (e importEntry) identity() (*store.Identity, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	in := e.importIdentity
+	for _, other := range []*importIdentity{e.Identity, e.Accepted} {
+		if other != nil && in.EKHash == "" {
+			in = *other
+		}
+	}
+	id := &store.Identity{EKHash: in.EKHash, EKSerial: in.EKSerial, EKPub: in.EKPub, EKCert: in.EKCert, Via: ViaImport}
+	if len(in.EKCert) > 0 {
+		cert, err := x509.ParseCertificate(in.EKCert)
+		if err != nil {
+			return nil, fmt.Errorf("its EK certificate cannot be read, so tbot does not present it: %w", err)
+		}
+		if serial := tpm.Serial(cert.SerialNumber); in.EKSerial != "" && in.EKSerial != serial {
+			return nil, fmt.Errorf("its EK certificate has serial %s, not %s", serial, in.EKSerial)
+		}
+		id.EKSerial = tpm.Serial(cert.SerialNumber)
+		if id.EKPub, err = x509.MarshalPKIXPublicKey(cert.PublicKey); err != nil {
+			return nil, fmt.Errorf("the key of its EK certificate cannot be used: %w", err)
+		}
+	}
+	if len(id.EKPub) > 0 {
+		sum := sha256.Sum256(id.EKPub)
+		if hash := hex.EncodeToString(sum[:]); id.EKHash == "" {
+			id.EKHash = hash
+		} else if id.EKHash != hash {
+			return nil, fmt.Errorf("its EKPub hash is %s, but that of the key it comes with is %s", id.EKHash, hash)
+		}
+	}
+	switch {
+	case !store.ValidEKHash(id.EKHash):
+		return nil, fmt.Errorf("%q is no EKPub hash: it has 64 lower-case hex digits", id.EKHash)
+	case id.EKSerial != "" && !tpm.ValidSerial(id.EKSerial):
+		return nil, fmt.Errorf("%q is no EKCert serial: it has the form 5e:cd:5f:8e", id.EKSerial)
+	}
+	return id, nil
+}

@@ -1,0 +1,234 @@
+package records
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// RecordView is a record as lists show it.
+type View struct {
+	Host      string       `json:"host"`
+	State     outcome.Code `json:"state"`
+	EKHash    string       `json:"ek_public_hash,omitempty"`
+	EKSerial  string       `json:"ek_certificate_serial,omitempty"`
+	Proven    bool         `json:"proven"`
+	Via       string       `json:"via,omitempty"`
+	Pending   string       `json:"pending_ek_public_hash,omitempty"`
+	SharedBy  []string     `json:"shared_by,omitempty"` // hosts with the same EK
+	Token     string       `json:"token,omitempty"`
+	Outcome   string       `json:"last_outcome,omitempty"`
+	Status    string       `json:"last_status,omitempty"`
+	Seen      time.Time    `json:"last_seen,omitzero"`
+	Installed bool         `json:"installed"`
+
+	TPM *tpm.Details `json:"tpm,omitempty"`
+}
+
+// ListRecords yields every record by host name. The inventory (it may be nil) says which names are one machine.
+func List(ctx context.Context, st store.Store, inv []inventory.Host) iter.Seq2[View, error] {
+	return func(yield func(View, error) bool) {
+		shared, err := sharedEKs(ctx, st, inv)
+		if err != nil {
+			yield(View{}, err)
+			return
+		}
+		for r, err := range st.Records(ctx) {
+			if err != nil {
+				yield(View{}, err)
+				return
+			}
+			if !yield(viewOf(r, shared), nil) {
+				return
+			}
+		}
+	}
+}
+
+// sharedEKs maps each EK that different machines present to their names.
+func sharedEKs(ctx context.Context, st store.Store, inv []inventory.Host) (map[string][]string, error) {
+	duplicates, err := st.Duplicates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	same := config.SameMachines(inv)
+	shared := map[string][]string{}
+	for _, d := range duplicates {
+		if !same(d.Hosts) {
+			shared[d.EKHash] = d.Hosts
+		}
+	}
+	return shared, nil
+}
+
+func viewOf(r store.Record, shared map[string][]string) View {
+	v := View{Host: r.Host, Token: r.Token, Installed: r.Installed != nil}
+	if a := r.Accepted; a != nil {
+		v.EKHash, v.EKSerial, v.Proven, v.Via = a.EKHash, a.EKSerial, a.Proven, a.Via
+		v.SharedBy = othersThan(shared[a.EKHash], r.Host)
+	}
+	if r.Pending != nil {
+		v.Pending = r.Pending.EKHash
+	}
+	if l := r.Last; l != nil {
+		v.Outcome, v.Status, v.Seen = l.Outcome, l.Status, l.At
+		details := &tpm.Details{}
+		if len(l.TPM) > 0 && json.Unmarshal(l.TPM, details) == nil {
+			v.TPM = details
+		}
+	}
+	v.State = stateOf(r, len(v.SharedBy) > 0)
+	return v
+}
+
+// stateOf is the most pressing thing that can be said of a record.
+func stateOf(r store.Record, duplicate bool) outcome.Code {
+	switch {
+	case r.Pending != nil:
+		return outcome.ChangedEK
+	case duplicate:
+		return outcome.DuplicateEK
+	case r.Accepted == nil:
+		return outcome.StateNoIdentity
+	case !r.Accepted.Proven:
+		return outcome.Unproven
+	}
+	return outcome.StateAccepted
+}
+
+func othersThan(names []string, name string) []string {
+	var rest []string
+	for _, n := range names {
+		if n != name {
+			rest = append(rest, n)
+		}
+	}
+	return rest
+}
+
+// Acceptance is a changed identity that was accepted.
+type Acceptance struct {
+	Host string `json:"host"`
+	Old  string `json:"old_ek_public_hash"`
+	New  string `json:"new_ek_public_hash"`
+}
+
+// AcceptRecords makes the changed identities of hosts their accepted ones: all of them or, when one cannot be
+// accepted, none. An EK that another machine has already is refused: neither would get a rule. Errors are ErrInput but
+// for those of the store.
+func Accept(ctx context.Context, st store.Store, inv []inventory.Host, hosts ...string) ([]Acceptance, error) {
+	shared, err := sharedEKs(ctx, st, inv)
+	if err != nil {
+		return nil, err
+	}
+	var accepted []Acceptance
+	var errs []error
+	for _, host := range hosts {
+		r, err := st.Record(ctx, host)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			errs = append(errs, &outcome.InputError{
+				Msg: host + ": there is no record of this host", Hint: "\"fleetctl records\" lists them"})
+		case err != nil:
+			return nil, err
+		case r.Pending == nil:
+			errs = append(errs, &outcome.InputError{Msg: host + ": its EK has not changed: there is nothing to accept"})
+		case shared[r.Pending.EKHash] != nil:
+			others := strings.Join(othersThan(shared[r.Pending.EKHash], host), ", ")
+			errs = append(errs, &outcome.InputError{
+				Msg:  fmt.Sprintf("%s: its new EK is also that of %s", host, others),
+				Hint: "forget the host that does not exist any more, or set fleetctl_same_as when they are one machine"})
+		default:
+			accepted = append(accepted, Acceptance{Host: host, Old: r.Accepted.EKHash, New: r.Pending.EKHash})
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return accepted, st.Accept(ctx, hosts...)
+}
+
+// ForgetRecords drops hosts from the records: all of them or, when one is not there (ErrInput), none. The next tokens
+// are made without them.
+func Forget(ctx context.Context, st store.Store, hosts ...string) error {
+	err := st.Forget(ctx, hosts...)
+	if errors.Is(err, store.ErrNotFound) {
+		return &outcome.InputError{Msg: err.Error(), Hint: "\"fleetctl records\" lists them; nothing was forgotten"}
+	}
+	return err
+}
+
+// IssuerSummary is a certificate authority that issued EK certificates of the fleet.
+type Issuer struct {
+	Subject     string    `json:"subject"`
+	Hosts       int       `json:"hosts"`
+	InBundle    bool      `json:"in_bundle"`             // token.ekcert_cas has the very certificate that issued them
+	Fingerprint string    `json:"fingerprint,omitempty"` // SHA-256 of the CA certificate, when it is in the bundle
+	NotAfter    time.Time `json:"not_after,omitzero"`    // of the CA certificate
+	Expired     bool      `json:"expired,omitempty"`
+	URL         string    `json:"url,omitempty"` // where the EK certificates say that it can be fetched
+}
+
+// Issuers lists who issued the accepted EK certificates, those of most hosts first. cas may be nil.
+func Issuers(ctx context.Context, st store.Store, cas *tpm.CASet, now time.Time) ([]Issuer, error) {
+	found := map[string]*Issuer{}
+	for r, err := range st.Records(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if r.Accepted == nil || len(r.Accepted.EKCert) == 0 {
+			continue
+		}
+		cert, err := x509.ParseCertificate(r.Accepted.EKCert)
+		if err != nil {
+			continue // it was readable when it was recorded; then it has no issuer that can be named
+		}
+		key, s := issuerOf(cert, cas, now)
+		if found[key] == nil {
+			found[key] = s
+		}
+		found[key].Hosts++
+		found[key].URL = cmp.Or(found[key].URL, s.URL)
+	}
+	list := make([]Issuer, 0, len(found))
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		list = append(list, *found[key])
+	}
+	slices.SortStableFunc(list, func(a, b Issuer) int {
+		return cmp.Or(b.Hosts-a.Hosts, strings.Compare(a.Subject, b.Subject))
+	})
+	return list, nil
+}
+
+// issuerOf describes the issuer of a certificate, and returns what tells it from other issuers.
+func issuerOf(cert *x509.Certificate, cas *tpm.CASet, now time.Time) (key string, s *Issuer) {
+	s = &Issuer{Subject: remote.Clean(cert.Issuer.String())}
+	if len(cert.IssuingCertificateURL) > 0 {
+		s.URL = remote.Clean(cert.IssuingCertificateURL[0])
+	}
+	var ca *x509.Certificate
+	if cas != nil {
+		ca = cas.Issuer(cert)
+	}
+	if ca == nil {
+		return string(cert.RawIssuer) + string(cert.AuthorityKeyId), s
+	}
+	s.InBundle, s.Fingerprint, s.NotAfter = true, tpm.Fingerprint(ca), ca.NotAfter
+	s.Expired = now.After(ca.NotAfter)
+	return s.Fingerprint, s
+}

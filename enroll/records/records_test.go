@@ -1,0 +1,223 @@
+package records
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+	"fleetctl/inventory"
+)
+
+const oldText = `TPM Information
+EKPub Hash: 1b5bbe2e96054f7bc34ebe7ba9a4a9eac5611c6879285ceff6094fa556af485c
+EKCert Detected: true
+EKCert Serial: 5e:cd:5f:8e
+`
+
+const newText = "TPM Information\r\nEK Public Hash: 1b5bbe2e96054f7bc34ebe7ba9a4a9eac5611c6879285ceff6094fa556af485c\r\n" +
+	"EK Certificate Detected: false\r\n"
+
+func TestImportTakesWhatPeopleHave(t *testing.T) {
+	t.Parallel()
+	ca := enrolltest.NewAuthority(t, "A")
+	cert := ca.Leaf(t, 300, 5)
+	const hash = "1b5bbe2e96054f7bc34ebe7ba9a4a9eac5611c6879285ceff6094fa556af485c"
+	certJSON, err := json.Marshal(map[string]any{"host": "c", "ek_certificate": cert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, text, host, want string }{
+		{"text of an older tbot", oldText, "a", "a ok unproven " + hash + " 5e:cd:5f:8e"},
+		{"text of a newer tbot, with Windows line ends", newText, "a", "a ok unproven " + hash + " "},
+		{"text with noise around it", "motd\n  " + oldText + "\nbye", "a", "a ok unproven " + hash + " 5e:cd:5f:8e"},
+		{"JSON lines", `{"host":"a","ek_public_hash":"` + hash + `"}` + "\n" + `{"host":"b","ek_public_hash":"` + enrolltest.Hash(2) + `"}`, "",
+			"a ok unproven " + hash + " ; b ok unproven " + enrolltest.Hash(2) + " "},
+		{"an array", `[{"host":"a","ek_public_hash":"` + hash + `","ek_certificate_serial":"01"}]`, "", "a ok unproven " + hash + " 01"},
+		{"a report", `{"identity":{"ek_public_hash":"` + hash + `"},"proven":true}`, "a", "a ok unproven " + hash + " "},
+		{"an exported record", `{"host":"a","accepted":{"ek_public_hash":"` + hash + `","proven":true,"via":"helper"}}`, "",
+			"a ok unproven " + hash + " "},
+		{"a certificate alone", string(certJSON), "", "c ok unproven " + keyHash(t, cert) + " 01:2c"},
+		{"a byte order mark", "\xef\xbb\xbf" + oldText, "a", "a ok unproven " + hash + " 5e:cd:5f:8e"},
+		{"two machines with one EK", `{"host":"a","ek_public_hash":"` + hash + `"}{"host":"b","ek_public_hash":"` + hash + `"}`, "",
+			"a ok unproven " + hash + " ; b failed duplicate-ek " + hash + " "},
+		{"no host", oldText, "", " failed bad-input  "},
+		{"another host", `{"host":"a","ek_public_hash":"` + hash + `"}`, "b", "a failed bad-input  "},
+		{"a name that would change the terminal", `{"host":"a\u001b[2J","ek_public_hash":"` + hash + `"}`, "", `a\x1b[2J failed bad-input  `},
+		{"a hash in capitals", `{"host":"a","ek_public_hash":"` + strings.Repeat("A", 64) + `"}`, "", "a failed bad-input  "},
+		{"a hash that is not the key's", `{"host":"a","ek_public_hash":"` + hash + `","ek_public":"AAAA"}`, "", "a failed bad-input  "},
+		{"a serial that is none", `{"host":"a","ek_public_hash":"` + hash + `","ek_certificate_serial":"x"}`, "", "a failed bad-input  "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			st := enrolltest.Store(t)
+			results, err := Import(t.Context(), st, strings.NewReader(tt.text), ImportOptions{Host: tt.host})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var parts []string
+			for _, r := range results {
+				parts = append(parts, fmt.Sprintf("%s %s %s %s %s", r.Host, r.Outcome, r.Code, r.EKHash, r.Serial))
+				if rec, err := st.Record(t.Context(), r.Host); r.Outcome == outcome.OK && (err != nil || rec.Accepted.Proven || rec.Accepted.Via != ViaImport) {
+					t.Errorf("%s: %+v, %v", r.Host, rec.Accepted, err)
+				}
+			}
+			if got := strings.Join(parts, "; "); got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func keyHash(t *testing.T, der []byte) string {
+	t.Helper()
+	e := importEntry{importIdentity: importIdentity{EKCert: der}}
+	id, err := e.identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.EKHash
+}
+
+func TestImportRefusesFilesThatAreSomethingElse(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"nothing": " \n", "another text": "hello\n", "two hosts in one text": oldText + oldText, "broken JSON": `{"host":`,
+		"JSON of something else": `{"host":5}`, "a contradiction": strings.Replace(oldText, "true", "false", 1),
+		"a long text": strings.Repeat("x", maxIdentifyText+1),
+	} {
+		if r, err := Import(t.Context(), enrolltest.Store(t), strings.NewReader(text), ImportOptions{Host: "a"}); !errors.Is(err, outcome.ErrInput) {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
+
+func TestAnImportNeverReplacesWhatWasProven(t *testing.T) {
+	t.Parallel()
+	st := enrolltest.Store(t)
+	enrolltest.See(t, st, "a", 1)
+	results, err := Import(t.Context(), st, strings.NewReader(oldText), ImportOptions{Host: "a"})
+	if err != nil || results[0].Code != "changed-ek" || results[0].Outcome != outcome.Failed {
+		t.Errorf("%+v, %v", results, err)
+	}
+	if r, err := st.Record(t.Context(), "a"); err != nil || r.Accepted.EKHash != enrolltest.Hash(1) || !r.Accepted.Proven {
+		t.Errorf("%+v, %v", r.Accepted, err)
+	}
+}
+
+func TestExportsCanBeReadAgain(t *testing.T) {
+	t.Parallel()
+	st := enrolltest.Store(t)
+	enrolltest.See(t, st, "a", 1)
+	enrolltest.See(t, st, "b", 2)
+	for _, format := range []string{"jsonl", "json", "yaml", "csv"} {
+		var out bytes.Buffer
+		if err := Export(t.Context(), st, &out, format); err != nil {
+			t.Fatal(err)
+		}
+		switch format {
+		case "jsonl", "json":
+			other := enrolltest.Store(t)
+			results, err := Import(t.Context(), other, &out, ImportOptions{})
+			if err != nil || len(results) != 2 || results[1].EKHash != enrolltest.Hash(2) {
+				t.Errorf("%s: %+v, %v", format, results, err)
+			}
+		case "yaml":
+			var list []map[string]any
+			if err := yaml.Unmarshal(out.Bytes(), &list); err != nil || len(list) != 2 || list[0]["host"] != "a" {
+				t.Errorf("%v, %v", list, err)
+			}
+		case "csv":
+			if text := out.String(); strings.Count(text, "\n") != 3 || !strings.Contains(text, ",IFX,'=SLB,") {
+				t.Errorf("got %s", text)
+			}
+		}
+		var empty bytes.Buffer
+		if err := Export(t.Context(), enrolltest.Store(t), &empty, format); err != nil {
+			t.Errorf("%s of nothing: %v", format, err)
+		}
+	}
+	if err := Export(t.Context(), st, &bytes.Buffer{}, "table"); !errors.Is(err, outcome.ErrInput) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStatesOfRecords(t *testing.T) {
+	t.Parallel()
+	st := enrolltest.Store(t)
+	for host, n := range map[string]int{"a": 1, "clone": 1, "new-board": 3, "alias": 5, "main": 5} {
+		enrolltest.See(t, st, host, n)
+	}
+	enrolltest.See(t, st, "new-board", 4)
+	if _, err := Import(t.Context(), st, strings.NewReader(oldText), ImportOptions{Host: "by-hand"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Put(t.Context(), store.Observation{Host: "down", At: enrolltest.Time, Outcome: "unreachable", Status: "timeout"}); err != nil {
+		t.Fatal(err)
+	}
+	inv := []inventory.Host{{Name: "alias", Vars: map[string]any{"fleetctl_same_as": "main"}}}
+	var got []string
+	for v, err := range List(t.Context(), st, inv) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, v.Host+" "+string(v.State))
+	}
+	want := []string{"a duplicate-ek", "alias accepted", "by-hand unproven", "clone duplicate-ek", "down no-identity", "main accepted",
+		"new-board changed-ek"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+
+	if _, err := Accept(t.Context(), st, inv, "new-board", "a"); !errors.Is(err, outcome.ErrInput) {
+		t.Errorf("a has nothing to accept: %v", err)
+	}
+	if _, err := Accept(t.Context(), st, inv, "nobody"); !errors.Is(err, outcome.ErrInput) {
+		t.Errorf("nobody is not known: %v", err)
+	}
+	done, err := Accept(t.Context(), st, inv, "new-board")
+	if err != nil || !slices.Equal(done, []Acceptance{{"new-board", enrolltest.Hash(3), enrolltest.Hash(4)}}) {
+		t.Errorf("%+v, %v", done, err)
+	}
+	enrolltest.See(t, st, "new-board", 1) // now it shows the EK of others
+	if _, err := Accept(t.Context(), st, inv, "new-board"); !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "a, clone") {
+		t.Errorf("accepting another machine's EK: %v", err)
+	}
+	if err := Forget(t.Context(), st, "a", "nobody"); !errors.Is(err, outcome.ErrInput) {
+		t.Errorf("forgetting nobody: %v", err)
+	}
+	if err := Forget(t.Context(), st, "a"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIssuersOfTheFleet(t *testing.T) {
+	t.Parallel()
+	a, b := enrolltest.NewAuthority(t, "A"), enrolltest.NewAuthority(t, "B")
+	st := enrolltest.Store(t)
+	for i, cert := range [][]byte{a.Leaf(t, 1, 5), b.Leaf(t, 2, 5), b.Leaf(t, 3, 5), nil} {
+		id := enrolltest.Accepted("", i+1).Accepted
+		id.EKCert = cert
+		if _, err := st.Put(t.Context(), store.Observation{Host: fmt.Sprint("h", i), At: enrolltest.Time, Outcome: "ok", Identity: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := Issuers(t.Context(), st, tpm.NewCASet(a.Cert), enrolltest.Time)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if list[0].Subject != "CN=B" || list[0].Hosts != 2 || list[0].InBundle || list[1].Subject != "CN=A" || !list[1].InBundle ||
+		list[1].Fingerprint != tpm.Fingerprint(a.Cert) {
+		t.Errorf("%+v", list)
+	}
+}

@@ -1,0 +1,85 @@
+package scan
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// probe is what a scan has to know of a host before it can ask its TPM.
+type probe struct {
+	os     string // uname -s: "Linux"
+	arch   string // GOARCH of the helper that fits; "" for none
+	uname  string // uname -m as the host says it, printable
+	uid    int
+	device bool // there is a TPM device at all
+	access bool // the login user may read and write it
+}
+
+// The devices that tbot would take (facts of go-attestation: sysfs decides; where there is no sysfs, as in containers,
+// these are what can be there).
+const tpmDevices = "/dev/tpmrm[0-9]* /dev/tpm[0-9]*"
+
+// probeScript asks everything in one round trip; every line is "key=value".
+const probeScript = `printf 'os=%%s\n' "$(uname -s 2>/dev/null)"
+printf 'arch=%%s\n' "$(uname -m 2>/dev/null)"
+printf 'uid=%%s\n' "$(id -u 2>/dev/null)"
+for d in %s; do
+  if [ -e "$d" ]; then echo device=1; [ -r "$d" ] && [ -w "$d" ] && echo access=1; break; fi
+done
+exit 0
+`
+
+func runProbe(ctx context.Context, conn *remote.Conn, device string) (probe, error) {
+	devices := tpmDevices
+	if device != "" {
+		devices = remote.Quote(device)
+	}
+	out, err := conn.Run(ctx, remote.Cmd{Script: fmt.Sprintf(probeScript, devices), MaxOutput: 16 << 10})
+	if err != nil {
+		return probe{}, fmt.Errorf("probe: %w", err)
+	}
+	return parseProbe(out.Stdout), nil
+}
+
+// parseProbe reads the probe's lines. What a host leaves out stays zero: such a host gets no helper and fails later,
+// with a reason.
+func parseProbe(out []byte) probe {
+	p := probe{uid: -1}
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), "=")
+		switch key {
+		case "os":
+			p.os = remote.Clean(value)
+		case "arch":
+			p.uname, p.arch = remote.Clean(value), remote.GOARCH(value)
+		case "uid":
+			if n, err := strconv.Atoi(value); err == nil && n >= 0 {
+				p.uid = n
+			}
+		case "device":
+			p.device = true
+		case "access":
+			p.access = true
+		}
+	}
+	return p
+}
+
+// becomeFor says whether asking the TPM needs another user. Without any device there is nothing that root could open.
+func (p probe) becomeFor(h inventory.Host) bool {
+	if p.uid == 0 || p.access || !p.device {
+		return false
+	}
+	return !becomeForbidden(h)
+}
+
+// becomeForbidden says whether the inventory switches become off for the host.
+func becomeForbidden(h inventory.Host) bool {
+	c, err := h.Connection()
+	return err == nil && c.Become != nil && !*c.Become
+}

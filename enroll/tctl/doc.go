@@ -1,0 +1,2 @@
+// Package tctl runs Teleport's tctl and reads what it prints. What the answers mean for a fleet is not its business.
+package tctl

@@ -1,0 +1,137 @@
+package token
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"fleetctl/enroll/outcome"
+)
+
+// Formats of token files.
+const (
+	FormatTctl       = "tctl"       // YAML for "tctl create -f"
+	FormatTerraform  = "terraform"  // teleport_provision_token in Terraform's JSON syntax
+	FormatKubernetes = "kubernetes" // TeleportProvisionToken for Teleport's Kubernetes operator
+)
+
+// FilesAs returns the files of the set in a format, by name. Terraform and Kubernetes get the tokens alone: bots are
+// other resources there, with states of their own.
+func (s *Set) FilesAs(format string) (map[string][]byte, error) {
+	if format == FormatTctl || format == "" {
+		return s.Files()
+	}
+	files := map[string][]byte{}
+	for _, t := range s.Tokens {
+		var name string
+		var content []byte
+		var err error
+		switch format {
+		case FormatTerraform:
+			name = t.Name + ".tf.json"
+			content, err = t.terraform()
+		case FormatKubernetes:
+			name = t.Name + ".k8s.yaml"
+			content, err = t.kubernetes()
+		default:
+			return nil, fmt.Errorf("%w: format %q is none of tctl, terraform, kubernetes", outcome.ErrInput, format)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("token %s: %w", t.Name, err)
+		}
+		files[name] = content
+	}
+	return files, nil
+}
+
+// WriteAs is Write in a format. Files of another format in the directory are left alone.
+func (s *Set) WriteAs(dir, format string) (changed []string, err error) {
+	if err := s.Lint(); err != nil {
+		return nil, err
+	}
+	files, err := s.FilesAs(format)
+	if err != nil {
+		return nil, err
+	}
+	return writeFiles(dir, files, stale(format))
+}
+
+// stale returns which files of a directory are ours in a format.
+func stale(format string) func(name string, head []byte) bool {
+	marked := func(head []byte) bool { return bytes.HasPrefix(head, []byte(headerMark)) }
+	switch format {
+	case FormatTerraform:
+		begin := []byte("{\n  \"//\": \"" + strings.TrimPrefix(headerMark, "# "))
+		return func(name string, head []byte) bool {
+			return strings.HasSuffix(name, ".tf.json") && bytes.HasPrefix(head, begin)
+		}
+	case FormatKubernetes:
+		return func(name string, head []byte) bool { return strings.HasSuffix(name, ".k8s.yaml") && marked(head) }
+	}
+	return func(name string, head []byte) bool {
+		return path.Ext(name) == ".yaml" && !strings.HasSuffix(name, ".k8s.yaml") && marked(head)
+	}
+}
+
+// terraform writes the token in Terraform's JSON syntax (developer.hashicorp.com/terraform/language/syntax/json).
+func (t Token) terraform() ([]byte, error) {
+	d := documentOf(t)
+	resource := struct {
+		Version  string   `json:"version"`
+		Metadata metadata `json:"metadata"`
+		Spec     spec     `json:"spec"`
+	}{d.Version, d.Metadata, d.Spec}
+	doc := struct {
+		Comment  string `json:"//"`
+		Resource any    `json:"resource"`
+	}{
+		strings.TrimPrefix(strings.TrimSpace(header), "# "),
+		map[string]any{"teleport_provision_token": map[string]any{terraformName(t.Name): resource}},
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(doc); err != nil {
+		return nil, err
+	}
+	return escapeTemplates(out.Bytes()), nil
+}
+
+// escapeTemplates keeps Terraform from reading ${…} and %{…} in strings as its template language.
+func escapeTemplates(text []byte) []byte {
+	text = bytes.ReplaceAll(text, []byte("${"), []byte("$${"))
+	return bytes.ReplaceAll(text, []byte("%{"), []byte("%%{"))
+}
+
+var notInIdentifier = regexp.MustCompile(`[^A-Za-z0-9_-]`)
+
+// terraformName is a Terraform identifier for a token: letters, digits, _ and -, not beginning with a digit.
+func terraformName(name string) string {
+	name = notInIdentifier.ReplaceAllString(name, "_")
+	if name[0] >= '0' && name[0] <= '9' {
+		name = "_" + name
+	}
+	return name
+}
+
+// kubernetesName is what Kubernetes takes as a resource's name (RFC 1123 subdomain).
+var kubernetesName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// kubernetes writes the token as a custom resource of Teleport's operator; its name is the token's name.
+func (t Token) kubernetes() ([]byte, error) {
+	if !kubernetesName.MatchString(t.Name) {
+		return nil, fmt.Errorf("%w: Kubernetes takes no resource of this name; use lower-case letters, digits, '-' and '.'",
+			outcome.ErrInput)
+	}
+	d := documentOf(t)
+	return marshalYAML(header, struct {
+		APIVersion string   `yaml:"apiVersion"`
+		Kind       string   `yaml:"kind"`
+		Metadata   metadata `yaml:"metadata"`
+		Spec       spec     `yaml:"spec"`
+	}{"resources.teleport.dev/v2", "TeleportProvisionToken", d.Metadata, d.Spec})
+}

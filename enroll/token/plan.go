@@ -1,0 +1,354 @@
+package token
+
+import (
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+	"fleetctl/remote"
+)
+
+// TokenInput is everything that tokens depend on.
+type Input struct {
+	Records   []store.Record        // those with an accepted identity
+	Policy    config.Token          // names, limits, what hosts without a certificate get
+	Bot       config.Bot            // the bot of fleet.yaml
+	BotOf     map[string]config.Bot // by host, for hosts of the inventory
+	SameAs    map[string]string     // host → the name that it is another name of
+	Earlier   []store.Token         // tokens that were made before
+	CAs       *tpm.CASet            // nil: EK hashes alone
+	Rebalance bool
+	Now       time.Time
+}
+
+// candidate is a machine on its way to a rule.
+type candidate struct {
+	host   string
+	names  []string // all of its names, with host
+	rec    store.Record
+	bot    string
+	issuer string // PEM of the CA that issued its certificate; "": hash-only
+	rule   Rule
+}
+
+// tokenPlanner makes tokens of an input, step by step.
+type planner struct {
+	in    Input
+	bots  map[string]config.Bot
+	kinds map[string]store.Token // earlier tokens by name
+	set   *Set
+}
+
+// PlanTokens is the pure function from records, policy and earlier assignment to tokens. The same input gives the same
+// bytes. Its steps: machines with one EK become one or are refused; certificates are judged as the server will;
+// hosts that differ in bot or in CA check go to different tokens; within these, a host keeps the token that it has as
+// long as it fits, and the others fill gaps.
+func Plan(in Input) (*Set, error) {
+	p := &planner{
+		in: in, bots: map[string]config.Bot{}, kinds: map[string]store.Token{},
+		set: &Set{hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier},
+	}
+	byHost := func(a, b store.Record) int { return cmp.Compare(a.Host, b.Host) }
+	p.in.Records = slices.SortedFunc(slices.Values(in.Records), byHost)
+	for _, t := range in.Earlier {
+		p.kinds[t.Name] = t
+	}
+	if err := p.gatherBots(); err != nil {
+		return nil, err
+	}
+	p.shard(p.judgeCertificates(p.machines()))
+	p.makeBots()
+	slices.SortFunc(p.set.Refused, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
+	return p.set, p.set.Lint()
+}
+
+func (in Input) maxRules() int { return cmp.Or(in.Policy.MaxRules, config.DefaultRules) }
+
+func (in Input) maxBytes() int { return cmp.Or(in.Policy.MaxBytes, config.DefaultBytes) }
+
+func (in Input) kind() string { return cmp.Or(in.Policy.Kind, KindBot) }
+
+// gatherBots finds each bot's roles; hosts that say different things of one bot are an error.
+func (p *planner) gatherBots() error {
+	if p.in.kind() == KindNode {
+		return nil
+	}
+	p.bots[p.in.Bot.Name] = p.in.Bot
+	var errs []error
+	for _, host := range slices.Sorted(maps.Keys(p.in.BotOf)) {
+		bot := p.in.BotOf[host]
+		known, ok := p.bots[bot.Name]
+		switch {
+		case !ok:
+			p.bots[bot.Name] = bot
+		case !slices.Equal(slices.Sorted(slices.Values(known.Roles)), slices.Sorted(slices.Values(bot.Roles))):
+			errs = append(errs, &outcome.InputError{Msg: fmt.Sprintf("%s: fleetctl_bot: bot %q has roles %v here and %v elsewhere", host,
+				bot.Name, bot.Roles, known.Roles), Hint: "a bot's roles are one list; use another bot name"})
+		}
+	}
+	for _, t := range p.in.Earlier {
+		if _, ok := p.bots[t.Bot]; !ok && t.Bot != "" {
+			p.bots[t.Bot] = config.Bot{Name: t.Bot} // of hosts that left the inventory: their roles are not known any more
+		}
+	}
+	errs = append(errs, p.checkPoolNames())
+	return errors.Join(errs...)
+}
+
+// botOf says whom a host joins as: what the inventory says, else what its token says, else the bot of fleet.yaml.
+func (p *planner) botOf(r store.Record) string {
+	if p.in.kind() == KindNode {
+		return ""
+	}
+	if bot, ok := p.in.BotOf[r.Host]; ok {
+		return bot.Name
+	}
+	if t, ok := p.kinds[r.Token]; ok && t.Kind == KindBot {
+		return t.Bot
+	}
+	return p.in.Bot.Name
+}
+
+func (p *planner) refuse(host string, code outcome.Code, format string, args ...any) {
+	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Reason: outcome.Because(code, fmt.Sprintf(format, args...))})
+}
+
+// machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
+// machines present one EK only the one that had a rule for it before is let through.
+func (p *planner) machines() []candidate {
+	byEK := map[string][]store.Record{}
+	var order []string
+	for _, r := range p.in.Records {
+		ek := r.Accepted.EKHash
+		if byEK[ek] == nil {
+			order = append(order, ek)
+		}
+		byEK[ek] = append(byEK[ek], r)
+	}
+	same := aliases(p.in.SameAs)
+	var found []candidate
+	for _, ek := range order {
+		groups := groupByMachine(byEK[ek], same)
+		if winner := p.chooseHolder(groups); winner != nil {
+			found = append(found, p.candidate(winner, same))
+		}
+	}
+	slices.SortFunc(found, func(a, b candidate) int { return cmp.Compare(a.host, b.host) })
+	return found
+}
+
+// groupByMachine splits records of one EK by the machine that they are names of, in name order.
+func groupByMachine(records []store.Record, same func(string) string) [][]store.Record {
+	index := map[string]int{}
+	var groups [][]store.Record
+	for _, r := range records {
+		root := same(r.Host)
+		i, ok := index[root]
+		if !ok {
+			i = len(groups)
+			index[root] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], r)
+	}
+	return groups
+}
+
+// chooseHolder returns the machine that keeps the EK, and refuses the others: what a newcomer says takes nothing away
+// from a host that has a rule.
+func (p *planner) chooseHolder(groups [][]store.Record) []store.Record {
+	if len(groups) == 1 {
+		return groups[0]
+	}
+	holder := slices.IndexFunc(groups, func(g []store.Record) bool { return slices.ContainsFunc(g, holds) })
+	for i, g := range groups {
+		if i == holder {
+			continue
+		}
+		for _, r := range g {
+			reason := "presents the same EK as " + strings.Join(otherNames(groups, i), ", ")
+			if holder >= 0 {
+				reason += "; " + groups[holder][0].Host + " had it first and keeps its rule"
+			}
+			p.refuse(r.Host, outcome.DuplicateEK, "%s", reason)
+		}
+	}
+	if holder < 0 {
+		return nil
+	}
+	return groups[holder]
+}
+
+// holds reports whether a record's token was assigned for the very EK that is accepted now.
+func holds(r store.Record) bool { return r.Token != "" && r.TokenEK == r.Accepted.EKHash }
+
+func otherNames(groups [][]store.Record, but int) []string {
+	var names []string
+	for i, g := range groups {
+		for _, r := range g {
+			if i != but {
+				names = append(names, r.Host)
+			}
+		}
+	}
+	return names
+}
+
+// candidate makes one of the names of a machine, which are sorted. It goes by the name that the others refer to or,
+// when that has no record with this EK, by the first. Its token is that which one of the names has for this EK.
+func (p *planner) candidate(names []store.Record, same func(string) string) candidate {
+	main := names[0]
+	if i := slices.IndexFunc(names, func(r store.Record) bool { return r.Host == same(r.Host) }); i >= 0 {
+		main = names[i]
+	}
+	c := candidate{host: main.Host, rec: main}
+	for _, r := range names {
+		c.names = append(c.names, r.Host)
+		c.rec.Token = cmp.Or(c.rec.Token, r.Token)
+	}
+	if i := slices.IndexFunc(names, holds); i >= 0 {
+		c.rec.Token = names[i].Token
+	}
+	c.bot = p.botOf(c.rec)
+	return c
+}
+
+// aliases returns the function from a name to the name that it stands for in the end. Names in a cycle stand for the
+// first of them.
+func aliases(sameAs map[string]string) func(string) string {
+	return func(name string) string {
+		seen := []string{}
+		for {
+			if i := slices.Index(seen, name); i >= 0 {
+				return slices.Min(seen[i:])
+			}
+			next, ok := sameAs[name]
+			if !ok || next == "" {
+				return name
+			}
+			seen = append(seen, name)
+			name = next
+		}
+	}
+}
+
+// judgeCertificates finds the CA of each candidate and writes its rule; a policy may refuse those without one.
+func (p *planner) judgeCertificates(all []candidate) []candidate {
+	reasons := make([]string, len(all))
+	if p.in.CAs != nil {
+		p.findIssuers(all, reasons)
+	}
+	var kept []candidate
+	for i, c := range all {
+		if reasons[i] != "" && p.in.Policy.WithoutEKCert == "refuse" {
+			for _, name := range c.names {
+				p.refuse(name, outcome.NoEKCert, "%s, and token.without_ekcert is refuse", reasons[i])
+			}
+			continue
+		}
+		c.rule = Rule{Host: c.host, EKHash: c.rec.Accepted.EKHash}
+		if p.in.Policy.Match == "hash+serial" {
+			c.rule.EKSerial = c.rec.Accepted.EKSerial
+		}
+		if !c.rec.Accepted.Proven {
+			p.set.Unproven = append(p.set.Unproven, c.host)
+		}
+		kept = append(kept, c)
+	}
+	describe(kept)
+	return kept
+}
+
+// findIssuers finds the CA of each candidate, or the reason why it has none. Signatures are what takes the time, so the
+// CA of the first certificate with an issuer is tried first for all others with the same.
+func (p *planner) findIssuers(all []candidate, reasons []string) {
+	certs := make([]*x509.Certificate, len(all))
+	parallel(len(all), func(i int) { certs[i], reasons[i] = certificateOf(all[i].rec.Accepted) })
+	likely := map[string]*x509.Certificate{}
+	for _, cert := range certs {
+		if cert == nil {
+			continue
+		}
+		if _, ok := likely[issuerKey(cert)]; !ok {
+			likely[issuerKey(cert)] = p.in.CAs.Issuer(cert)
+		}
+	}
+	parallel(len(all), func(i int) {
+		if certs[i] != nil {
+			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])])
+		}
+	})
+}
+
+func issuerKey(cert *x509.Certificate) string {
+	return string(cert.RawIssuer) + string(cert.AuthorityKeyId)
+}
+
+func certificateOf(id *store.Identity) (*x509.Certificate, string) {
+	if len(id.EKCert) == 0 {
+		return nil, "it presents no EK certificate"
+	}
+	cert, err := x509.ParseCertificate(id.EKCert)
+	if err != nil {
+		return nil, fmt.Sprintf("its EK certificate cannot be read: %v", err)
+	}
+	return cert, ""
+}
+
+// issuer returns the CA certificate that the token must list for a certificate to pass the server's check, or why
+// there is none.
+func (p *planner) issuer(cert, likely *x509.Certificate) (pemText, reason string) {
+	ca := likely
+	if ca == nil || tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now) != nil {
+		if ca = p.in.CAs.Issuer(cert); ca == nil {
+			return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas",
+				remote.Clean(cert.Issuer.String()))
+		}
+		if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
+			return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
+		}
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})), ""
+}
+
+// makeBots lists the bots that tokens name.
+func (p *planner) makeBots() {
+	used := map[string]bool{}
+	if p.in.kind() == KindBot {
+		used[p.in.Bot.Name] = true
+	}
+	for _, t := range p.set.Tokens {
+		if t.Bot != "" {
+			used[t.Bot] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		p.set.Bots = append(p.set.Bots, Bot{Name: name, Roles: slices.Clone(p.bots[name].Roles)})
+	}
+}
+
+// parallel runs fn for 0 to n-1 on all processors.
+func parallel(n int, fn func(i int)) {
+	workers := runtime.GOMAXPROCS(0)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				fn(i)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,210 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+	"fleetctl/inventory"
+)
+
+// Kinds of tokens.
+const (
+	KindBot  = "bot"  // tbot joins with it
+	KindNode = "node" // a Teleport agent joins with it
+)
+
+// TokenOptions of MakeTokens.
+type Options struct {
+	// Inventory is the whole inventory, never a part of it: it says which bot a host joins as (fleetctl_bot) and which
+	// names are one machine (fleetctl_same_as). Hosts of the records that are not in it keep what they have.
+	Inventory []inventory.Host
+	CAs       *tpm.CASet // nil: those of cfg.Token.EKCertCAs, if any
+	Rebalance bool       // assign anew, as if there were no earlier tokens
+	Persist   bool       // note the assignment in the records
+	Now       time.Time  // when EK certificates have to be valid; zero: now
+}
+
+// Token is one provision token: a name, the hosts that may join with it, and the CAs that their certificates need.
+type Token struct {
+	Name  string
+	Kind  string   // KindBot or KindNode
+	Bot   string   // whom its hosts join as; "" for KindNode
+	CAs   []string // PEM, one certificate each, sorted; none: EK hashes alone
+	Rules []Rule   // by host name
+}
+
+// Rule lets one machine join.
+type Rule struct {
+	Host        string // the inventory name
+	Description string // what the rule says: the name, cleaned and unique
+	EKHash      string // 64 lower-case hex digits
+	EKSerial    string // "" unless token.match is hash+serial and the machine presents a certificate
+}
+
+// Bot is a bot that hosts join as.
+type Bot struct {
+	Name  string
+	Roles []string // nil: not known any more, since the inventory has none of its hosts
+}
+
+// Refusal is a host with an accepted identity that gets no rule.
+type Refusal struct {
+	Host string `json:"host"`
+	outcome.Reason
+}
+
+// Move is a host whose token changed: it needs a new tbot configuration.
+type Move struct {
+	Host string `json:"host"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// TokenSet is what the records make of a fleet: its bots and tokens, ready to be written or applied.
+type Set struct {
+	Tokens   []Token // by name, shards in their order
+	Bots     []Bot   // by name
+	Refused  []Refusal
+	Moved    []Move
+	Unproven []string // hosts whose rule rests on an identity that nobody proved
+
+	hosts     map[string]string // host → token
+	mainBot   string
+	maxBytes  int
+	written   []store.Rule  // what was published before
+	published []store.Token // likewise
+}
+
+// MakeTokens computes the tokens of everything that the records hold, and with opts.Persist notes the assignment of
+// hosts to tokens. Call it inside a run of the store, so that no other run assigns at the same time. Errors that the
+// user can correct are ErrInput.
+func Make(ctx context.Context, st store.Store, cfg config.Config, opts Options) (*Set, error) {
+	in, err := inputOf(ctx, st, cfg, opts)
+	if err != nil {
+		return nil, err
+	}
+	set, err := Plan(in)
+	if err != nil {
+		return nil, err
+	}
+	for r, err := range st.Rules(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		set.written = append(set.written, r)
+	}
+	if !opts.Persist {
+		return set, nil
+	}
+	return set, set.persist(ctx, st, in)
+}
+
+// TokenOf returns the token that a host joins with; "" when it has none.
+func (s *Set) TokenOf(host string) string { return s.hosts[host] }
+
+// Assignment returns the token of every host that has one.
+func (s *Set) Assignment() map[string]string { return maps.Clone(s.hosts) }
+
+// persist notes what is new of the assignment, the tokens and the rules.
+func (s *Set) persist(ctx context.Context, st store.Store, in Input) error {
+	assign := map[string]string{}
+	for _, r := range in.Records {
+		if token := s.hosts[r.Host]; token != "" && (token != r.Token || r.TokenEK != r.Accepted.EKHash) {
+			assign[r.Host] = token
+		}
+	}
+	known := map[store.Rule]bool{}
+	for _, r := range s.written {
+		known[r] = true
+	}
+	var tokens []store.Token
+	var rules []store.Rule
+	for _, t := range s.Tokens {
+		if entry := (store.Token{Name: t.Name, Kind: t.Kind, Bot: t.Bot}); !slices.Contains(in.Earlier, entry) {
+			tokens = append(tokens, entry)
+		}
+		for _, r := range t.stored() {
+			if !known[r] {
+				rules = append(rules, r)
+			}
+		}
+	}
+	if len(assign)+len(tokens)+len(rules) == 0 {
+		return nil
+	}
+	return st.Publish(ctx, assign, tokens, rules)
+}
+
+// stored returns the rules as the records remember them.
+func (t Token) stored() []store.Rule {
+	rules := make([]store.Rule, len(t.Rules))
+	for i, r := range t.Rules {
+		rules[i] = store.Rule{Token: t.Name, EKHash: r.EKHash, EKSerial: r.EKSerial, Host: r.Host}
+	}
+	return rules
+}
+
+// tokenInput reads what PlanTokens needs from the records and the inventory.
+func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Options) (in Input, err error) {
+	in = Input{
+		Policy: cfg.Token, Bot: cfg.Bot, CAs: opts.CAs, Rebalance: opts.Rebalance, Now: opts.Now,
+		BotOf: map[string]config.Bot{}, SameAs: map[string]string{},
+	}
+	if in.Now.IsZero() {
+		in.Now = time.Now()
+	}
+	if in.CAs == nil && len(cfg.Token.EKCertCAs) > 0 {
+		set, err := tpm.LoadCAs(cfg.Token.EKCertCAs...)
+		if err != nil {
+			return in, fmt.Errorf("token.ekcert_cas: %w: %w", outcome.ErrInput, err)
+		}
+		in.CAs = set
+	}
+	if in.Earlier, err = st.Tokens(ctx); err != nil {
+		return in, err
+	}
+	for r, err := range st.Records(ctx) {
+		if err != nil {
+			return in, err
+		}
+		if r.Accepted != nil {
+			r.Last, r.Pending, r.Installed = nil, nil, nil // large, and no matter here
+			in.Records = append(in.Records, r)
+		}
+	}
+	return in, in.readInventory(opts.Inventory)
+}
+
+// readInventory takes the host variables fleetctl_bot and fleetctl_same_as. fleetctl_bot is a bot's name, or a
+// mapping with its name and roles; without roles they are those of fleet.yaml.
+func (in *Input) readInventory(hosts []inventory.Host) error {
+	var errs []error
+	for _, h := range hosts {
+		in.BotOf[h.Name] = in.Bot
+		if v, ok := h.Vars["fleetctl_bot"]; ok && v != nil {
+			bot, err := config.BotOf(v, in.Bot)
+			if err != nil {
+				errs = append(errs, &outcome.InputError{File: h.Pos.File, Line: h.Pos.Line, Column: h.Pos.Column,
+					Msg: fmt.Sprintf("%s: fleetctl_bot: %v", h.Name, err), Hint: "fleetctl_bot: {name: db, roles: [db-access]}"})
+			}
+			in.BotOf[h.Name] = bot
+		}
+		if v, ok := h.Vars["fleetctl_same_as"]; ok && v != nil {
+			name, ok := v.(string)
+			if !ok {
+				errs = append(errs, &outcome.InputError{File: h.Pos.File, Line: h.Pos.Line, Column: h.Pos.Column,
+					Msg: h.Name + ": fleetctl_same_as: is not the name of a host"})
+			}
+			in.SameAs[h.Name] = name
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,176 @@
+package token
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+func fileOf(name string) string { return name + ".yaml" }
+
+// botFile is bot.yaml for the bot of fleet.yaml and bot-NAME.yaml for the others.
+func (s *Set) botFile(b Bot) string {
+	if b.Name == s.mainBot {
+		return "bot.yaml"
+	}
+	return "bot-" + b.Name + ".yaml"
+}
+
+// Files returns what Write writes, by name.
+func (s *Set) Files() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, b := range s.Bots {
+		if len(b.Roles) == 0 {
+			continue // nobody knows its roles any more; a file without them would take them away
+		}
+		content, err := b.YAML()
+		if err != nil {
+			return nil, fmt.Errorf("bot %s: %w", b.Name, err)
+		}
+		files[s.botFile(b)] = content
+	}
+	for _, t := range s.Tokens {
+		content, err := t.YAML()
+		if err != nil {
+			return nil, fmt.Errorf("token %s: %w", t.Name, err)
+		}
+		files[fileOf(t.Name)] = content
+	}
+	return files, nil
+}
+
+// Write writes bot.yaml and a file a token into a directory, and removes files of ours whose token is gone. It returns
+// the names of files that changed, sorted. Every file is replaced at once or not at all: on a full disk the old one
+// stays as it was.
+func (s *Set) Write(dir string) (changed []string, err error) {
+	return s.WriteAs(dir, FormatTctl)
+}
+
+// writeFiles brings the files of a directory that are ours to exactly these. It removes the temporary files of a run
+// that was killed.
+func writeFiles(dir string, files map[string][]byte, ours func(string, []byte) bool) (changed []string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		path := filepath.Join(dir, name)
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, files[name]) {
+			continue
+		}
+		if err := writeAtomically(path, files[name]); err != nil {
+			return changed, err
+		}
+		changed = append(changed, name)
+	}
+	gone, err := removeStale(dir, files, ours)
+	changed = append(changed, gone...)
+	slices.Sort(changed)
+	return changed, errors.Join(err, syncDir(dir))
+}
+
+// tempMark is in the name of every temporary file.
+const tempMark = ".fleetctl-tmp-"
+
+// writeAtomically replaces a file by way of a temporary one in the same directory.
+func writeAtomically(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+tempMark+"*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(fillFile(f, content), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("%s stays as it was: %w", path, err)
+	}
+	return nil
+}
+
+// fillFile writes a file to the disk.
+func fillFile(f *os.File, content []byte) error {
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// Differs returns the names of files that WriteAs would change, sorted.
+func (s *Set) Differs(dir, format string) ([]string, error) {
+	files, err := s.FilesAs(format)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if old, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(old, files[name]) {
+			names = append(names, name)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	ours := stale(format)
+	for _, e := range entries {
+		if files[e.Name()] == nil && e.Type().IsRegular() && ours(e.Name(), headOfFile(filepath.Join(dir, e.Name()))) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// removeStale removes files of ours that are not wanted any more, and temporary files.
+func removeStale(dir string, wanted map[string][]byte, ours func(string, []byte) bool) (removed []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name, path := e.Name(), filepath.Join(dir, e.Name())
+		temporary := strings.HasPrefix(name, ".") && strings.Contains(name, tempMark)
+		if _, ok := wanted[name]; ok || !e.Type().IsRegular() || !temporary && !ours(name, headOfFile(path)) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, err
+		}
+		if !temporary {
+			removed = append(removed, name)
+		}
+	}
+	return removed, nil
+}
+
+// headOfFile is how a file begins; nothing when it cannot be read.
+func headOfFile(path string) []byte {
+	f, err := os.Open(path) //nolint:gosec // a file of the output directory
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	begin := make([]byte, 128)
+	n, _ := io.ReadFull(f, begin)
+	return begin[:n]
+}
+
+// syncDir makes renames durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the output directory
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,2 @@
+// Package versions says what Teleport's programs do, by their exact version.
+package versions
