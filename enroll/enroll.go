@@ -59,10 +59,7 @@ func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]
 		return nil, err
 	}
 	defer e.close()
-	p, err := newPace(opts.Config.Rollout, opts.Forks, len(hosts))
-	if err != nil {
-		return nil, err
-	}
+	p := newPace(opts.Config.Rollout, opts.Forks, len(hosts))
 	groups := make([][]string, len(hosts))
 	for i := range hosts {
 		groups[i] = hosts[i].Groups
@@ -428,8 +425,7 @@ func (e *enroller) finish(ctx context.Context, c change) error {
 }
 
 func (e *enroller) jitter() time.Duration {
-	d, _ := time.ParseDuration(e.opts.Config.Rollout.Jitter) // checked with the configuration
-	return d
+	return e.opts.Config.Rollout.Jitter.Value()
 }
 
 // notJoined is a tbot that was started and didn't join.

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"fleetctl/enroll/config"
-	"fleetctl/enroll/outcome"
 )
 
 // pace says how a rollout goes through n hosts.
@@ -18,16 +17,8 @@ type pace struct {
 	budget  int // failures that don't stop the rollout
 }
 
-func newPace(c config.Rollout, workers, n int) (pace, error) {
-	batch, err := config.ParseShare(c.Batch, n)
-	if err != nil {
-		return pace{}, fmt.Errorf("%w: rollout.batch: %w", outcome.ErrInput, err)
-	}
-	budget, err := config.ParseShare(c.MaxFailures, n)
-	if err != nil {
-		return pace{}, fmt.Errorf("%w: rollout.max_failures: %w", outcome.ErrInput, err)
-	}
-	return pace{workers: max(1, workers), canary: min(c.Canary, n), batch: max(1, batch), budget: budget}, nil
+func newPace(c config.Rollout, workers, n int) pace {
+	return pace{workers: max(1, workers), canary: min(c.Canary, n), batch: max(1, c.Batch.Of(n)), budget: c.MaxFailures.Of(n)}
 }
 
 // rollout runs hosts 0 … n-1 at a pace: canaries first, then batches. A host of the next batch doesn't wait for the

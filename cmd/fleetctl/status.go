@@ -77,7 +77,7 @@ func (e *enrollment) prepare() (err error) {
 	if err := e.readInventory(); err != nil {
 		return err
 	}
-	return host.CheckHosts(e.hosts, e.cfg, e.templates)
+	return host.Check(e.hosts, e.cfg, e.templates)
 }
 
 func (e *enrollment) statusOptions() (enroll.StatusOptions, error) {

@@ -1,5 +1,7 @@
 package config
 
+import "gopkg.in/yaml.v3"
+
 // Config is fleet.yaml. Unknown keys are errors with file and line.
 type Config struct {
 	Version   string  `yaml:"version"`
@@ -9,22 +11,25 @@ type Config struct {
 	Token     Token   `yaml:"token"`
 	Tbot      Tbot    `yaml:"tbot"`
 	Rollout   Rollout `yaml:"rollout"`
+
+	file string     // where it was read; "" for the defaults
+	doc  *yaml.Node // for the places of errors that are found later
 }
 
-// ClusterConfig says where tbot connects to; exactly one is set. Values are host:port.
+// Cluster says where tbot connects to; exactly one is set. Values are host:port.
 type Cluster struct {
 	ProxyServer string `yaml:"proxy_server,omitempty"`
 	AuthServer  string `yaml:"auth_server,omitempty"`
 	Tctl        string `yaml:"tctl,omitempty"` // the tctl to run; default "tctl" from PATH
 }
 
-// BotConfig is the bot that all hosts join as.
+// Bot is the bot that all hosts join as.
 type Bot struct {
 	Name  string   `yaml:"name"`
 	Roles []string `yaml:"roles"`
 }
 
-// TokenConfig says how tokens are made from records.
+// Token says how tokens are made from records.
 type Token struct {
 	Name          string   `yaml:"name"`
 	Kind          string   `yaml:"kind,omitempty"` // bot (default) or node
@@ -35,24 +40,24 @@ type Token struct {
 	MaxBytes      int      `yaml:"max_bytes,omitempty"`      // default 262144, of the JSON that the cluster stores
 }
 
-// TbotConfig says what lands on the hosts.
+// Tbot says what lands on the hosts.
 type Tbot struct {
 	Install   Install `yaml:"install,omitempty"`
 	User      string  `yaml:"user,omitempty"`      // default teleport
 	Group     string  `yaml:"group,omitempty"`     // default teleport
-	Config    string  `yaml:"config,omitempty"`    // default /etc/tbot.yaml
-	Storage   string  `yaml:"storage,omitempty"`   // default /var/lib/teleport/bot
-	Binary    string  `yaml:"binary,omitempty"`    // default: tbot in PATH, /usr/local/bin or /opt/teleport/…
+	Config    Path    `yaml:"config,omitempty"`    // default /etc/tbot.yaml
+	Storage   Path    `yaml:"storage,omitempty"`   // default /var/lib/teleport/bot
+	Binary    Path    `yaml:"binary,omitempty"`    // default: tbot in PATH, /usr/local/bin or /opt/teleport/…
 	DiagAddr  string  `yaml:"diag_addr,omitempty"` // host:port of /livez and /readyz
 	Hardening *bool   `yaml:"hardening,omitempty"` // the hardening drop-in; default true
 
-	CredentialTTL   string `yaml:"credential_ttl,omitempty"`   // of tbot.yaml, e.g. "1h"; default tbot's
-	RenewalInterval string `yaml:"renewal_interval,omitempty"` // of tbot.yaml; lower than credential_ttl
+	CredentialTTL   Duration `yaml:"credential_ttl,omitempty"`   // of tbot.yaml, e.g. "1h"; default tbot's
+	RenewalInterval Duration `yaml:"renewal_interval,omitempty"` // of tbot.yaml; lower than credential_ttl
 
 	Services []map[string]any `yaml:"services"`
 }
 
-// InstallConfig says where tbot comes from.
+// Install says where tbot comes from.
 type Install struct {
 	From   string            `yaml:"from,omitempty"` // none (default), file, url, script
 	Files  map[string]string `yaml:"files,omitempty"`
@@ -64,21 +69,21 @@ type Install struct {
 	Proxy   string `yaml:"proxy,omitempty"`   // the HTTP proxy that hosts download through
 }
 
-// RolloutConfig says how many hosts are worked on at once and when to stop. Batch and MaxFailures are a number or a
+// Rollout says how many hosts are worked on at once and when to stop. Batch and MaxFailures are a number or a
 // percentage ("20%").
 type Rollout struct {
-	Forks       int    `yaml:"forks,omitempty"`        // default 50
-	Canary      int    `yaml:"canary,omitempty"`       // default 1
-	Batch       string `yaml:"batch,omitempty"`        // default 20%
-	MaxFailures string `yaml:"max_failures,omitempty"` // default 5%
+	Forks       int   `yaml:"forks,omitempty"`        // default 50
+	Canary      int   `yaml:"canary,omitempty"`       // default 1
+	Batch       Share `yaml:"batch,omitempty"`        // default 20%
+	MaxFailures Share `yaml:"max_failures,omitempty"` // default 5%
 
 	Order  []string `yaml:"order,omitempty"`  // groups of the inventory: whose hosts come first
-	Jitter string   `yaml:"jitter,omitempty"` // the longest random wait before a tbot starts, e.g. "5s"; default none
+	Jitter Duration `yaml:"jitter,omitempty"` // the longest random wait before a tbot starts, e.g. "5s"; default none
 
 	Hooks Hooks `yaml:"hooks,omitempty"`
 }
 
-// HooksConfig are commands that the controller runs, by sh. Each gets JSON on standard input. One that fails before a
+// Hooks are commands that the controller runs, by sh. Each gets JSON on standard input. One that fails before a
 // run or a host stops that run or host; one that fails after it is a warning.
 type Hooks struct {
 	BeforeRun  string `yaml:"before_run,omitempty"`

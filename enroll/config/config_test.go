@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestParseShare(t *testing.T) {
+func TestShares(t *testing.T) {
 	for _, tc := range []struct {
 		in    string
 		total int
@@ -23,9 +23,9 @@ func TestParseShare(t *testing.T) {
 		{in: "", total: 7, fails: true},
 	} {
 		t.Run(fmt.Sprintf("%q of %d", tc.in, tc.total), func(t *testing.T) {
-			got, err := ParseShare(tc.in, tc.total)
-			if (err != nil) != tc.fails || got != tc.want {
-				t.Errorf("ParseShare = %d, %v; want %d, error %v", got, err, tc.want, tc.fails)
+			share := Share(tc.in)
+			if err, got := share.Check(), share.Of(tc.total); (err != nil) != tc.fails || got != tc.want {
+				t.Errorf("%d, %v; want %d, error %v", got, err, tc.want, tc.fails)
 			}
 		})
 	}

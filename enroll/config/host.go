@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,42 +14,118 @@ import (
 	"fleetctl/remote"
 )
 
-// hostError is what somebody wrote wrongly about a host.
-func HostError(h inventory.Host, err error) error {
-	e := &outcome.InputError{File: h.Pos.File, Line: h.Pos.Line, Msg: h.Name + ": " + err.Error()}
-	if he := (*outcome.HintError)(nil); errors.As(err, &he) {
-		e.Hint = he.Hint
-	}
-	return e
+// Our own variables in the inventory.
+const (
+	varDevice = "tpm_device"
+	varSameAs = "fleetctl_same_as"
+	varBot    = "fleetctl_bot"
+	varTbot   = "tbot"
+)
+
+// HostVars are our own variables of one host, read.
+type HostVars struct {
+	Device Path   // tpm_device: a character device or a unix socket; "" for the one that tbot would take
+	SameAs string // fleetctl_same_as: the name that the host is another name of; "" for none
+	Bot    *Bot   // fleetctl_bot: whom the host joins as, without roles those of fleet.yaml; nil: the bot of fleet.yaml
+
+	host inventory.Host
+	tbot any
 }
 
-func StringVar(h inventory.Host, name string) (string, error) {
+// Host reads our variables of a host. Every command reads them here, so that all of them take and refuse the same. The
+// error is an ErrInventory and an *outcome.InputError with the host's place. What the variable "tbot" holds is checked
+// by HostVars.Tbot.
+func Host(h inventory.Host) (HostVars, error) {
+	v := HostVars{host: h, tbot: h.Vars[varTbot]}
+	var errs []error
+	fail := func(name, hint string, err error) {
+		errs = append(errs, HostError(h, outcome.WithHint(fmt.Errorf("%s: %w", name, err), "%s", hint)))
+	}
+	if value, ok := set(h, varDevice); ok {
+		text, _ := value.(string)
+		if v.Device = Path(text); v.Device.Check() != nil {
+			fail(varDevice, "an absolute path: /dev/tpmrm0",
+				fmt.Errorf("%s is not a clean absolute path that a unit can hold", remote.Clean(fmt.Sprintf("%#v", value))))
+		}
+	}
+	if value, ok := set(h, varSameAs); ok {
+		if v.SameAs, ok = value.(string); !ok {
+			fail(varSameAs, "the name of another host", errors.New("is not the name of a host"))
+		}
+	}
+	if value, ok := set(h, varBot); ok {
+		bot, err := botOf(value)
+		if err != nil {
+			fail(varBot, "fleetctl_bot: {name: db, roles: [db-access]}", err)
+		}
+		v.Bot = &bot
+	}
+	return v, errors.Join(errs...)
+}
+
+// set returns a variable that says something.
+func set(h inventory.Host, name string) (any, bool) {
 	v, ok := h.Vars[name]
-	if !ok || v == nil {
-		return "", nil
-	}
-	s, ok := v.(string)
-	if !ok || !CleanPath(s) {
-		return "", fmt.Errorf("%w: %s: %v is not a clean absolute path", outcome.ErrInventory, name, v)
-	}
-	return s, nil
+	return v, ok && v != nil
 }
 
-// overrideTbot lays a "tbot:" variable of the inventory over fleet.yaml's. Every key that the variable has replaces the
-// fleet's; a list or a map is replaced as a whole, as Ansible does it. Unknown keys are errors.
-func OverrideTbot(base Tbot, override any) (Tbot, error) {
-	if override == nil {
+// HostError is what somebody wrote wrongly about a host, with the place where it was first written.
+func HostError(h inventory.Host, err error) error {
+	in := &outcome.InputError{File: h.Pos.File, Line: h.Pos.Line, Column: h.Pos.Column, Msg: h.Name + ": " + err.Error()}
+	if e := (*outcome.HintError)(nil); errors.As(err, &e) {
+		in.Hint = e.Hint
+	}
+	return &outcome.Error{Reason: outcome.Reason{Code: outcome.InventoryError, Hint: in.Hint}, Err: in}
+}
+
+// BotOr is the bot that the host joins as; def is that of fleet.yaml.
+func (v HostVars) BotOr(def Bot) Bot {
+	switch {
+	case v.Bot == nil || v.Bot.Roles == nil && v.Bot.Name == def.Name:
+		return def
+	case v.Bot.Roles == nil:
+		return Bot{Name: v.Bot.Name, Roles: def.Roles}
+	}
+	return *v.Bot
+}
+
+// Tbot lays the variable "tbot" over the settings of fleet.yaml. Every key that the variable has replaces the fleet's; a
+// list or a map is replaced as a whole, as Ansible does it. Unknown keys are errors, as in fleet.yaml.
+func (v HostVars) Tbot(base Tbot) (Tbot, error) {
+	t, err := override(base, v.tbot)
+	if err != nil {
+		return base, HostError(v.host, fmt.Errorf("%s: %w", varTbot, err))
+	}
+	if t.User == "root" && t.Group == Default().Tbot.Group {
+		t.Group = "root" // whoever runs tbot as root need not name root's group, too
+	}
+	var errs []error
+	t.check(func(key, hint, message string) {
+		errs = append(errs, HostError(v.host, outcome.WithHint(fmt.Errorf("%s: %s: %s", varTbot, key, message), "%s", hint)))
+	})
+	return t, errors.Join(errs...)
+}
+
+func override(base Tbot, over any) (Tbot, error) {
+	if over == nil {
 		return base, nil
 	}
-	if _, ok := override.(map[string]any); !ok {
-		return base, fmt.Errorf("is not a mapping, but %T", override)
+	keys, ok := over.(map[string]any)
+	if !ok {
+		return base, fmt.Errorf("is not a mapping, but %T", over)
 	}
-	raw, err := yaml.Marshal(override)
+	raw, err := yaml.Marshal(over)
 	if err != nil {
 		return base, err
 	}
 	base.Services = slices.Clone(base.Services)
-	base.Install.Files, base.Install.SHA256 = maps.Clone(base.Install.Files), maps.Clone(base.Install.SHA256)
+	install, _ := keys["install"].(map[string]any)
+	if _, ok := install["files"]; ok { // decoding would add to a map that is there
+		base.Install.Files = nil
+	}
+	if _, ok := install["sha256"]; ok {
+		base.Install.SHA256 = nil
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
 	if err := dec.Decode(&base); err != nil {
@@ -60,26 +134,7 @@ func OverrideTbot(base Tbot, override any) (Tbot, error) {
 	return base, nil
 }
 
-func CheckPaths(t Tbot) error {
-	for key, path := range map[string]string{"config": t.Config, "storage": t.Storage, "binary": t.Binary} {
-		if (path != "" || key != "binary") && !CleanPath(path) {
-			return fmt.Errorf("%s: %q is not a clean absolute path", key, path)
-		}
-	}
-	if !UnixName.MatchString(t.User) || !UnixName.MatchString(t.Group) {
-		return fmt.Errorf("user %q or group %q is no Linux account name", t.User, t.Group)
-	}
-	return nil
-}
-
-// cleanPath says whether a path is absolute, clean and fit for a unit file: systemd splits words at blanks and expands
-// %, $ and quotes.
-func CleanPath(p string) bool {
-	return strings.HasPrefix(p, "/") && filepath.Clean(p) == p && p != "/" &&
-		!strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`%$"'\;`, r) })
-}
-
-// publicVars leaves out what says how to reach the host: passwords are among it.
+// PublicVars leaves out what says how to reach the host: passwords are among it.
 func PublicVars(vars map[string]any) map[string]any {
 	out := make(map[string]any, len(vars))
 	for k, v := range vars {
@@ -90,62 +145,19 @@ func PublicVars(vars map[string]any) map[string]any {
 	return out
 }
 
-// sameMachines tells whether the inventory says that hosts are one machine (host variable fleetctl_same_as: NAME).
-func SameMachines(hosts []inventory.Host) func([]string) bool {
-	canonical := map[string]string{}
-	for _, h := range hosts {
-		if name, ok := h.Vars["fleetctl_same_as"].(string); ok {
-			canonical[h.Name] = name
-		}
-	}
-	root := func(name string) string {
-		for range len(canonical) + 1 { // a cycle ends somewhere in it, the same place for all of its hosts or not: refused
-			next, ok := canonical[name]
-			if !ok {
-				return name
-			}
-			name = next
-		}
-		return name
-	}
-	return func(names []string) bool {
-		for _, n := range names[1:] {
-			if root(n) != root(names[0]) {
-				return false
-			}
-		}
-		return true
-	}
-}
-
-// deviceOf reads the host variable tpm_device: a character device or a unix socket; "" lets the helper choose.
-func DeviceOf(h inventory.Host) (string, error) {
-	v, ok := h.Vars["tpm_device"]
-	if !ok || v == nil {
-		return "", nil
-	}
-	path, ok := v.(string)
-	if !ok || len(path) < 2 || path[0] != '/' || path != remote.Clean(path) {
-		return "", fmt.Errorf("%w: tpm_device: %s is not an absolute path", outcome.ErrInventory, remote.Clean(fmt.Sprintf("%#v", v)))
-	}
-	return path, nil
-}
-
-func BotOf(v any, def Bot) (Bot, error) {
+// botOf reads a bot's name, or a mapping with name and roles.
+func botOf(v any) (Bot, error) {
 	switch v := v.(type) {
 	case string:
-		if v == def.Name {
-			return def, nil
-		}
-		return Bot{Name: v, Roles: def.Roles}, nil
+		return Bot{Name: v}, nil
 	case map[string]any:
-		return botFromMap(v, def)
+		return botFromMap(v)
 	}
 	return Bot{}, errors.New("is neither a name nor a mapping with name and roles")
 }
 
-func botFromMap(v map[string]any, def Bot) (Bot, error) {
-	bot := Bot{Roles: def.Roles}
+func botFromMap(v map[string]any) (Bot, error) {
+	var bot Bot
 	for key, value := range v {
 		var ok bool
 		switch key {
@@ -171,7 +183,7 @@ func stringList(v any) ([]string, bool) {
 		return list, true
 	}
 	items, ok := v.([]any)
-	var list []string
+	list := make([]string, 0, len(items))
 	for _, item := range items {
 		s, isString := item.(string)
 		ok = ok && isString && strings.TrimSpace(s) != ""

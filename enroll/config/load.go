@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -29,21 +28,29 @@ const (
 	maxConfigLength = 1 << 20
 )
 
-// DefaultConfig is fleet.yaml with every default and without a cluster.
+// Default is fleet.yaml with every default and without a cluster.
 func Default() Config {
-	var c Config
+	c := numbers()
 	c.setDefaults()
 	return c
 }
 
-// LoadConfig reads and checks fleet.yaml. Paths in it are relative to its directory; the Config that is returned has
+// numbers are the defaults that a written 0 must not be taken for.
+func numbers() Config {
+	return Config{
+		Token:   Token{MaxRules: DefaultRules, MaxBytes: DefaultBytes},
+		Rollout: Rollout{Forks: DefaultForks, Canary: 1},
+	}
+}
+
+// Load reads and checks fleet.yaml. Paths in it are relative to its directory; the Config that is returned has
 // them resolved. Errors are *InputError with file, line and column, but for a file that cannot be read.
 func Load(path string) (Config, error) {
 	raw, err := readConfig(path)
 	if err != nil {
 		return Config{}, err
 	}
-	var c Config
+	c := numbers()
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
 	if err := dec.Decode(&c); err != nil {
@@ -56,9 +63,10 @@ func Load(path string) (Config, error) {
 	if err := yaml.Unmarshal(raw, &doc); err != nil {
 		return Config{}, configError(path, err)
 	}
+	c.file, c.doc = path, &doc
 	c.setDefaults()
 	c.resolvePaths(filepath.Dir(path))
-	v := configCheck{file: path, doc: &doc}
+	v := checks{config: c}
 	c.check(&v)
 	slices.SortStableFunc(v.errs, func(a, b *outcome.InputError) int { return cmp.Or(a.Line-b.Line, strings.Compare(a.Msg, b.Msg)) })
 	var errs []error
@@ -126,21 +134,11 @@ func (c *Config) setDefaults() {
 	c.Token.Kind = cmp.Or(c.Token.Kind, "bot")
 	c.Token.WithoutEKCert = cmp.Or(c.Token.WithoutEKCert, "hash-only")
 	c.Token.Match = cmp.Or(c.Token.Match, "hash")
-	c.Token.MaxRules = max(c.Token.MaxRules, 0)
-	if c.Token.MaxRules == 0 {
-		c.Token.MaxRules = DefaultRules
-	}
-	if c.Token.MaxBytes == 0 {
-		c.Token.MaxBytes = DefaultBytes
-	}
 	c.Tbot.Install.From = cmp.Or(c.Tbot.Install.From, "none")
 	c.Tbot.User = cmp.Or(c.Tbot.User, "teleport")
 	c.Tbot.Group = cmp.Or(c.Tbot.Group, "teleport")
 	c.Tbot.Config = cmp.Or(c.Tbot.Config, "/etc/tbot.yaml")
 	c.Tbot.Storage = cmp.Or(c.Tbot.Storage, "/var/lib/teleport/bot")
-	if c.Rollout.Forks == 0 {
-		c.Rollout.Forks = DefaultForks
-	}
 	c.Rollout.Batch = cmp.Or(c.Rollout.Batch, "20%")
 	c.Rollout.MaxFailures = cmp.Or(c.Rollout.MaxFailures, "5%")
 }
@@ -164,23 +162,31 @@ func (c *Config) resolvePaths(dir string) {
 	}
 }
 
-// configCheck gathers what is wrong with a fleet.yaml, with the place of the key that is to blame.
-type configCheck struct {
-	file string
-	doc  *yaml.Node
-	errs []*outcome.InputError
+// checks gathers what is wrong with a fleet.yaml.
+type checks struct {
+	config Config
+	errs   []*outcome.InputError
 }
 
-// fail reports a problem of the key at the dotted path, or of its nearest ancestor that is in the file.
-func (v *configCheck) fail(path, hint, format string, args ...any) {
-	e := &outcome.InputError{File: v.file, Msg: path + ": " + fmt.Sprintf(format, args...), Hint: hint}
-	if n := nodeAt(v.doc, strings.Split(path, ".")); n != nil {
+// fail reports a problem of the key at the dotted path.
+func (v *checks) fail(path, hint, format string, args ...any) {
+	v.errs = append(v.errs, v.config.ErrorAt(path, hint, format, args...))
+}
+
+// ErrorAt is an error about the key at the dotted path, with its place in fleet.yaml or that of the nearest ancestor that
+// is in the file.
+func (c Config) ErrorAt(path, hint, format string, args ...any) *outcome.InputError {
+	e := &outcome.InputError{File: c.file, Msg: path + ": " + fmt.Sprintf(format, args...), Hint: hint}
+	if c.doc == nil {
+		return e
+	}
+	if n := nodeAt(c.doc, strings.Split(path, ".")); n != nil {
 		e.Line, e.Column = n.Line, n.Column
 	}
-	v.errs = append(v.errs, e)
+	return e
 }
 
-func (v *configCheck) oneOf(path, value string, allowed ...string) {
+func (v *checks) oneOf(path, value string, allowed ...string) {
 	for _, a := range allowed {
 		if value == a {
 			return
@@ -205,10 +211,7 @@ func nodeAt(n *yaml.Node, path []string) *yaml.Node {
 // resourceName is what Teleport's backend keys accept and what is safe as a file name of out/.
 var resourceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$`)
 
-// unixName is what useradd accepts on every distribution that we know.
-var UnixName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-
-func (c *Config) check(v *configCheck) {
+func (c *Config) check(v *checks) {
 	v.oneOf("version", c.Version, "v1")
 	c.checkCluster(v)
 	c.checkToken(v)
@@ -216,7 +219,7 @@ func (c *Config) check(v *configCheck) {
 	c.checkRollout(v)
 }
 
-func (c *Config) checkCluster(v *configCheck) {
+func (c *Config) checkCluster(v *checks) {
 	both := c.Cluster.ProxyServer != "" && c.Cluster.AuthServer != ""
 	neither := c.Cluster.ProxyServer == "" && c.Cluster.AuthServer == ""
 	if both || neither {
@@ -226,7 +229,7 @@ func (c *Config) checkCluster(v *configCheck) {
 	checkHostPort(v, "cluster.auth_server", c.Cluster.AuthServer)
 }
 
-func checkHostPort(v *configCheck, path, value string) {
+func checkHostPort(v *checks, path, value string) {
 	if value == "" {
 		return
 	}
@@ -237,7 +240,7 @@ func checkHostPort(v *configCheck, path, value string) {
 	}
 }
 
-func (c *Config) checkToken(v *configCheck) {
+func (c *Config) checkToken(v *checks) {
 	const names = "letters, digits, '-', '_', '.', '@' and '+', beginning with a letter or digit"
 	if !resourceName.MatchString(c.Token.Name) {
 		v.fail("token.name", names, "%q is no name that Teleport accepts for a token", c.Token.Name)
@@ -245,6 +248,9 @@ func (c *Config) checkToken(v *configCheck) {
 	v.oneOf("token.kind", c.Token.Kind, "bot", "node")
 	v.oneOf("token.without_ekcert", c.Token.WithoutEKCert, "hash-only", "refuse")
 	v.oneOf("token.match", c.Token.Match, "hash", "hash+serial")
+	if c.Token.MaxRules < 1 {
+		v.fail("token.max_rules", "", "%d is no number of rules; 1 at least", c.Token.MaxRules)
+	}
 	if c.Token.MaxBytes < 4096 {
 		v.fail("token.max_bytes", "", "%d is too small for a rule and a CA; 4096 at least", c.Token.MaxBytes)
 	}
@@ -264,71 +270,69 @@ func (c *Config) checkToken(v *configCheck) {
 	}
 }
 
-func (c *Config) checkTbot(v *configCheck) {
-	for path, value := range map[string]string{"tbot.user": c.Tbot.User, "tbot.group": c.Tbot.Group} {
-		if !UnixName.MatchString(value) {
-			v.fail(path, "lower-case letters, digits, '-' and '_', 32 at most", "%q is no Linux account name", value)
-		}
-	}
-	for path, value := range map[string]string{
-		"tbot.config": c.Tbot.Config, "tbot.storage": c.Tbot.Storage, "tbot.binary": c.Tbot.Binary,
-	} {
-		if value != "" && (!strings.HasPrefix(value, "/") || filepath.Clean(value) != value || value == "/") ||
-			strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			v.fail(path, "", "%q is not a clean absolute path", value)
-		}
-	}
+func (c *Config) checkTbot(v *checks) {
+	c.Tbot.check(func(key, hint, message string) { v.fail("tbot."+key, hint, "%s", message) })
 	checkHostPort(v, "tbot.diag_addr", c.Tbot.DiagAddr)
-	v.oneOf("tbot.install.from", c.Tbot.Install.From, "none", "file", "url", "script")
-	ttl := checkDuration(v, "tbot.credential_ttl", c.Tbot.CredentialTTL)
-	renewal := checkDuration(v, "tbot.renewal_interval", c.Tbot.RenewalInterval)
-	if ttl > 0 && renewal >= ttl {
-		v.fail("tbot.renewal_interval", "", "%s is not lower than credential_ttl (%s)", renewal, ttl)
+}
+
+// check reports what is wrong with tbot's settings, of fleet.yaml or of the inventory, by key.
+func (t Tbot) check(fail func(key, hint, message string)) {
+	for _, a := range []struct{ key, name string }{{"user", t.User}, {"group", t.Group}} {
+		if !ValidAccount(a.name) {
+			fail(a.key, "lower-case letters, digits, '-' and '_', 32 at most", fmt.Sprintf("%q is no Linux account name", a.name))
+		}
+	}
+	for _, p := range []struct {
+		key  string
+		path Path
+	}{{"config", t.Config}, {"storage", t.Storage}, {"binary", t.Binary}} {
+		if err := p.path.Check(); err != nil && (p.path != "" || p.key != "binary") {
+			fail(p.key, "", err.Error())
+		}
+	}
+	if from := []string{"none", "file", "url", "script"}; !slices.Contains(from, t.Install.From) {
+		fail("install.from", "", fmt.Sprintf("%q is none of %s", t.Install.From, strings.Join(from, ", ")))
+	}
+	for _, d := range []struct {
+		key   string
+		value Duration
+	}{{"credential_ttl", t.CredentialTTL}, {"renewal_interval", t.RenewalInterval}} {
+		if err := d.value.Check(); err != nil {
+			fail(d.key, "a duration: 90s, 20m, 1h", err.Error())
+		}
+	}
+	if ttl, renewal := t.CredentialTTL.Value(), t.RenewalInterval.Value(); ttl > 0 && renewal >= ttl {
+		fail("renewal_interval", "", fmt.Sprintf("%s is not lower than credential_ttl (%s)", renewal, ttl))
 	}
 }
 
-// checkDuration reads a duration as Go and tbot write it; "" is none.
-func checkDuration(v *configCheck, path, value string) time.Duration {
-	if value == "" {
-		return 0
-	}
-	d, err := time.ParseDuration(value)
-	if err != nil || d <= 0 {
-		v.fail(path, "a duration: 90s, 20m, 1h", "%q is no duration", value)
-	}
-	return d
-}
-
-func (c *Config) checkRollout(v *configCheck) {
+func (c *Config) checkRollout(v *checks) {
 	if c.Rollout.Forks < 1 || c.Rollout.Forks > 10000 {
 		v.fail("rollout.forks", "", "%d is not between 1 and 10000", c.Rollout.Forks)
 	}
 	if c.Rollout.Canary < 0 {
 		v.fail("rollout.canary", "", "%d is negative", c.Rollout.Canary)
 	}
-	checkDuration(v, "rollout.jitter", c.Rollout.Jitter)
-	for path, value := range map[string]string{
-		"rollout.batch": c.Rollout.Batch, "rollout.max_failures": c.Rollout.MaxFailures,
-	} {
-		if _, err := ParseShare(value, 100); err != nil {
-			v.fail(path, "a number (10) or a share (20%)", "%v", err)
+	if err := c.Rollout.Jitter.Check(); err != nil {
+		v.fail("rollout.jitter", "a duration: 90s, 20m, 1h", "%v", err)
+	}
+	for _, s := range []struct {
+		key   string
+		share Share
+	}{{"rollout.batch", c.Rollout.Batch}, {"rollout.max_failures", c.Rollout.MaxFailures}} {
+		if err := s.share.Check(); err != nil {
+			v.fail(s.key, "a number (10) or a share (20%)", "%v", err)
 		}
 	}
 }
 
-// ParseShare reads a number ("10") or a percentage ("20%") of total, rounded down, a percentage above 0 to at least 1.
-func ParseShare(s string, total int) (int, error) {
-	digits, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
-	n, err := strconv.Atoi(digits)
-	if err != nil || n < 0 || percent && n > 100 {
-		return 0, fmt.Errorf("%q is neither a number nor a percentage from 0%% to 100%%", s)
+// CheckOrder says which groups of rollout.order the inventory does not have. groups are all that it has.
+func (c Config) CheckOrder(groups []string) error {
+	var errs []error
+	for _, g := range c.Rollout.Order {
+		if !slices.Contains(groups, g) {
+			errs = append(errs, c.ErrorAt("rollout.order", "\"fleetctl inventory --graph\" shows the groups", "the inventory has no group %q", g))
+		}
 	}
-	if !percent {
-		return n, nil
-	}
-	share := total * n / 100
-	if n > 0 && share == 0 && total > 0 {
-		share = 1
-	}
-	return share, nil
+	return errors.Join(errs...)
 }

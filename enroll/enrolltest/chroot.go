@@ -15,7 +15,7 @@ import (
 	"fleetctl/remote"
 )
 
-// chroot is a host without a network: a copy-on-write view of this machine's root in a mount namespace of its own,
+// Chroot is a host without a network: a copy-on-write view of this machine's root in a mount namespace of its own,
 // without systemd, with a TPM device that only root may open. Scripts run there in the shell that it was made with.
 type Chroot struct {
 	t     *testing.T
@@ -47,7 +47,7 @@ echo ready
 read -r _ || :
 `
 
-// newChroot skips the test where this machine can't make one, and fails it there in CI.
+// NewChroot skips the test where this machine can't make one, and fails it there in CI.
 func NewChroot(t *testing.T, shell ...string) *Chroot {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -91,7 +91,7 @@ func readFull(r interface{ Read([]byte) (int, error) }, b []byte) bool {
 	return true
 }
 
-// skipOrFail is for a peer that is not there: a reason to skip a test on a desk, and an error in CI.
+// SkipOrFail is for a peer that is not there: a reason to skip a test on a desk, and an error in CI.
 func SkipOrFail(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
@@ -152,7 +152,7 @@ func (c *Chroot) WriteFile(_ context.Context, f remote.File, become bool) error 
 // Close leaves the host as it is.
 func (c *Chroot) Close() error { return nil }
 
-// outer runs a script in the namespace, but in the machine's own root: its directory is the host's root.
+// Outer runs a script in the namespace, but in the machine's own root: its directory is the host's root.
 func (c *Chroot) Outer(script string) string {
 	c.t.Helper()
 	out, err := exec.Command("nsenter", "-t", strconv.Itoa(c.pid), "-m", "--", "sh", "-c", "cd "+c.dir+"\n"+script).CombinedOutput()
@@ -162,7 +162,7 @@ func (c *Chroot) Outer(script string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// sh runs a script that has to succeed and returns what it printed, trimmed.
+// Sh runs a script that has to succeed and returns what it printed, trimmed.
 func (c *Chroot) Sh(script string) string {
 	c.t.Helper()
 	out, err := c.enter("sh", "-c", script).CombinedOutput()

@@ -73,7 +73,7 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	return &Authority{cert, key}
 }
 
-// leaf makes an EK certificate in DER that is valid for years from tokenTime.
+// Leaf makes an EK certificate in DER that is valid for years from tokenTime.
 func (a *Authority) Leaf(t testing.TB, serial int64, years int) []byte {
 	t.Helper()
 	template := &x509.Certificate{
@@ -91,12 +91,12 @@ var Time = time.Date(2026, 11, 23, 7, 0, 0, 0, time.UTC)
 
 func Hash(n int) string { return fmt.Sprintf("%064x", n) }
 
-// accepted is the record of a host whose proven EK is number n.
+// Accepted is the record of a host whose proven EK is number n.
 func Accepted(host string, n int) store.Record {
 	return store.Record{Host: host, Accepted: &store.Identity{EKHash: Hash(n), Proven: true, Via: "helper"}}
 }
 
-// assigned is a record with a token that was assigned for its EK.
+// Assigned is a record with a token that was assigned for its EK.
 func Assigned(host string, n int, token string) store.Record {
 	r := Accepted(host, n)
 	r.Token, r.TokenEK = token, Hash(n)

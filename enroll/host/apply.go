@@ -114,7 +114,7 @@ func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) 
 	return nil
 }
 
-// rollback puts back what the steps that were done (results says how far) have replaced, last one first, and restarts
+// Rollback puts back what the steps that were done (results says how far) have replaced, last one first, and restarts
 // the tbot that was there. It says what it did.
 func Rollback(ctx context.Context, conn Conn, steps []Step, f *Facts) (string, error) {
 	undone := 0

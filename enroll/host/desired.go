@@ -14,7 +14,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"fleetctl/enroll/config"
-	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
@@ -50,43 +49,39 @@ type Desired struct {
 	templates *templates.Set
 }
 
-// desire computes what a host should be like and renders everything once, so that a bad override, service or template
-// is found before any host is touched.
-func Desire(h inventory.Host, cfg config.Config, token string, set *templates.Set) (Desired, error) {
-	tbot, err := config.OverrideTbot(cfg.Tbot, h.Vars["tbot"])
-	if err == nil {
-		err = config.CheckPaths(tbot)
-	}
-	if err != nil {
-		return Desired{}, fmt.Errorf("%w: tbot: %w", outcome.ErrInventory, err)
-	}
-	if tbot.User == "root" && tbot.Group == config.Default().Tbot.Group {
-		tbot.Group = "root" // whoever runs tbot as root need not name root's group, too
-	}
-	device, err := config.StringVar(h, "tpm_device")
-	if err != nil {
-		return Desired{}, err
-	}
-	d := Desired{Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: cmp.Or(token, "none"), Device: device, templates: set}
-	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, Tbot: TbotFacts{Path: "/usr/local/bin/tbot", Version: "18.0.0"}}} {
-		if _, err := d.render(&f); err != nil {
-			return Desired{}, err
-		}
-	}
-	d.Token = token // a host without one is refused by Plan
-	return d, nil
-}
-
-// CheckHosts finds what is wrong with overrides, services and templates of any host, before one is contacted. It names
-// up to 20 hosts.
-func CheckHosts(hosts []inventory.Host, cfg config.Config, set *templates.Set) error {
+// Check finds what is wrong with overrides, services and templates of any host, before one is contacted. It names up to
+// 20 hosts.
+func Check(hosts []inventory.Host, cfg config.Config, set *templates.Set) error {
 	var errs []error
 	for _, h := range hosts {
 		if _, err := Desire(h, cfg, "", set); err != nil && len(errs) < 20 {
-			errs = append(errs, config.HostError(h, err))
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Desire computes what a host should be like and renders everything once, so that a bad override, service or template
+// is found before any host is touched. A host without a token is refused by Plan.
+func Desire(h inventory.Host, cfg config.Config, token string, set *templates.Set) (Desired, error) {
+	vars, err := config.Host(h)
+	if err != nil {
+		return Desired{}, err
+	}
+	tbot, err := vars.Tbot(cfg.Tbot)
+	if err != nil {
+		return Desired{}, err
+	}
+	d := Desired{
+		Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: cmp.Or(token, "none"), Device: string(vars.Device), templates: set,
+	}
+	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, Tbot: TbotFacts{Path: "/usr/local/bin/tbot", Version: "18.0.0"}}} {
+		if _, err := d.render(&f); err != nil {
+			return Desired{}, config.HostError(h, err)
+		}
+	}
+	d.Token = token
+	return d, nil
 }
 
 // tbotFile is /etc/tbot.yaml, configuration version v2.
@@ -120,8 +115,8 @@ func (d Desired) tbotYAML(version string) ([]byte, error) {
 		Version:     "v2",
 		ProxyServer: d.Cluster.ProxyServer, AuthServer: d.Cluster.AuthServer,
 		Onboarding: tbotOnboarding{JoinMethod: "tpm", Token: d.Token},
-		Storage:    tbotStorage{Type: "directory", Path: d.Tbot.Storage},
-		TTL:        d.Tbot.CredentialTTL, Renewal: d.Tbot.RenewalInterval,
+		Storage:    tbotStorage{Type: "directory", Path: string(d.Tbot.Storage)},
+		TTL:        string(d.Tbot.CredentialTTL), Renewal: string(d.Tbot.RenewalInterval),
 		DiagAddr: d.Tbot.DiagAddr,
 	}
 	if versions.Major(version) == 15 {
@@ -159,7 +154,7 @@ func (d Desired) checkTbotYAML(raw []byte) error {
 	want := f
 	want.Version = "v2"
 	want.Onboarding = tbotOnboarding{JoinMethod: "tpm", Token: d.Token}
-	want.Storage = tbotStorage{Type: "directory", Path: d.Tbot.Storage}
+	want.Storage = tbotStorage{Type: "directory", Path: string(d.Tbot.Storage)}
 	if !reflect.DeepEqual(f, want) {
 		return fmt.Errorf("templates: %s: the result has another version, onboarding or storage than it must have",
 			templates.TbotConfig)
@@ -182,8 +177,8 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 		Header: templates.Marker + ": changes made here are taken back by its next run.",
 		Host:   d.Host.Name, Groups: d.Host.Groups, Vars: config.PublicVars(d.Host.Vars), Token: d.Token,
 		User: d.Tbot.User, Group: d.Tbot.Group,
-		Binary: cmp.Or(d.Tbot.Binary, f.Tbot.Path, "/usr/local/bin/tbot"),
-		Config: d.Tbot.Config, Storage: d.Tbot.Storage, DiagAddr: d.Tbot.DiagAddr,
+		Binary: cmp.Or(string(d.Tbot.Binary), f.Tbot.Path, "/usr/local/bin/tbot"),
+		Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage), DiagAddr: d.Tbot.DiagAddr,
 		TbotYAML: strings.TrimRight(string(body), "\n"), Outputs: outputDirs(d.Tbot.Services),
 		PIDFile: versions.Major(f.Tbot.Version) >= 16, Systemd: f.Systemd,
 	}
@@ -213,7 +208,7 @@ func (d Desired) Installed(f *Facts) (store.Installed, error) {
 	}
 	return store.Installed{
 		Token: d.Token, TbotVersion: f.Tbot.Version, ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
-		User: d.Tbot.User, Config: d.Tbot.Config, Storage: d.Tbot.Storage,
+		User: d.Tbot.User, Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage),
 	}, nil
 }
 
@@ -229,7 +224,7 @@ func outputDirs(services []map[string]any) []string {
 	walk = func(v any) {
 		switch v := v.(type) {
 		case map[string]any:
-			if path, ok := v["path"].(string); ok && v["type"] == "directory" && config.CleanPath(path) {
+			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) {
 				dirs = append(dirs, path)
 			}
 			for _, e := range v {

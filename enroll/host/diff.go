@@ -8,7 +8,7 @@ import (
 	"fleetctl/remote"
 )
 
-// unified shows how one text becomes another, line by line, with three lines of context. "" when they are equal.
+// Unified shows how one text becomes another, line by line, with three lines of context. "" when they are equal.
 func Unified(old, want string) string {
 	if old == want {
 		return ""

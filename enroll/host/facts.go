@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"fleetctl/enroll/config"
 	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 )
@@ -60,7 +59,7 @@ var errFacts = errors.New("facts: the host's answer can't be read")
 
 // managedFiles are all files that a plan may read or write.
 func (d Desired) managedFiles() []string {
-	return []string{d.Tbot.Config, unitPath, hardeningDir, devicePath, updaterPath, rulesPath}
+	return []string{string(d.Tbot.Config), unitPath, hardeningDir, devicePath, updaterPath, rulesPath}
 }
 
 // GatherFacts asks a host everything that a plan needs, as root, in one round trip.
@@ -278,7 +277,7 @@ func setTruth(v string, to *bool) error {
 }
 
 func setPath(v string, to *string) error {
-	if !config.CleanPath(v) {
+	if !cleanPath(v) {
 		return errors.New("not a clean absolute path")
 	}
 	*to = v

@@ -18,8 +18,8 @@ func factsScript(d Desired) string {
 	}
 	host, port, _ := net.SplitHostPort(d.Tbot.DiagAddr)
 	for _, v := range []struct{ name, value string }{
-		{"U", d.Tbot.User}, {"G", d.Tbot.Group}, {"A", accessGroup}, {"DEV", d.Device}, {"STORAGE", d.Tbot.Storage},
-		{"BIN", d.Tbot.Binary}, {"UNIT", unitPath}, {"PENDING", pendingPath}, {"DIAGHOST", host}, {"DIAGPORT", port}, {"SUM", sum},
+		{"U", d.Tbot.User}, {"G", d.Tbot.Group}, {"A", accessGroup}, {"DEV", d.Device}, {"STORAGE", string(d.Tbot.Storage)},
+		{"BIN", string(d.Tbot.Binary)}, {"UNIT", unitPath}, {"PENDING", pendingPath}, {"DIAGHOST", host}, {"DIAGPORT", port}, {"SUM", sum},
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", v.name, remote.Quote(v.value))
 	}

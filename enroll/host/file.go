@@ -1,5 +1,7 @@
 package host
 
+import "fleetctl/enroll/config"
+
 // FileSet are the files that a plan may write, by path.
 type FileSet map[string]FileFacts
 
@@ -12,3 +14,6 @@ type FileFacts struct {
 	Size    int64  `json:"size,omitempty"`
 	Content string `json:"content,omitempty"` // of a regular file up to 64 KiB; "" of a larger one
 }
+
+// cleanPath says whether a host's path is one that we handle.
+func cleanPath(p string) bool { return config.Path(p).Check() == nil }

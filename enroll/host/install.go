@@ -34,7 +34,7 @@ const (
 	kindRPM     = "rpm"
 )
 
-// defaultBinary is where release binaries go, as Teleport's own packages put them.
+// DefaultBinary is where release binaries go, as Teleport's own packages put them.
 const DefaultBinary = "/usr/local/bin/tbot"
 
 // Installer is where tbot comes from, ready for use: files read, versions known. A nil Installer means that tbot must
@@ -128,7 +128,7 @@ func (p *planner) installReason() string {
 }
 
 func (p *planner) installPackage(in *Installer, pkg *Package) {
-	dest := p.d.Tbot.Binary
+	dest := string(p.d.Tbot.Binary)
 	step := Step{Name: "tbot", Reason: p.installReason(), Installs: true}
 	part := dest + ".fleetctl-part"
 	if pkg.Kind == kindDeb || pkg.Kind == kindRPM {

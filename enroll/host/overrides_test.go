@@ -24,7 +24,7 @@ func TestOverridesOfTheInventory(t *testing.T) {
 		{"a device that is no path", map[string]any{"tpm_device": 5}, "tpm_device"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := CheckHosts([]inventory.Host{{Name: "web-01", Vars: c.vars}}, enrolltest.Config(), testDesired(t, enrolltest.Config(), inventory.Host{}).templates)
+			err := Check([]inventory.Host{{Name: "web-01", Vars: c.vars}}, enrolltest.Config(), testDesired(t, enrolltest.Config(), inventory.Host{}).templates)
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v", err)
 			}

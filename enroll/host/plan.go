@@ -62,10 +62,10 @@ func Plan(h inventory.Host, f *Facts, d Desired) []Step {
 	return p.steps
 }
 
-// changes says whether a plan has anything to do.
+// Changes says whether a plan has anything to do.
 func Changes(steps []Step) bool { return slices.ContainsFunc(steps, Step.Changes) }
 
-// problems are all that stand in the way of a plan.
+// Problems are all that stand in the way of a plan.
 func Problems(steps []Step) []outcome.Reason {
 	var out []outcome.Reason
 	for _, s := range steps {
@@ -127,7 +127,7 @@ func (p *planner) tbot() {
 	if t.Path == "" {
 		where := "in PATH, /usr/local/bin or /opt/teleport"
 		if p.d.Tbot.Binary != "" {
-			where = "at " + p.d.Tbot.Binary
+			where = "at " + string(p.d.Tbot.Binary)
 		}
 		p.problem("tbot", outcome.NoTbot, "tbot is not installed: there is none "+where,
 			"install it, say where it is (tbot.binary), or let fleetctl install it (tbot.install.from)")
@@ -167,7 +167,7 @@ func (p *planner) accounts() {
 	p.do("user "+t.User, "it doesn't exist", Action{Script: fmt.Sprintf(`if has useradd; then
   useradd --system --gid %[2]s --no-create-home --home-dir %[3]s --shell "$(nologin)" --comment %[4]s %[1]s
 else adduser -S -D -H -G %[2]s -h %[3]s -s "$(nologin)" -g %[4]s %[1]s
-fi`, q(t.User), q(t.Group), q(t.Storage), q(userComment))}).Makes = Thing{Kind: ThingUser, Name: t.User}
+fi`, q(t.User), q(t.Group), q(string(t.Storage)), q(userComment))}).Makes = Thing{Kind: ThingUser, Name: t.User}
 	p.restart = append(p.restart, "user "+t.User)
 }
 
@@ -177,9 +177,9 @@ func addGroup(name string) string {
 
 // storage is tbot's state: a directory that only its user can read. It is never emptied here.
 func (p *planner) storage() {
-	s, t := p.f.Storage, p.d.Tbot
-	name := "storage " + t.Storage
-	q := remote.Quote(t.Storage)
+	s, t, dir := p.f.Storage, p.d.Tbot, string(p.d.Tbot.Storage)
+	name := "storage " + dir
+	q := remote.Quote(dir)
 	own := fmt.Sprintf(`chown %[1]s:%[2]s %[3]s
 chmod 0700 %[3]s
 U=%[1]s
@@ -187,19 +187,19 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 		remote.Quote(t.User), remote.Quote(t.Group), q)
 	switch {
 	case s.Type == "link":
-		p.problem(name, outcome.StorageLink, t.Storage+" is a symbolic link",
+		p.problem(name, outcome.StorageLink, dir+" is a symbolic link",
 			"whoever can change the link's target would get tbot's credentials: make it a directory, or set tbot.storage")
 		return
 	case s.Type == "other":
-		p.problem(name, outcome.StorageNotDir, t.Storage+" is there, but no directory", "move it away, or set tbot.storage")
+		p.problem(name, outcome.StorageNotDir, dir+" is there, but no directory", "move it away, or set tbot.storage")
 		return
 	case s.Usable == "denied" && t.User != "root" && (s.Type == "" || s.Owner == t.User):
-		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't reach %s: a directory above it is closed", t.User, t.Storage),
+		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't reach %s: a directory above it is closed", t.User, dir),
 			"a Teleport agent keeps /var/lib/teleport to root: set tbot.storage, e.g. /var/lib/tbot")
 		return
 	case s.Type == "":
 		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
-		p.do(name, "it doesn't exist", Action{Script: script}).Makes = Thing{Kind: ThingDir, Name: t.Storage}
+		p.do(name, "it doesn't exist", Action{Script: script}).Makes = Thing{Kind: ThingDir, Name: dir}
 	case s.Owner != t.User || s.Group != t.Group || s.Mode != 0o700:
 		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.Mode, s.Owner, s.Group, t.User, t.Group),
 			Action{Script: "[ ! -L " + q + " ] || exit 1\n" + own})
@@ -226,11 +226,12 @@ func (p *planner) outputs() {
 
 // config is tbot.yaml.
 func (p *planner) config() {
+	path := string(p.d.Tbot.Config)
 	f := remote.File{
-		Path: p.d.Tbot.Config, Content: p.files.config, Mode: 0o640, Owner: "root", Group: p.d.Tbot.Group,
+		Path: path, Content: p.files.config, Mode: 0o640, Owner: "root", Group: p.d.Tbot.Group,
 	}
-	if p.file(p.d.Tbot.Config, f, true) {
-		p.restart = append(p.restart, p.d.Tbot.Config)
+	if p.file(path, f, true) {
+		p.restart = append(p.restart, path)
 	}
 }
 
@@ -295,7 +296,7 @@ func (p *planner) diff(old, want string) string {
 	return Unified(maskSecrets(old, p.d.Token), maskSecrets(want, p.d.Token))
 }
 
-// ours says whether fleetctl wrote a file.
+// Ours says whether fleetctl wrote a file.
 func Ours(f FileFacts) bool {
 	first, _, _ := strings.Cut(f.Content, "\n")
 	return strings.HasPrefix(first, templates.Marker)

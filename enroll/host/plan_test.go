@@ -53,7 +53,7 @@ func enrolled(d Desired) *Facts {
 	put := func(path string, content []byte, mode uint32, group string) {
 		f.Files[path] = FileFacts{Type: "file", Mode: mode, Owner: "root", Group: group, Size: int64(len(content)), Content: string(content)}
 	}
-	put(d.Tbot.Config, r.config, 0o640, "teleport")
+	put(string(d.Tbot.Config), r.config, 0o640, "teleport")
 	put(unitPath, r.unit, 0o644, "root")
 	put(hardeningDir, r.hardening, 0o644, "root")
 	put(rulesPath, r.rules, 0o644, "root")

@@ -39,13 +39,13 @@ const (
 	httpTimeout = 20 * time.Second
 )
 
-// preparer makes installers; it keeps what it unpacks in dir.
+// Preparer makes installers; it keeps what it unpacks in dir.
 type Preparer struct {
 	Client *http.Client // nil: the default one
 	Dir    string       // a temporary directory that the caller removes
 }
 
-// prepare reads what a tbot.install names, so that whatever is wrong with it is known before any host is touched. The
+// Prepare reads what a tbot.install names, so that whatever is wrong with it is known before any host is touched. The
 // result is nil for "none".
 func (p Preparer) Prepare(ctx context.Context, in config.Install, cluster config.Cluster) (*Installer, error) {
 	out := &Installer{

@@ -22,10 +22,10 @@ func PlanRemoval(f *Facts, d Desired, made []Thing) []Step {
 		return p.steps
 	}
 	ourUnit := Ours(f.Files[unitPath]) || Ours(f.Files[updaterPath])
-	ourConfig := Ours(f.Files[d.Tbot.Config])
+	ourConfig := Ours(f.Files[string(d.Tbot.Config)])
 	p.stop(ourUnit)
 	p.unitFiles()
-	p.fileAway("configuration", d.Tbot.Config)
+	p.fileAway("configuration", string(d.Tbot.Config))
 	p.state(ourConfig || ourUnit)
 	p.tpm()
 	p.accounts()
@@ -86,7 +86,7 @@ func (p *removal) fileAway(name, file string) bool {
 
 // state is tbot's storage and the directories of its outputs: credentials are in there.
 func (p *removal) state(ourService bool) {
-	dir := p.d.Tbot.Storage
+	dir := string(p.d.Tbot.Storage)
 	name := "storage " + dir
 	switch s := p.f.Storage; {
 	case s.Type == "":

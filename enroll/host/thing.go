@@ -56,16 +56,16 @@ func ParseThing(text string) (Thing, error) {
 	t := Thing{Kind: ThingKind(kind), Name: name}
 	switch t.Kind {
 	case ThingUser, ThingGroup, ThingMember:
-		if config.UnixName.MatchString(name) {
+		if config.ValidAccount(name) {
 			return t, nil
 		}
 	case ThingDir, ThingFile:
-		if config.CleanPath(name) {
+		if cleanPath(name) {
 			return t, nil
 		}
 	case ThingDevice:
 		m := deviceThing.FindStringSubmatch(name)
-		if m == nil || !config.UnixName.MatchString(m[2]) || !config.UnixName.MatchString(m[3]) || !config.CleanPath(m[4]) {
+		if m == nil || !config.ValidAccount(m[2]) || !config.ValidAccount(m[3]) || !cleanPath(m[4]) {
 			break
 		}
 		mode, err := strconv.ParseUint(m[1], 8, 32)

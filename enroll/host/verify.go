@@ -147,10 +147,10 @@ func parseHealth(out []byte) (Health, error) {
 	return h, nil
 }
 
-// skewLimit is from where on a clock that is off is named as the likely cause.
+// SkewLimit is from where on a clock that is off is named as the likely cause.
 const SkewLimit = 2 * time.Minute
 
-// explain translates what a tbot that didn't join says. The last line that is known counts: it is the newest.
+// Explain translates what a tbot that didn't join says. The last line that is known counts: it is the newest.
 func (h Health) Explain(skew time.Duration) outcome.Reason {
 	r := outcome.Because(outcome.NotJoined, "tbot has not joined")
 	switch h.State {

@@ -44,9 +44,6 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrInventory is what the inventory says wrongly about one host.
-var ErrInventory = NewError(InventoryError, "inventory")
-
 // What ends a run with another exit code than 1.
 var (
 	ErrInput       = errors.New("bad input")       // exit 2: the user has to correct something

@@ -18,7 +18,7 @@ import (
 	"fleetctl/enroll/tpm"
 )
 
-// ExportRecords writes every record, by host name and one at a time: as "jsonl", "json" (one array), "yaml" (one list)
+// Export writes every record, by host name and one at a time: as "jsonl", "json" (one array), "yaml" (one list)
 // or "csv" (the accepted identity and what a TPM says of itself). Keys and certificates are base64 of DER. Binary and
 // nested things are left out of CSV but for these.
 func Export(ctx context.Context, st store.Store, w io.Writer, format string) error {

@@ -35,7 +35,7 @@ type ImportOptions struct {
 	Now  time.Time // zero: now
 }
 
-// ImportRecords records identities that were found without SSH: the text that "tbot tpm identify" or "identify -text"
+// Import records identities that were found without SSH: the text that "tbot tpm identify" or "identify -text"
 // prints for one host (opts.Host says which), or JSON objects one after the other (also as one array): what "identify
 // -json" prints, to which a key "host" may have been added, what "records export" prints, or
 //

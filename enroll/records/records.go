@@ -21,7 +21,7 @@ import (
 	"fleetctl/remote"
 )
 
-// RecordView is a record as lists show it.
+// View is a record as lists show it.
 type View struct {
 	Host      string       `json:"host"`
 	State     outcome.Code `json:"state"`
@@ -40,7 +40,7 @@ type View struct {
 	TPM *tpm.Details `json:"tpm,omitempty"`
 }
 
-// ListRecords yields every record by host name. The inventory (it may be nil) says which names are one machine.
+// List yields every record by host name. The inventory (it may be nil) says which names are one machine.
 func List(ctx context.Context, st store.Store, inv []inventory.Host) iter.Seq2[View, error] {
 	return func(yield func(View, error) bool) {
 		shared, err := sharedEKs(ctx, st, inv)
@@ -66,10 +66,10 @@ func sharedEKs(ctx context.Context, st store.Store, inv []inventory.Host) (map[s
 	if err != nil {
 		return nil, err
 	}
-	same := config.SameMachines(inv)
+	machines := config.MachinesOf(inv)
 	shared := map[string][]string{}
 	for _, d := range duplicates {
-		if !same(d.Hosts) {
+		if !machines.Same(d.Hosts) {
 			shared[d.EKHash] = d.Hosts
 		}
 	}
@@ -128,7 +128,7 @@ type Acceptance struct {
 	New  string `json:"new_ek_public_hash"`
 }
 
-// AcceptRecords makes the changed identities of hosts their accepted ones: all of them or, when one cannot be
+// Accept makes the changed identities of hosts their accepted ones: all of them or, when one cannot be
 // accepted, none. An EK that another machine has already is refused: neither would get a rule. Errors are ErrInput but
 // for those of the store.
 func Accept(ctx context.Context, st store.Store, inv []inventory.Host, hosts ...string) ([]Acceptance, error) {
@@ -163,7 +163,7 @@ func Accept(ctx context.Context, st store.Store, inv []inventory.Host, hosts ...
 	return accepted, st.Accept(ctx, hosts...)
 }
 
-// ForgetRecords drops hosts from the records: all of them or, when one is not there (ErrInput), none. The next tokens
+// Forget drops hosts from the records: all of them or, when one is not there (ErrInput), none. The next tokens
 // are made without them.
 func Forget(ctx context.Context, st store.Store, hosts ...string) error {
 	err := st.Forget(ctx, hosts...)
@@ -173,7 +173,7 @@ func Forget(ctx context.Context, st store.Store, hosts ...string) error {
 	return err
 }
 
-// IssuerSummary is a certificate authority that issued EK certificates of the fleet.
+// Issuer is a certificate authority that issued EK certificates of the fleet.
 type Issuer struct {
 	Subject     string    `json:"subject"`
 	Hosts       int       `json:"hosts"`

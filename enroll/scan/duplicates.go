@@ -22,9 +22,9 @@ func (s *scanner) refuseDuplicates(ctx context.Context, hosts []inventory.Host, 
 	for i := range results {
 		index[results[i].Host] = i
 	}
-	same := config.SameMachines(hosts)
+	machines := config.MachinesOf(hosts)
 	for _, d := range duplicates {
-		if same(d.Hosts) {
+		if machines.Same(d.Hosts) {
 			continue
 		}
 		for _, name := range d.Hosts {

@@ -25,7 +25,7 @@ const (
 	ViaTbot   = "tbot"   // the tbot that is installed there; unproven
 )
 
-// ScanOptions of Scan.
+// Options of Scan.
 type Options struct {
 	Dialer     work.Dialer
 	Store      store.Store
@@ -110,6 +110,10 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, e
 
 // ask connects to the host and asks its TPM.
 func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
+	vars, err := config.Host(h)
+	if err != nil {
+		return sighting{}, err
+	}
 	t, err := work.Target(h, s.opts.Become, s.opts.Password)
 	if err != nil {
 		return sighting{}, err
@@ -119,15 +123,11 @@ func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
 		return sighting{}, err
 	}
 	defer conn.Close()
-	device, err := config.DeviceOf(h)
+	p, err := runProbe(ctx, conn, string(vars.Device))
 	if err != nil {
 		return sighting{}, err
 	}
-	p, err := runProbe(ctx, conn, device)
-	if err != nil {
-		return sighting{}, err
-	}
-	return s.askTPM(ctx, conn, question{host: h, probe: p, device: device, become: p.becomeFor(h)})
+	return s.askTPM(ctx, conn, question{host: h, probe: p, device: string(vars.Device), become: p.becomeFor(h)})
 }
 
 // result says how the scan of a host ended.

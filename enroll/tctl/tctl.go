@@ -20,7 +20,7 @@ import (
 	"fleetctl/remote"
 )
 
-// errNoResource is what the cluster says of a token or bot that it does not have.
+// ErrNoResource is what the cluster says of a token or bot that it does not have.
 var ErrNoResource = errors.New("not in the cluster")
 
 // maxTctlOutput bounds what is read from tctl: a token's JSON is at most a few MiB.
@@ -35,7 +35,7 @@ type Tctl struct {
 	Logf   func(string, ...any)
 }
 
-// NewTctl finds the tctl of fleet.yaml (cluster.tctl). Several words are a command that runs a tctl elsewhere, which
+// New finds the tctl of fleet.yaml (cluster.tctl). Several words are a command that runs a tctl elsewhere, which
 // then gets its files over standard input. The error says where it was looked for.
 func New(cfg config.Config) (Tctl, error) {
 	words := strings.Fields(cmp.Or(cfg.Cluster.Tctl, "tctl"))
@@ -107,7 +107,7 @@ func (t Tctl) run(ctx context.Context, stdin io.Reader, args ...string) ([]byte,
 	return stdout.Bytes(), nil
 }
 
-// boundedBuffer keeps the first max bytes.
+// BoundedBuffer keeps the first max bytes.
 type BoundedBuffer struct {
 	bytes.Buffer
 	Max int
@@ -130,7 +130,7 @@ func (b *BoundedBuffer) Write(p []byte) (int, error) {
 var notFound = regexp.MustCompile(
 	`(?im)^(ERROR: *)?(provisioning token|token|bot|user|key|resource)\b[^\n]*\b(not found|doesn't exist)`)
 
-// get reads one resource as JSON; errNoResource when the cluster has none of that name.
+// Get reads one resource as JSON; errNoResource when the cluster has none of that name.
 func (t Tctl) Get(ctx context.Context, kind, name string, into any) error {
 	out, err := t.run(ctx, nil, "get", kind+"/"+name, "--format=json")
 	if e := (*runError)(nil); errors.As(err, &e) && notFound.MatchString(e.output) {
@@ -149,7 +149,7 @@ func (t Tctl) Get(ctx context.Context, kind, name string, into any) error {
 	return json.Unmarshal(found, into)
 }
 
-// oneOfJSON returns the only resource of tctl's answer, which is a list or, from some versions, the resource itself.
+// OneOfJSON returns the only resource of tctl's answer, which is a list or, from some versions, the resource itself.
 // It is nil for an empty list.
 func OneOfJSON(out []byte) (json.RawMessage, error) {
 	out = bytes.TrimSpace(out)
@@ -176,7 +176,7 @@ func checkJSON(out []byte) error {
 	return nil
 }
 
-// create creates or, with force, replaces the resource in a file.
+// Create creates or, with force, replaces the resource in a file.
 func (t Tctl) Create(ctx context.Context, file string, force bool) error {
 	args := []string{"create"}
 	if force {
@@ -199,7 +199,7 @@ func (t Tctl) Create(ctx context.Context, file string, force bool) error {
 	return err
 }
 
-// remove deletes a resource.
+// Remove deletes a resource.
 func (t Tctl) Remove(ctx context.Context, kind, name string) error {
 	stdin := t.Stdin
 	if stdin == nil {

@@ -14,7 +14,7 @@ import (
 	"fleetctl/enroll/tctl"
 )
 
-// TokenApplyOptions of Apply.
+// ApplyOptions of Apply.
 type ApplyOptions struct {
 	Prune bool        // take rules that we did not write out of our tokens
 	Roles bool        // overwrite the roles of bots that exist

@@ -17,7 +17,7 @@ import (
 	"fleetctl/remote"
 )
 
-// TokenAction is what has to be done to a bot or token in the cluster.
+// Action is what has to be done to a bot or token in the cluster.
 type Action string
 
 // Actions.
@@ -28,7 +28,7 @@ const (
 	ActionDelete Action = "delete" // no rule would be left, and the server takes no token without one
 )
 
-// TokenDiff is the difference between the cluster and what the records say.
+// Diff is the difference between the cluster and what the records say.
 type Diff struct {
 	Bots   []BotChange `json:"bots"`
 	Tokens []Change    `json:"tokens"`
@@ -44,7 +44,7 @@ type BotChange struct {
 	raw map[string]any
 }
 
-// TokenChange is the difference of one token. Hosts are named by inventory name.
+// Change is the difference of one token. Hosts are named by inventory name.
 type Change struct {
 	Name    string        `json:"name"`
 	Action  Action        `json:"action"`

@@ -20,13 +20,13 @@ import (
 	"fleetctl/remote"
 )
 
-// TokenInput is everything that tokens depend on.
+// Input is everything that tokens depend on.
 type Input struct {
 	Records   []store.Record        // those with an accepted identity
 	Policy    config.Token          // names, limits, what hosts without a certificate get
 	Bot       config.Bot            // the bot of fleet.yaml
 	BotOf     map[string]config.Bot // by host, for hosts of the inventory
-	SameAs    map[string]string     // host → the name that it is another name of
+	Machines  config.Machines       // which names are one machine
 	Earlier   []store.Token         // tokens that were made before
 	CAs       *tpm.CASet            // nil: EK hashes alone
 	Rebalance bool
@@ -51,7 +51,7 @@ type planner struct {
 	set   *Set
 }
 
-// PlanTokens is the pure function from records, policy and earlier assignment to tokens. The same input gives the same
+// Plan is the pure function from records, policy and earlier assignment to tokens. The same input gives the same
 // bytes. Its steps: machines with one EK become one or are refused; certificates are judged as the server will;
 // hosts that differ in bot or in CA check go to different tokens; within these, a host keeps the token that it has as
 // long as it fits, and the others fill gaps.
@@ -137,7 +137,7 @@ func (p *planner) machines() []candidate {
 		}
 		byEK[ek] = append(byEK[ek], r)
 	}
-	same := aliases(p.in.SameAs)
+	same := p.in.Machines.Name
 	var found []candidate
 	for _, ek := range order {
 		groups := groupByMachine(byEK[ek], same)
@@ -223,25 +223,6 @@ func (p *planner) candidate(names []store.Record, same func(string) string) cand
 	}
 	c.bot = p.botOf(c.rec)
 	return c
-}
-
-// aliases returns the function from a name to the name that it stands for in the end. Names in a cycle stand for the
-// first of them.
-func aliases(sameAs map[string]string) func(string) string {
-	return func(name string) string {
-		seen := []string{}
-		for {
-			if i := slices.Index(seen, name); i >= 0 {
-				return slices.Min(seen[i:])
-			}
-			next, ok := sameAs[name]
-			if !ok || next == "" {
-				return name
-			}
-			seen = append(seen, name)
-			name = next
-		}
-	}
 }
 
 // judgeCertificates finds the CA of each candidate and writes its rule; a policy may refuse those without one.

@@ -42,7 +42,7 @@ func newFleetModel(t *testing.T, seed uint64, certs []certificate, cas *tpm.CASe
 		t: t, rnd: mrand.New(mrand.NewPCG(seed, 1)), hosts: map[string]*store.Record{}, certs: certs, cas: cas,
 		in: testInput(),
 	}
-	m.in.BotOf, m.in.SameAs = map[string]config.Bot{}, map[string]string{}
+	m.in.BotOf, m.in.Machines = map[string]config.Bot{}, map[string]string{}
 	m.in.Policy.MaxRules, m.in.Policy.MaxBytes = 1+m.rnd.IntN(6), 6000
 	return m
 }
@@ -104,7 +104,7 @@ func (m *fleetModel) step() (arrival *store.Record) {
 	case 3:
 		r, other := m.any(), m.any()
 		m.note("%s is another name of %s", r.Host, other.Host)
-		m.in.SameAs[r.Host] = other.Host
+		m.in.Machines[r.Host] = other.Host
 		m.newEK(r, int(hashNumber(other.Accepted.EKHash)))
 	case 4:
 		r := m.any()
@@ -137,7 +137,7 @@ func (m *fleetModel) step() (arrival *store.Record) {
 		r := m.any()
 		m.note("%s leaves the inventory", r.Host)
 		delete(m.in.BotOf, r.Host)
-		delete(m.in.SameAs, r.Host)
+		delete(m.in.Machines, r.Host)
 	case 11:
 		m.in.Policy.WithoutEKCert = []string{"hash-only", "refuse"}[m.rnd.IntN(2)]
 		m.note("without_ekcert %s", m.in.Policy.WithoutEKCert)

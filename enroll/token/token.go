@@ -21,7 +21,7 @@ const (
 	KindNode = "node" // a Teleport agent joins with it
 )
 
-// TokenOptions of MakeTokens.
+// Options of Make.
 type Options struct {
 	// Inventory is the whole inventory, never a part of it: it says which bot a host joins as (fleetctl_bot) and which
 	// names are one machine (fleetctl_same_as). Hosts of the records that are not in it keep what they have.
@@ -68,7 +68,7 @@ type Move struct {
 	To   string `json:"to"`
 }
 
-// TokenSet is what the records make of a fleet: its bots and tokens, ready to be written or applied.
+// Set is what the records make of a fleet: its bots and tokens, ready to be written or applied.
 type Set struct {
 	Tokens   []Token // by name, shards in their order
 	Bots     []Bot   // by name
@@ -83,7 +83,7 @@ type Set struct {
 	published []store.Token // likewise
 }
 
-// MakeTokens computes the tokens of everything that the records hold, and with opts.Persist notes the assignment of
+// Make computes the tokens of everything that the records hold, and with opts.Persist notes the assignment of
 // hosts to tokens. Call it inside a run of the store, so that no other run assigns at the same time. Errors that the
 // user can correct are ErrInput.
 func Make(ctx context.Context, st store.Store, cfg config.Config, opts Options) (*Set, error) {
@@ -156,7 +156,7 @@ func (t Token) stored() []store.Rule {
 func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Options) (in Input, err error) {
 	in = Input{
 		Policy: cfg.Token, Bot: cfg.Bot, CAs: opts.CAs, Rebalance: opts.Rebalance, Now: opts.Now,
-		BotOf: map[string]config.Bot{}, SameAs: map[string]string{},
+		BotOf: map[string]config.Bot{}, Machines: config.Machines{},
 	}
 	if in.Now.IsZero() {
 		in.Now = time.Now()
@@ -183,27 +183,18 @@ func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Option
 	return in, in.readInventory(opts.Inventory)
 }
 
-// readInventory takes the host variables fleetctl_bot and fleetctl_same_as. fleetctl_bot is a bot's name, or a
-// mapping with its name and roles; without roles they are those of fleet.yaml.
+// readInventory takes from the inventory whom hosts join as and which names are one machine.
 func (in *Input) readInventory(hosts []inventory.Host) error {
 	var errs []error
 	for _, h := range hosts {
-		in.BotOf[h.Name] = in.Bot
-		if v, ok := h.Vars["fleetctl_bot"]; ok && v != nil {
-			bot, err := config.BotOf(v, in.Bot)
-			if err != nil {
-				errs = append(errs, &outcome.InputError{File: h.Pos.File, Line: h.Pos.Line, Column: h.Pos.Column,
-					Msg: fmt.Sprintf("%s: fleetctl_bot: %v", h.Name, err), Hint: "fleetctl_bot: {name: db, roles: [db-access]}"})
-			}
-			in.BotOf[h.Name] = bot
+		vars, err := config.Host(h)
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		if v, ok := h.Vars["fleetctl_same_as"]; ok && v != nil {
-			name, ok := v.(string)
-			if !ok {
-				errs = append(errs, &outcome.InputError{File: h.Pos.File, Line: h.Pos.Line, Column: h.Pos.Column,
-					Msg: h.Name + ": fleetctl_same_as: is not the name of a host"})
-			}
-			in.SameAs[h.Name] = name
+		in.BotOf[h.Name] = vars.BotOr(in.Bot)
+		if vars.SameAs != "" {
+			in.Machines[h.Name] = vars.SameAs
 		}
 	}
 	return errors.Join(errs...)

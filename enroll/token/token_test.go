@@ -132,12 +132,12 @@ func TestHostsAreSpreadOverTokens(t *testing.T) {
 		},
 		{
 			name:    "names of one machine share a rule",
-			change:  func(in *Input) { in.SameAs = map[string]string{"a": "b", "c": "a"} },
+			change:  func(in *Input) { in.Machines = map[string]string{"a": "b", "c": "a"} },
 			records: []store.Record{enrolltest.Accepted("a", 1), enrolltest.Accepted("b", 1), enrolltest.Accepted("c", 1)}, want: "fleet: b",
 		},
 		{
 			name:    "of names in a circle the first counts",
-			change:  func(in *Input) { in.SameAs = map[string]string{"a": "b", "b": "a"} },
+			change:  func(in *Input) { in.Machines = map[string]string{"a": "b", "b": "a"} },
 			records: []store.Record{enrolltest.Accepted("a", 1), enrolltest.Accepted("b", 1)}, want: "fleet: a",
 		},
 		{
@@ -347,7 +347,11 @@ func TestBotsOfTheInventory(t *testing.T) {
 		{map[string]any{"roles": []any{"x"}}, config.Bot{}, false},
 		{7, config.Bot{}, false},
 	} {
-		got, err := config.BotOf(tt.v, def)
+		vars, err := config.Host(inventory.Host{Name: "web", Vars: map[string]any{"fleetctl_bot": tt.v}})
+		got := config.Bot{}
+		if err == nil {
+			got = vars.BotOr(def)
+		}
 		if (err == nil) != tt.ok || tt.ok && (got.Name != tt.want.Name || !slices.Equal(got.Roles, tt.want.Roles)) {
 			t.Errorf("%v: %+v, %v", tt.v, got, err)
 		}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// major returns the first number of a version; 0 when it is not known.
+// Major returns the first number of a version; 0 when it is not known.
 func Major(version string) int {
 	n := 0
 	for _, c := range strings.TrimPrefix(version, "v") {
@@ -18,10 +18,10 @@ func Major(version string) int {
 	return n
 }
 
-// versionIn finds a version in a file name or URL: teleport-ent_17.2.1_amd64.deb.
+// VersionIn finds a version in a file name or URL: teleport-ent_17.2.1_amd64.deb.
 var VersionIn = regexp.MustCompile(`\b[vV]?(\d{1,3}\.\d{1,4}\.\d{1,4}(?:-(?:alpha|beta|rc|dev)[.\w]*)?)`)
 
-// tooOld says whether a tbot is older than 15.3.0, which brought the tpm join method.
+// TooOld says whether a tbot is older than 15.3.0, which brought the tpm join method.
 func TooOld(version string) bool {
 	var a, b int
 	if n, _ := fmt.Sscanf(version, "%d.%d", &a, &b); n != 2 {
@@ -30,7 +30,7 @@ func TooOld(version string) bool {
 	return a < 15 || a == 15 && b < 3
 }
 
-// checkVersion says whether a tbot fits a cluster: Teleport supports clients that are at most one major version older
+// CheckVersion says whether a tbot fits a cluster: Teleport supports clients that are at most one major version older
 // than the cluster, and none that are newer.
 func CheckVersion(tbot, cluster string) error {
 	t, c := Major(tbot), Major(cluster)

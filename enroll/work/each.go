@@ -8,7 +8,7 @@ import (
 	"fleetctl/enroll/outcome"
 )
 
-// each runs fn for every item with at most workers at once and a deadline an item (0: none). One item's failure never
+// Each runs fn for every item with at most workers at once and a deadline an item (0: none). One item's failure never
 // cancels another. When ctx ends, items that have not started are passed to fn all the same, with a context that is
 // done, so that fn accounts for every item. fn runs on several goroutines at once.
 func Each[T any](ctx context.Context, workers int, deadline time.Duration, items []T, fn func(context.Context, int, T)) {
@@ -40,7 +40,7 @@ func runOne[T any](ctx context.Context, deadline time.Duration, i int, item T, f
 	fn(ctx, i, item)
 }
 
-// reporter lets one goroutine at a time call f.
+// Reporter lets one goroutine at a time call f.
 func Reporter(f func(outcome.Result)) func(outcome.Result) {
 	if f == nil {
 		return func(outcome.Result) {}

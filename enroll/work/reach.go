@@ -3,9 +3,8 @@ package work
 import (
 	"cmp"
 	"context"
-	"fmt"
 
-	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/config"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -25,18 +24,18 @@ func LoadKeys(ctx context.Context, d *remote.Dialer, hosts []inventory.Host, bec
 	}
 }
 
-// BecomePolicy says what the command line adds to the inventory's become variables.
+// Become says what the command line adds to the inventory's become variables.
 type Become struct {
 	Method   string
 	User     string
 	Password string // from --ask-become-pass, a file or the environment
 }
 
-// target turns a host of the inventory into what remote needs to reach it.
+// Target turns a host of the inventory into what remote needs to reach it.
 func Target(h inventory.Host, become Become, password string) (remote.Target, error) {
 	c, err := h.Connection()
 	if err != nil {
-		return remote.Target{}, fmt.Errorf("%w: host of %s: %w", outcome.ErrInventory, h.Pos, err)
+		return remote.Target{}, config.HostError(h, err)
 	}
 	return remote.Target{
 		Name:           h.Name,
