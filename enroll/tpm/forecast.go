@@ -39,7 +39,8 @@ func forecast(raw *Raw, id Identity, identityErr error) []Finding {
 		return out
 	}
 	out = append(out, ekFindings(raw, id)...)
-	return append(out, srkFindings(raw)...)
+	out = append(out, srkFindings(raw)...)
+	return append(out, KeyFindings(id.PublicDER)...)
 }
 
 func identityFindings(raw *Raw, err error) []Finding {
