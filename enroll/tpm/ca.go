@@ -4,14 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
-	"encoding/pem"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -19,142 +13,36 @@ import (
 type CASet struct {
 	bySubject map[string][]*x509.Certificate // key: RawSubject
 	seen      map[[sha256.Size]byte]bool
-	skipped   []string
+	leftOut   []LeftOut
+	refused   map[string][]refused // key: RawSubject
 }
 
-// NewCASet makes a bundle of certificates that are parsed already.
+// NewCASet makes a bundle of certificates that are parsed already. Those that Skipped names are not in it.
 func NewCASet(certs ...*x509.Certificate) *CASet {
-	s := &CASet{bySubject: map[string][]*x509.Certificate{}, seen: map[[sha256.Size]byte]bool{}}
+	s := &CASet{
+		bySubject: map[string][]*x509.Certificate{}, seen: map[[sha256.Size]byte]bool{}, refused: map[string][]refused{},
+	}
 	for _, c := range certs {
-		s.add(c)
+		s.add(c, place{})
 	}
 	return s
 }
 
-// LoadCAs reads PEM files, DER files (one certificate or several, one after the other) and directories of them, with
-// what is below. A file that is named must hold a certificate; in a directory, files that are not named .pem, .crt,
-// .cer or .der are passed over. Certificates that crypto/x509 refuses are left out: see Skipped.
-func LoadCAs(paths ...string) (*CASet, error) {
-	s := NewCASet()
-	for _, path := range paths {
-		if err := s.load(path); err != nil {
-			return nil, fmt.Errorf("EKCert CAs: %w", err)
-		}
-	}
-	return s, nil
-}
-
-// Skipped says which certificates were left out and why, one line each.
-func (s *CASet) Skipped() []string { return s.skipped }
-
 // Len is the number of certificates.
 func (s *CASet) Len() int { return len(s.seen) }
 
-func (s *CASet) add(c *x509.Certificate) {
+// add takes a certificate, unless Teleport's server could accept nothing from it: then it is among the refused ones.
+func (s *CASet) add(c *x509.Certificate, at place) {
 	sum := sha256.Sum256(c.Raw)
 	if s.seen[sum] {
 		return
 	}
-	s.seen[sum] = true
-	s.bySubject[string(c.RawSubject)] = append(s.bySubject[string(c.RawSubject)], c)
-}
-
-func (s *CASet) load(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if info.IsDir() {
-		return s.loadDir(path)
-	}
-	left := len(s.skipped)
-	found, err := s.loadFile(path)
-	switch {
-	case err != nil:
-		return err
-	case found == 0:
-		return fmt.Errorf("%s: no certificate in it, neither PEM nor DER", path)
-	case len(s.skipped)-left == found:
-		return fmt.Errorf("no usable certificate: %s", s.skipped[left])
-	}
-	return nil
-}
-
-func (s *CASet) loadDir(dir string) error {
-	all := 0
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !certificateName(path) {
-			return err
-		}
-		found, err := s.loadFile(path)
-		if err == nil && found == 0 {
-			s.skipped = append(s.skipped, path+": no certificate in it")
-		}
-		all += found
-		return err
-	})
-	if err == nil && all == 0 {
-		err = fmt.Errorf("%s: no certificate in this directory (looked at *.pem, *.crt, *.cer, *.der)", dir)
-	}
-	return err
-}
-
-func certificateName(path string) bool {
-	switch strings.ToLower(filepath.Ext(path)) {
-	case ".pem", ".crt", ".cer", ".der":
-		return true
-	}
-	return false
-}
-
-// loadFile returns how many certificates were found, those that were left out included.
-func (s *CASet) loadFile(path string) (int, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	if found := s.loadPEM(path, data); found > 0 {
-		return found, nil
-	}
-	return s.loadDER(path, data), nil
-}
-
-func (s *CASet) loadPEM(path string, data []byte) int {
-	found := 0
-	for {
-		var block *pem.Block
-		if block, data = pem.Decode(data); block == nil {
-			return found
-		}
-		if block.Type == "CERTIFICATE" || block.Type == "TRUSTED CERTIFICATE" {
-			found++
-			s.parse(fmt.Sprintf("%s: certificate %d", path, found), block.Bytes)
-		}
-	}
-}
-
-func (s *CASet) loadDER(path string, data []byte) int {
-	found := 0
-	for len(data) > 0 {
-		var element asn1.RawValue
-		rest, err := asn1.Unmarshal(data, &element)
-		if err != nil || element.Tag != asn1.TagSequence {
-			return found
-		}
-		found++
-		s.parse(fmt.Sprintf("%s: certificate %d", path, found), element.FullBytes)
-		data = rest
-	}
-	return found
-}
-
-func (s *CASet) parse(what string, der []byte) {
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		s.skipped = append(s.skipped, what+": "+err.Error())
+	if why := uselessIssuer(c); why != "" {
+		s.refuse(c.Raw, at, why)
 		return
 	}
-	s.add(c)
+	s.seen[sum] = true
+	s.bySubject[string(c.RawSubject)] = append(s.bySubject[string(c.RawSubject)], c)
 }
 
 // Issuer returns the certificate that directly issued cert (by signature, not by name alone), or nil. Of several for

@@ -133,7 +133,7 @@ func TestLoadCAs(t *testing.T) {
 		{"a file with two certificates in DER", []string{both}, 2, 0, ""},
 		{"a directory with what is below, whatever the case of the names", []string{tree}, 2, 0, ""},
 		{"all together", []string{bundle, der, both, tree}, 3, 0, ""},
-		{"a certificate that Go refuses is left out and told", []string{broken}, 1, 1, ""},
+		{"a certificate that Go refuses is left out and told, as is a key", []string{broken}, 1, 2, ""},
 		{"a file whose only certificate Go refuses", []string{garbage}, 0, 0, "no usable certificate"},
 		{"a file without a certificate", []string{text}, 0, 0, "no certificate in it"},
 		{"an empty directory", []string{empty}, 0, 0, "no certificate in this directory"},
@@ -309,7 +309,7 @@ func BenchmarkIssuer(b *testing.B) {
 	var issuer *entity
 	for range 143 {
 		issuer = newEntity(b, "EK CA "+newSerial(b), nil, nil)
-		set.add(issuer.cert)
+		set.add(issuer.cert, place{})
 	}
 	ek := newEntity(b, "", issuer, asEK(nil))
 	for b.Loop() {

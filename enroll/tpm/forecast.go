@@ -39,17 +39,18 @@ func forecast(raw *Raw, id Identity, identityErr error) []Finding {
 		return out
 	}
 	out = append(out, ekFindings(raw, id)...)
-	return append(out, srkFindings(raw)...)
+	out = append(out, srkFindings(raw)...)
+	return append(out, KeyFindings(id.PublicDER)...)
 }
 
 func identityFindings(raw *Raw, err error) []Finding {
 	var out []Finding
-	cert, certErr := ParseEKCert(raw.EKCert.Data)
+	cert, _, certErr := ParseEKCert(raw.EKCert.Data)
 	switch {
 	case certErr == nil && errors.Is(err, ErrIdentity):
 		out = append(out, Finding{
 			Code: "ekcert-key-unreadable", Fatal: true,
-			Message: "tbot cannot read the key in the EK certificate (" + keyAlgorithm(cert.PublicKeyAlgorithm.String()) + ")",
+			Message: "tbot cannot read the key in the EK certificate (" + keyAlgorithm(cert) + ")",
 			Hint:    "such a host cannot join by the tpm method; use another join method for it",
 		})
 	case certErr != nil && len(raw.EKCert.Data) > 0:
@@ -67,14 +68,6 @@ func identityFindings(raw *Raw, err error) []Finding {
 		})
 	}
 	return out
-}
-
-// keyAlgorithm names what crypto/x509 does not know by anything better than "0".
-func keyAlgorithm(name string) string {
-	if name == "0" {
-		return "key type that Go does not know, perhaps RSAES-OAEP"
-	}
-	return name
 }
 
 func hierarchyFindings(raw *Raw) []Finding {

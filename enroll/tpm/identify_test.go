@@ -158,7 +158,7 @@ func TestFactsOfARealTPMAreJudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ParseEKCert(fixture(t, "swtpm-ekcert.der"))
+	cert, _, err := ParseEKCert(fixture(t, "swtpm-ekcert.der"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func FuzzEKCert(f *testing.F) {
 	f.Add(fixture(f, "swtpm-ekcert.der"))
 	set := NewCASet(root.cert)
 	f.Fuzz(func(t *testing.T, nv []byte) {
-		cert, err := ParseEKCert(nv)
+		cert, _, err := ParseEKCert(nv)
 		if err != nil {
 			return
 		}

@@ -9,8 +9,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,7 +23,7 @@ import (
 // identify decides which EK tbot presents, as go-attestation's EKs does on Linux: the key of the certificate at
 // 0x01C00002 where that parses, else the key of the default RSA-2048 template.
 func (e *examination) identify(ctx context.Context) (Identity, error) {
-	if cert, err := ParseEKCert(e.raw.EKCert.Data); err == nil {
+	if cert, _, err := ParseEKCert(e.raw.EKCert.Data); err == nil {
 		return certifiedIdentity(cert)
 	}
 	if err := e.derive(ctx); err != nil {
@@ -48,6 +46,9 @@ func (e *examination) identify(ctx context.Context) (Identity, error) {
 
 func certifiedIdentity(cert *x509.Certificate) (Identity, error) {
 	id, err := keyIdentity(cert.PublicKey)
+	if cert.PublicKey == nil {
+		err = fmt.Errorf("%w: tbot cannot read the key in the EK certificate (%s)", ErrIdentity, keyAlgorithm(cert))
+	}
 	id.Serial = Serial(cert.SerialNumber)
 	id.CertDER = cert.Raw
 	id.Certificate = cert
@@ -89,31 +90,6 @@ func Serial(n *big.Int) string {
 		pairs = append(pairs, digits[i:i+2])
 	}
 	return strings.Join(pairs, ":")
-}
-
-// ParseEKCert parses the content of NV index 0x01C00002 as go-attestation does: a 5-byte header 10 01 00 and length
-// (TCG PC Client Implementation for 1.2, section 7.3.2) is taken off; when crypto/x509 refuses the rest, it gets the
-// first ASN.1 element alone, which leaves out padding.
-func ParseEKCert(nv []byte) (*x509.Certificate, error) {
-	if len(nv) > 5 && bytes.HasPrefix(nv, []byte{0x10, 0x01, 0x00}) {
-		size := int(binary.BigEndian.Uint16(nv[3:]))
-		if len(nv)-5 < size {
-			return nil, fmt.Errorf("EKCert: header promises %d bytes, there are %d", size, len(nv)-5)
-		}
-		nv = nv[5 : 5+size]
-	}
-	cert, err := x509.ParseCertificate(nv)
-	if err == nil {
-		return cert, nil
-	}
-	var first struct{ Raw asn1.RawContent }
-	if _, asn1Err := asn1.Unmarshal(nv, &first); asn1Err != nil {
-		return nil, fmt.Errorf("EKCert: %w", err)
-	}
-	if cert, err = x509.ParseCertificate(first.Raw); err != nil {
-		return nil, fmt.Errorf("EKCert: %w", err)
-	}
-	return cert, nil
 }
 
 // public is a TPM's public area with the key in it.

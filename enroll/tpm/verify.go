@@ -1,10 +1,6 @@
 package tpm
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	_ "crypto/sha1" // to recognise who signed with it, not to accept it
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -15,6 +11,11 @@ import (
 	"fleetctl/enroll/tpm/wire"
 )
 
+// oidSubjectAltName is id-ce-subjectAltName (RFC 5280, section 4.2.1.6), which is critical in EK certificates, whose
+// subject is empty, and which holds a name of a kind that crypto/x509 does not handle (TCG EK Credential Profile for TPM
+// Family 2.0, section 3.2.9).
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
 // VerifyAsTeleport runs the very check that Teleport's server runs at a join: roots only, no intermediates, any EKU,
 // the subject alternative name taken out of the unhandled critical extensions.
 func VerifyAsTeleport(cert *x509.Certificate, roots []*x509.Certificate, now time.Time) error {
@@ -22,11 +23,10 @@ func VerifyAsTeleport(cert *x509.Certificate, roots []*x509.Certificate, now tim
 	for _, r := range roots {
 		pool.AddCert(r)
 	}
-	san := asn1.ObjectIdentifier{2, 5, 29, 17}
 	checked := *cert
 	checked.UnhandledCriticalExtensions = nil
 	for _, oid := range cert.UnhandledCriticalExtensions {
-		if !oid.Equal(san) {
+		if !oid.Equal(oidSubjectAltName) {
 			checked.UnhandledCriticalExtensions = append(checked.UnhandledCriticalExtensions, oid)
 		}
 	}
@@ -49,7 +49,10 @@ func (s *CASet) Judge(cert *x509.Certificate, now time.Time) []Finding {
 		}}
 	}
 	issuer := s.IssuerAt(cert, now)
-	if issuer == nil {
+	switch {
+	case issuer == nil && unsupported(cert.SignatureAlgorithm):
+		return []Finding{signatureFinding(cert)}
+	case issuer == nil:
 		return []Finding{s.unknownIssuer(cert)}
 	}
 	if err := VerifyAsTeleport(cert, []*x509.Certificate{issuer}, now); err != nil {
@@ -75,11 +78,17 @@ func (s *CASet) IssuerAt(cert *x509.Certificate, now time.Time) *x509.Certificat
 }
 
 func (s *CASet) unknownIssuer(cert *x509.Certificate) Finding {
+	if r := s.refusedIssuer(cert); r != nil {
+		return refusedFinding(cert, r)
+	}
 	f := Finding{
 		Code: "issuer-unknown", Fatal: true, CA: true,
 		Message: "the bundle does not hold the certificate that issued the EK certificate: " +
-			wire.Printable(cert.Issuer.String(), maxPropertyText),
+			wire.Printable(nameOf(cert.RawIssuer), maxPropertyText),
 		Hint: "add it to ekcert_cas",
+	}
+	if len(s.bySubject[string(cert.RawIssuer)]) > 0 {
+		f.Message += " (there is one of this name, but its key did not sign)"
 	}
 	if url := aiaURL(cert); url != "" {
 		f.Hint += "; it can be fetched from " + url
@@ -89,6 +98,34 @@ func (s *CASet) unknownIssuer(cert *x509.Certificate) Finding {
 		f.Message += "; its manufacturer's root alone is not enough"
 	}
 	return f
+}
+
+// refusedFinding is for an issuer that is there and of no use.
+func refusedFinding(cert *x509.Certificate, r *refused) Finding {
+	who := "the certificate that issued the EK certificate"
+	if r.key == nil {
+		who = "the certificate that by its name issued the EK certificate"
+	}
+	f := Finding{
+		Code: "issuer-refused", Fatal: true, CA: true,
+		Message: who + " (" + wire.Printable(nameOf(cert.RawIssuer), maxPropertyText) + ") is of no use: " +
+			wire.Printable(r.String(), 2*maxPropertyText),
+		Hint: "Teleport's server refuses it as well: ask the manufacturer for another certificate of this key, " +
+			"or put the host on a token without ekcert_allowed_cas",
+	}
+	if url := aiaURL(cert); url != "" {
+		f.Hint += "; see also " + url
+	}
+	return f
+}
+
+// signatureFinding is for an EK certificate whose issuer cannot be told by the signature.
+func signatureFinding(cert *x509.Certificate) Finding {
+	return Finding{
+		Code: "ekcert-signature", Fatal: true, CA: true,
+		Message: "the EK certificate is signed with an algorithm that Go does not know: " + signatureName(cert),
+		Hint:    "put the host on a token without ekcert_allowed_cas",
+	}
 }
 
 // rootOf guesses a root of the same manufacturer: without the certificate between them nothing links the two but the
@@ -122,6 +159,7 @@ func chainFinding(cert, issuer *x509.Certificate, err error, now time.Time) Find
 		Message: "Teleport's check of the EK certificate fails: " + wire.Printable(err.Error(), maxPropertyText),
 		Hint:    "put the host on a token without ekcert_allowed_cas"}
 	var unhandled x509.UnhandledCriticalExtension
+	var constraint x509.ConstraintViolationError
 	switch {
 	case now.After(cert.NotAfter) || now.Before(cert.NotBefore):
 		f.Code = "ekcert-expired"
@@ -135,36 +173,22 @@ func chainFinding(cert, issuer *x509.Certificate, err error, now time.Time) Find
 		f.Message = "the EK certificate is signed with " + cert.SignatureAlgorithm.String() + ", which Go does not accept"
 	case errors.As(err, &unhandled):
 		f.Code = "ekcert-critical-extension"
-		f.Message = "the EK certificate has a critical extension that Go does not know"
+		f.Message = "the EK certificate has a critical extension that Go does not know: " + unhandledOf(cert)
+	case errors.As(cert.CheckSignatureFrom(issuer), &constraint):
+		f.Message = "the certificate that issued the EK certificate is not marked as one that may: no CA, or no such key usage"
 	}
 	return f
 }
 
+// unhandledOf lists the extensions that the check fails for: the subject alternative name is let pass.
+func unhandledOf(cert *x509.Certificate) string {
+	var out []asn1.ObjectIdentifier
+	for _, oid := range cert.UnhandledCriticalExtensions {
+		if !oid.Equal(oidSubjectAltName) {
+			out = append(out, oid)
+		}
+	}
+	return wire.Printable(oids(out), maxPropertyText)
+}
+
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
-
-func insecure(a x509.SignatureAlgorithm) bool {
-	switch a {
-	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1:
-		return true
-	}
-	return false
-}
-
-// signed says whether issuer's key signed cert. Other than crypto/x509 it recognises SHA-1, so that the finding can be
-// "signed with SHA-1" instead of "issuer unknown".
-func signed(issuer, cert *x509.Certificate) bool {
-	err := issuer.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature)
-	var refused x509.InsecureAlgorithmError
-	if !errors.As(err, &refused) {
-		return err == nil
-	}
-	h := crypto.SHA1.New()
-	h.Write(cert.RawTBSCertificate)
-	switch key := issuer.PublicKey.(type) {
-	case *rsa.PublicKey:
-		return rsa.VerifyPKCS1v15(key, crypto.SHA1, h.Sum(nil), cert.Signature) == nil
-	case *ecdsa.PublicKey:
-		return ecdsa.VerifyASN1(key, h.Sum(nil), cert.Signature)
-	}
-	return false
-}
