@@ -9,16 +9,9 @@ import (
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
-	"fleetctl/enroll/tctl"
 	"fleetctl/enroll/token"
 	"fleetctl/enroll/tpm"
 )
-
-// Adopted is what Adopt did.
-type Adopted struct {
-	Hosts []Adoption `json:"hosts"`
-	Left  []string   `json:"left,omitempty"` // rules that cannot be taken over, and why
-}
 
 // Adoption is a rule of the cluster that became a record.
 type Adoption struct {
@@ -29,31 +22,34 @@ type Adoption struct {
 // ViaAdopt marks an identity that came from a rule in the cluster.
 const ViaAdopt = "adopted"
 
-// Adopt takes the rules that fleetctl did not write into the records, as unproven identities of hosts called like
-// the rule's description. A rule cannot be taken over when it has no hash (a serial alone is never written), when a
-// host of its name has another identity, or when its token checks certificates: a rule does not hold the
-// certificate, so that only a scan can tell whether the host belongs there. A scanned host needs no adoption.
-func Adopt(ctx context.Context, s *token.Set, cluster tctl.Tctl, st store.Store, run int64) (done Adopted, err error) {
-	d, err := s.Diff(ctx, cluster, token.DiffOptions{})
+// adopt takes the rules that fleetctl did not write into the records, as unproven identities of hosts called like the
+// rule's description, and makes the tokens again. A rule cannot be taken over when it has no hash (a serial alone is
+// never written), when a host of its name has another identity, or when its token checks certificates: a rule does not
+// hold the certificate, so that only a scan can tell whether the host belongs there. A scanned host needs no adoption.
+func (f Fleet) adopt(ctx context.Context, run int64, set *token.Set, opts TokensOptions) (*token.Set, error) {
+	d, err := set.Diff(ctx, *f.Cluster, token.DiffOptions{})
 	if err != nil {
-		return done, err
+		return nil, err
 	}
 	assign := map[string]string{}
 	for _, c := range d.Tokens {
-		for _, f := range c.Foreign {
-			why, err := adoptRule(ctx, st, run, c, f)
+		for _, rule := range c.Foreign {
+			why, err := f.adoptRule(ctx, run, c, rule)
 			if err != nil {
-				return done, err
+				return nil, err
 			}
 			if why != "" {
-				done.Left = append(done.Left, fmt.Sprintf("token %s: %s: %s", c.Name, f, why))
+				f.Watcher.Note(RuleNotAdopted{Why: fmt.Sprintf("token %s: %s: %s", c.Name, rule, why)})
 				continue
 			}
-			assign[hostOf(f)] = c.Name
-			done.Hosts = append(done.Hosts, Adoption{Host: hostOf(f), Token: c.Name})
+			assign[hostOf(rule)] = c.Name
+			f.Watcher.Note(RuleAdopted{Adoption{Host: hostOf(rule), Token: c.Name}})
 		}
 	}
-	return done, st.Assign(ctx, assign)
+	if err := f.Store.Assign(ctx, assign); err != nil {
+		return nil, err
+	}
+	return f.makeTokens(ctx, opts)
 }
 
 // hostOf is the name that an adopted rule's host gets.
@@ -65,28 +61,26 @@ func hostOf(f token.ForeignRule) string {
 }
 
 // adoptRule records one rule, or says why not.
-func adoptRule(
-	ctx context.Context, st store.Store, run int64, c token.Change, f token.ForeignRule,
-) (string, error) {
+func (f Fleet) adoptRule(ctx context.Context, run int64, c token.Change, rule token.ForeignRule) (string, error) {
 	switch {
-	case !store.ValidEKHash(f.EKHash):
+	case !store.ValidEKHash(rule.EKHash):
 		return "it has no valid EKPub hash", nil
-	case f.EKSerial != "" && !tpm.ValidSerial(f.EKSerial):
+	case rule.EKSerial != "" && !tpm.ValidSerial(rule.EKSerial):
 		return "its serial is not one that a TPM presents", nil
 	case len(c.Cas) > 0:
 		return "its token checks EK certificates: scan the host instead", nil
 	}
-	rec, err := st.Record(ctx, hostOf(f))
+	rec, err := f.Store.Record(ctx, hostOf(rule))
 	switch {
 	case err == nil && rec.Accepted != nil:
 		return "a host of this name has another identity", nil
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return "", err
 	}
-	_, err = st.Put(ctx, store.Observation{
-		Host: hostOf(f), Run: run, At: time.Now(), Outcome: string(outcome.OK), Status: string(outcome.Unproven),
+	_, err = f.Store.Put(ctx, store.Observation{
+		Host: hostOf(rule), Run: run, At: time.Now(), Outcome: string(outcome.OK), Status: string(outcome.Unproven),
 		Message:  "adopted from token " + c.Name,
-		Identity: &store.Identity{EKHash: f.EKHash, EKSerial: f.EKSerial, Via: ViaAdopt},
+		Identity: &store.Identity{EKHash: rule.EKHash, EKSerial: rule.EKSerial, Via: ViaAdopt},
 	})
 	return "", err
 }

@@ -16,6 +16,7 @@ import (
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -83,25 +84,60 @@ func newEnrollChroot(t *testing.T) *enrollChroot {
 	return e
 }
 
-func (e *enrollChroot) options() EnrollOptions {
-	return EnrollOptions{
-		Config: e.cfg, Store: e.st, TokenOf: func(string) string { return "fleet" }, Forks: 1,
-		Verify: host.VerifyOptions{Watch: time.Second, Limit: 8 * time.Second},
-		dial:   func(context.Context, remote.Target) (host.Conn, error) { return e.host, nil },
+// fleet is the chroot as the only host of a fleet.
+func (e *enrollChroot) fleet() Fleet {
+	hosts := []inventory.Host{{Name: "web-01"}}
+	return Fleet{
+		Config: e.cfg, Inventory: hosts, Hosts: hosts, Store: e.st, Watcher: silent{},
+		Access: func(context.Context, []inventory.Host) (work.Reach, func(), error) {
+			return work.Reach{Forks: 1}, nil, nil
+		},
+		dial: func(context.Context, remote.Target) (host.Conn, error) { return e.host, nil },
 	}
 }
 
+// silent is a watcher that nobody listens to.
+type silent struct{}
+
+func (silent) Begin(Stage, int)    {}
+func (silent) Host(outcome.Result) {}
+func (silent) End()                {}
+func (silent) Note(Note)           {}
+func (silent) Logf(string, ...any) {}
+
+// enroll takes the host from a token to a verified tbot, as the last stage of Enroll does.
 func (e *enrollChroot) enroll(change func(*EnrollOptions)) outcome.Result {
 	e.t.Helper()
-	opts := e.options()
+	opts := EnrollOptions{InstallOnly: true}
 	if change != nil {
 		change(&opts)
 	}
-	results, err := Enroll(e.t.Context(), []inventory.Host{{Name: "web-01"}}, opts)
+	f := e.fleet()
+	crew, err := f.newCrew(func(string) string { return "fleet" })
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer crew.close()
+	crew.adopt, crew.showDiff = opts.Adopt, opts.Diff
+	crew.at(0, work.Reach{Forks: 1})
+	in := &installation{crew: crew, check: opts.Check, noRollback: opts.NoRollback,
+		verifying: host.VerifyOptions{Watch: time.Second, Limit: 8 * time.Second}}
+	results, err := in.rollOut(e.t.Context(), f.Hosts, nil)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	return results[0]
+}
+
+// remove takes from the host what an enroll made there.
+func (e *enrollChroot) remove(made []string) outcome.Result {
+	e.t.Helper()
+	crew, err := e.fleet().newCrew(func(string) string { return "" })
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer crew.close()
+	return crew.remove(e.t.Context(), inventory.Host{Name: "web-01"}, host.ParseMade(made), false)
 }
 
 // tree is everything on the host that differs from the machine that it is a view of (names, modes, owners, contents),
@@ -136,20 +172,14 @@ func TestEnrollTwiceThenRemove(t *testing.T) {
 	if err != nil || rec.Installed == nil || rec.Installed.State != "" || rec.Installed.Token != "fleet" {
 		t.Errorf("record: %+v, %v", rec.Installed, err)
 	}
-	results, err := Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{
-		EnrollOptions: e.options(), Made: func(string) []string { return rec.Installed.Made },
-	})
-	if err != nil || results[0].Outcome != outcome.Changed {
-		t.Fatalf("remove: %+v, %v", results, err)
+	if r := e.remove(rec.Installed.Made); r.Outcome != outcome.Changed {
+		t.Fatalf("remove: %+v", r)
 	}
 	if after := e.tree(); after != before {
 		t.Errorf("the removal left something:\n%s", host.Unified(before, after))
 	}
-	results, err = Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{
-		EnrollOptions: e.options(), Made: func(string) []string { return rec.Installed.Made },
-	})
-	if err != nil || results[0].Outcome != outcome.OK {
-		t.Errorf("second removal: %+v, %v", results, err)
+	if r := e.remove(rec.Installed.Made); r.Outcome != outcome.OK {
+		t.Errorf("second removal: %+v", r)
 	}
 }
 
@@ -222,10 +252,7 @@ func TestAnAdoptedConfigurationComesBackAfterRemoval(t *testing.T) {
 	if r := e.enroll(nil); r.Outcome != outcome.OK {
 		t.Errorf("second run: %+v", r)
 	}
-	_, err := Remove(t.Context(), []inventory.Host{{Name: "web-01"}}, RemoveOptions{EnrollOptions: e.options(), Made: func(string) []string { return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e.remove(nil)
 	if got := e.host.Sh("cat /etc/tbot.yaml; ls /etc/tbot.yaml*"); got != "version: v2 # mine\n/etc/tbot.yaml" {
 		t.Errorf("after the removal: %s", got)
 	}
@@ -241,13 +268,19 @@ func TestEveryFaultIsCompletedByTheNextRun(t *testing.T) {
 	faults := []error{
 		&remote.Error{Kind: remote.ErrDisconnected}, &remote.Error{Kind: remote.ErrNoSpace}, &remote.Error{Kind: remote.ErrBecomeNeedsPass},
 	}
-	for n := range callsOfEnroll {
+	whole := newEnrollChroot(t)
+	calls := 0
+	whole.host.Fail = func(string) error {
+		calls++
+		return nil
+	}
+	if r := whole.enroll(nil); r.Outcome != outcome.Changed {
+		t.Fatalf("without a fault: %+v", r)
+	}
+	for n := range calls {
 		t.Run(fmt.Sprintf("call %d", n), func(t *testing.T) { faultAt(t, n, faults[n%len(faults)]) })
 	}
 }
-
-// callsOfEnroll is how many times an enroll of a fresh chroot asks something of its connection.
-const callsOfEnroll = 20
 
 func faultAt(t *testing.T, n int, fault error) {
 	e := newEnrollChroot(t)

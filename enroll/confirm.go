@@ -10,29 +10,12 @@ import (
 
 // confirmation asks the cluster which hosts joined in this run: two questions a run, however many hosts there are.
 type confirmation struct {
-	tctl   *tctl.Tctl
-	logf   func(string, ...any)
+	Fleet
 	before map[string]tctl.Join // nil: the cluster doesn't say
 }
 
 // begin remembers how things are before anything is done.
-func (c *confirmation) begin(ctx context.Context) {
-	if c.tctl == nil {
-		return
-	}
-	before, err := c.tctl.Joins(ctx)
-	if err != nil {
-		c.say("the cluster doesn't say which bots joined: %v", err)
-		return
-	}
-	c.before = before
-}
-
-func (c *confirmation) say(format string, args ...any) {
-	if c.logf != nil {
-		c.logf(format, args...)
-	}
-}
+func (c *confirmation) begin(ctx context.Context) { c.before = c.joins(ctx) }
 
 // How often and how long apart the cluster is asked for joins that it doesn't have yet.
 const (
@@ -42,22 +25,24 @@ const (
 
 // end marks the results of hosts that were started: the cluster has a join of that EK that it didn't have before, or
 // the result gets a warning.
-func (c *confirmation) end(ctx context.Context, results []outcome.Result, hashOf func(host string) string) {
+func (c *confirmation) end(ctx context.Context, results []outcome.Result) {
+	if c.before == nil {
+		return
+	}
 	open := map[int]string{}
 	for i := range results {
 		if results[i].Joined != "" {
-			if hash := hashOf(results[i].Host); hash != "" {
+			if hash := c.acceptedHash(ctx, results[i].Host); hash != "" {
 				open[i] = hash
 			}
 		}
 	}
-	if c.before == nil || len(open) == 0 {
+	if len(open) == 0 {
 		return
 	}
 	for try := range confirmTries {
-		joins, err := c.tctl.Joins(ctx)
-		if err != nil {
-			c.say("the cluster doesn't say which bots joined: %v", err)
+		joins := c.joins(ctx)
+		if joins == nil {
 			return
 		}
 		for i, hash := range open {

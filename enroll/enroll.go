@@ -1,475 +1,300 @@
 package enroll
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
+	"fmt"
 	"time"
 
-	"fleetctl/enroll/config"
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/store"
-	"fleetctl/enroll/tctl"
-	"fleetctl/enroll/versions"
+	"fleetctl/enroll/scan"
+	"fleetctl/enroll/token"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
-	"fleetctl/remote"
-	"fleetctl/templates"
 )
 
 // EnrollOptions of Enroll.
 type EnrollOptions struct {
-	Config     config.Config
-	Dialer     work.Dialer
-	Store      store.Store              // keeps what was installed; nil: nothing does
-	TokenOf    func(host string) string // the token that a host joins with; "" for none
-	Templates  *templates.Set
-	Check      bool // change nothing: the results say what would be done
-	Diff       bool // results hold diffs of file contents
-	Adopt      bool // replace a configuration or a unit that somebody else wrote
-	NoRollback bool // leave changed files as they are when something fails
-	Forks      int
-	Timeout    time.Duration // a host
-	Become     work.Become
-	Password   string          // --ask-pass
-	Run        int64           // of the store
-	Tctl       *tctl.Tctl      // asks the cluster who joined; nil: nobody does
-	Stop       <-chan struct{} // closed: no new hosts start, those that run come to their end
-	Verify     host.VerifyOptions
-	OnResult   func(outcome.Result) // after every host, one at a time, in the order of completion; may be nil
-	Logf       func(string, ...any)
-
-	client *http.Client                                            // for the cluster's version and its installer; nil: the default one
-	dial   func(context.Context, remote.Target) (host.Conn, error) // tests put their own there
+	Ask         scan.Ask
+	Out         string          // the directory of bot's and tokens' files
+	Check       bool            // change nothing on hosts and in the cluster: the results say what would be done
+	Diff        bool            // results hold diffs of file contents
+	Prune       bool            // take rules that somebody else wrote out of the tokens
+	TokensOnly  bool            // stop after the bot and the tokens
+	InstallOnly bool            // no scan and no tokens: hosts that have a rule already
+	Adopt       bool            // replace a configuration or a unit that somebody else wrote
+	NoRollback  bool            // leave changed files as they are when a host fails
+	Resume      bool            // go on with the last enroll: only hosts that it did not finish
+	JoinTimeout time.Duration   // how long a tbot may take to join; 0: 90 s
+	Stop        <-chan struct{} // closed: no new hosts start, those that run come to their end
 }
 
-// Enroll makes every host what fleet.yaml, the inventory and its token say: facts, plan, apply, verify, in a rollout.
-// What is wrong with the configuration, an override or a template is found before any host is contacted: the error is
-// an ErrInput then. Results are in the order of hosts.
-func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]outcome.Result, error) {
-	e, err := newEnroller(ctx, hosts, opts)
-	if err != nil {
-		return nil, err
+// EnrollReport is how an enroll ended. Results are in the order of the hosts; a host that no stage got to has none.
+type EnrollReport struct {
+	HostsReport
+	ClusterDiffers bool // a dry run found bot or tokens to change
+}
+
+// Enroll does all of it: it scans the chosen hosts, makes bot and tokens and applies them, and makes every host that
+// nothing has refused what fleet.yaml, the inventory and its token say, in a rollout. What is wrong with the
+// configuration is found before any host is contacted (ErrInput). The error is ErrHostsFailed when a host did not do
+// well, ErrChanges when a dry run found something to do, context.Canceled when it was stopped, else of what ended it
+// early; there is no report then.
+func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, error) {
+	if opts.TokensOnly && opts.InstallOnly {
+		return EnrollReport{}, &outcome.InputError{Msg: "tokens alone and hosts alone exclude each other"}
 	}
-	defer e.close()
-	p := newPace(opts.Config.Rollout, opts.Forks, len(hosts))
+	if err := Check(f); err != nil {
+		return EnrollReport{}, err
+	}
+	e := &enrollment{Fleet: f, opts: opts, results: map[string]outcome.Result{}}
+	if err := e.narrow(ctx); err != nil {
+		return EnrollReport{}, err
+	}
+	if len(e.Hosts) == 0 {
+		e.Watcher.Note(NothingLeft{Command: "enroll"})
+		return EnrollReport{}, nil
+	}
+	err := e.do(ctx)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return EnrollReport{}, err
+	}
+	report := e.report()
+	return report, e.verdict(report, err)
+}
+
+// enrollment is one run of Enroll.
+type enrollment struct {
+	Fleet
+	opts    EnrollOptions
+	run     int64 // of the records; 0 until it began, unless it resumes one
+	changes bool  // of bot or tokens, in a dry run
+	results map[string]outcome.Result
+	tokenOf func(host string) string
+}
+
+// do goes through the stages: scan, tokens, hosts. A host that a stage refuses takes no part in the next one.
+func (e *enrollment) do(ctx context.Context) error {
+	reach, closeAll, err := e.reach(ctx, e.Hosts)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	if !e.opts.InstallOnly {
+		scanned, err := e.scan(ctx, reach, e.Hosts, 0, e.opts.Ask)
+		if err != nil {
+			return err
+		}
+		for _, r := range scanned.Results {
+			e.results[r.Host] = r
+		}
+	}
+	stages := func(run int64) error {
+		e.run = run
+		if err := e.tokens(ctx); err != nil || e.opts.TokensOnly {
+			return err
+		}
+		return e.rollOut(ctx, reach)
+	}
+	if e.run != 0 {
+		return e.resumeRun(ctx, e.run, stages)
+	}
+	return e.inRun(ctx, "enroll", len(e.Hosts), stages)
+}
+
+// narrow leaves only hosts that the last enroll did not finish, when it is gone on with.
+func (e *enrollment) narrow(ctx context.Context) error {
+	if !e.opts.Resume {
+		return nil
+	}
+	last, err := e.lastRun(ctx, "enroll")
+	if err != nil {
+		return err
+	}
+	e.run = last.ID
+	var rest []inventory.Host
+	for _, h := range e.Hosts {
+		rec, err := e.record(ctx, h.Name)
+		if err != nil {
+			return err
+		}
+		if in := rec.Installed; in == nil || in.Run != e.run || in.State != "" {
+			rest = append(rest, h)
+		}
+	}
+	e.Hosts = rest
+	return nil
+}
+
+// tokens derives the bot and the tokens from the records and applies them. From then on tokenOf says which token each
+// host joins with.
+func (e *enrollment) tokens(ctx context.Context) error {
+	set, err := e.makeTokens(ctx, TokensOptions{Check: e.opts.Check || e.opts.InstallOnly})
+	if err != nil {
+		return err
+	}
+	e.refuse(set.Refused)
+	switch {
+	case e.opts.InstallOnly:
+		e.tokenOf = func(name string) string { return e.recordedToken(ctx, name) }
+		return nil
+	case e.opts.Check:
+		e.tokenOf = set.TokenOf
+		e.compareTokens(ctx, set)
+		return nil
+	}
+	e.tokenOf = set.TokenOf
+	if _, err := e.files(set, TokensOptions{Out: e.opts.Out, Format: token.FormatTctl}); err != nil {
+		return err
+	}
+	_, err = e.apply(ctx, set, token.ApplyOptions{Prune: e.opts.Prune, Store: e.Store})
+	return err
+}
+
+// compareTokens notes what would change in the cluster. When it can't be asked, the hosts' plans are worth having all
+// the same.
+func (e *enrollment) compareTokens(ctx context.Context, set *token.Set) {
+	if e.Cluster == nil {
+		return
+	}
+	d, err := set.Diff(ctx, *e.Cluster, token.DiffOptions{Prune: e.opts.Prune})
+	if err != nil {
+		e.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
+		return
+	}
+	e.changes = !d.Empty(false)
+	e.Watcher.Note(ClusterDiffers{Diff: d})
+}
+
+// refuse notes chosen hosts that get no rule.
+func (e *enrollment) refuse(refused []token.Refusal) {
+	selected := map[string]bool{}
+	for _, h := range e.Hosts {
+		selected[h.Name] = true
+	}
+	for _, r := range refused {
+		if selected[r.Host] && e.results[r.Host].Outcome != outcome.Failed {
+			e.results[r.Host] = outcome.Result{Host: r.Host, Outcome: outcome.Failed, Reason: r.Reason}
+		}
+	}
+}
+
+// rollOut does the hosts that nothing has refused so far.
+func (e *enrollment) rollOut(ctx context.Context, reach work.Reach) error {
+	var hosts []inventory.Host
+	for _, h := range e.Hosts {
+		if r, ok := e.results[h.Name]; !ok || r.Outcome == outcome.OK {
+			hosts = append(hosts, h)
+		}
+	}
+	crew, err := e.newCrew(e.tokenOf)
+	if err != nil {
+		return err
+	}
+	defer crew.close()
+	crew.adopt, crew.showDiff = e.opts.Adopt, e.opts.Diff
+	if err := crew.prepare(ctx, hosts); err != nil {
+		return err
+	}
+	crew.at(e.run, reach)
+	in := &installation{crew: crew, check: e.opts.Check, noRollback: e.opts.NoRollback,
+		verifying: host.VerifyOptions{Limit: e.opts.JoinTimeout}}
+	results, err := in.rollOut(ctx, hosts, e.opts.Stop)
+	for _, r := range results {
+		seen := e.results[r.Host]
+		r.EKHash, r.Serial, r.Proven = seen.EKHash, seen.Serial, seen.Proven
+		r.Warnings = append(seen.Warnings, r.Warnings...)
+		e.results[r.Host] = r
+	}
+	return err
+}
+
+// rollOut takes hosts in the order and at the pace of fleet.yaml. The results are in the order of hosts.
+func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop <-chan struct{}) ([]outcome.Result, error) {
 	groups := make([][]string, len(hosts))
 	for i := range hosts {
 		groups[i] = hosts[i].Groups
 	}
-	order := inOrder(groups, opts.Config.Rollout.Order)
+	order := inOrder(groups, e.Config.Rollout.Order)
 	results := make([]outcome.Result, len(hosts))
-	report := work.Reporter(opts.OnResult)
+	report := e.now.Reporter()
+	end := func(i int, r outcome.Result) {
+		results[order[i]] = r
+		report(r)
+	}
 	r := rollout{
-		pace: p, n: len(hosts), stop: opts.Stop,
+		pace: newPace(e.Config.Rollout, e.reachHosts.Forks, len(hosts)), n: len(hosts), stop: stop,
 		run: func(ctx context.Context, i int) bool {
 			res := e.hostInTime(ctx, hosts[order[i]])
-			results[order[i]] = res
-			report(res)
-			return res.Outcome != outcome.Failed && res.Outcome != outcome.Unreachable
+			end(i, res)
+			return !res.Bad()
 		},
-		skip: func(i int, why string) {
-			res := skipped(hosts[order[i]].Name, why)
-			results[order[i]] = res
-			report(res)
-		},
+		skip: func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },
 	}
-	if opts.Check {
-		r.pace = pace{workers: p.workers, batch: len(hosts), budget: len(hosts)} // looking needs no canary
-	}
-	joins := confirmation{tctl: opts.Tctl, logf: opts.Logf}
 	e.askVersion(ctx)
-	if opts.Check {
+	e.Watcher.Begin(StageEnroll, len(hosts))
+	defer e.Watcher.End()
+	if e.check { // looking needs no canary
+		r.pace = pace{workers: r.workers, batch: len(hosts), budget: len(hosts)}
 		r.do(ctx)
 		return results, context.Cause(ctx)
 	}
 	if err := e.beforeRun(ctx, hosts); err != nil {
 		return nil, err
 	}
+	joins := confirmation{Fleet: e.Fleet}
 	joins.begin(ctx)
 	r.do(ctx)
-	joins.end(ctx, results, e.acceptedHash(ctx))
+	joins.end(ctx, results)
 	e.afterRun(ctx, hosts, results)
 	return results, context.Cause(ctx)
 }
 
 // askVersion asks the cluster which version it runs; not to know it is no reason to stop.
-func (e *enroller) askVersion(ctx context.Context) {
-	if e.opts.Tctl == nil {
+func (e *installation) askVersion(ctx context.Context) {
+	if e.Cluster == nil {
 		return
 	}
-	v, err := e.opts.Tctl.ClusterVersion(ctx)
-	if err != nil && e.opts.Logf != nil {
-		e.opts.Logf("the cluster's version is not known: %v", err)
+	v, err := e.Cluster.ClusterVersion(ctx)
+	if err != nil {
+		e.Watcher.Note(ClusterSilent{About: AboutVersion, Err: err})
 	}
 	e.version = v
 }
 
-// acceptedHash finds the EKPub hash that a host has a rule for.
-func (e *enroller) acceptedHash(ctx context.Context) func(host string) string {
-	return func(host string) string {
-		if e.opts.Store == nil {
-			return ""
-		}
-		rec, err := e.opts.Store.Record(ctx, host)
-		if err != nil || rec.Accepted == nil {
-			return ""
-		}
-		return rec.Accepted.EKHash
-	}
-}
-
-func skipped(host, why string) outcome.Result {
-	if why == whyInterrupted {
-		return outcome.Result{Host: host, Outcome: outcome.Canceled, Reason: outcome.Reason{Code: outcome.WasCanceled, Message: "not started: " + why}}
-	}
-	return outcome.Result{Host: host, Outcome: outcome.Skipped, Reason: outcome.Because(outcome.NotStarted, "not started: "+why)}
-}
-
-type enroller struct {
-	opts       EnrollOptions
-	dir        string                     // temporary, for what installers unpack
-	installers map[string]*host.Installer // by their configuration, as JSON
-	version    string                     // of the cluster; "" when it isn't known
-}
-
-func newEnroller(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) (*enroller, error) {
-	if opts.Templates == nil {
-		set, err := templates.Load("")
-		if err != nil {
-			return nil, err
-		}
-		opts.Templates = set
-	}
-	if opts.dial == nil {
-		opts.dial = func(ctx context.Context, t remote.Target) (host.Conn, error) { return opts.Dialer.Dial(ctx, t) }
-	}
-	e := &enroller{opts: opts, installers: map[string]*host.Installer{}}
-	var err error
-	if e.dir, err = os.MkdirTemp("", "fleetctl-"); err != nil {
-		return nil, err
-	}
-	if err := e.check(ctx, hosts); err != nil {
-		e.close()
-		return nil, err
-	}
-	return e, nil
-}
-
-func (e *enroller) close() {
-	_ = os.RemoveAll(e.dir) // a temporary directory: there is nobody to tell
-}
-
-// check computes what every host should be like and prepares what shall be installed; it names up to 20 hosts with
-// errors.
-func (e *enroller) check(ctx context.Context, hosts []inventory.Host) error {
-	var errs []error
-	for _, h := range hosts {
-		d, err := e.desired(h)
-		if err != nil {
-			err = config.HostError(h, err)
-		} else {
-			err = e.prepare(ctx, d)
-		}
-		if err != nil && len(errs) < 20 {
-			errs = append(errs, err)
+// report gathers the results in the order of the hosts.
+func (e *enrollment) report() EnrollReport {
+	r := EnrollReport{HostsReport: HostsReport{Run: e.run}, ClusterDiffers: e.changes}
+	for _, h := range e.Hosts {
+		if res, ok := e.results[h.Name]; ok {
+			r.Results = append(r.Results, res)
 		}
 	}
-	return errors.Join(errs...)
+	return r
 }
 
-// prepare makes a host's installer, unless another host has the same one.
-func (e *enroller) prepare(ctx context.Context, d host.Desired) error {
-	key := installKey(d.Tbot.Install)
-	if _, ok := e.installers[key]; ok {
-		return nil
-	}
-	e.installers[key] = nil // one that fails is reported once
-	prep := host.Preparer{Client: e.opts.client, Dir: filepath.Join(e.dir, strconv.Itoa(len(e.installers)))}
-	if err := os.Mkdir(prep.Dir, 0o700); err != nil {
+// verdict says how the run ended as a whole; err is what ended it early.
+func (e *enrollment) verdict(r EnrollReport, err error) error {
+	s := r.Summary()
+	switch {
+	case err != nil:
 		return err
+	case s.Counts[outcome.Canceled] > 0:
+		return context.Canceled
+	case s.Err() != nil:
+		return s.Err()
+	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
+		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}
-	in, err := prep.Prepare(ctx, d.Tbot.Install, e.opts.Config.Cluster)
-	if err != nil {
-		return err
-	}
-	e.installers[key] = in
 	return nil
 }
 
-func installKey(c config.Install) string {
-	raw, _ := json.Marshal(c) // strings and maps of strings: it can't fail
-	return string(raw)
-}
-
-func (e *enroller) desired(h inventory.Host) (host.Desired, error) {
-	d, err := host.Desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
-	d.Adopt, d.Version = e.opts.Adopt, e.version
-	if d.Install = e.installers[installKey(d.Tbot.Install)]; d.Install != nil && d.Install.ByArch != nil {
-		d.Tbot.Binary = cmp.Or(d.Tbot.Binary, host.DefaultBinary)
+// acceptedHash is the EKPub hash that a host has a rule for; "" for none.
+func (f Fleet) acceptedHash(ctx context.Context, host string) string {
+	rec, err := f.Store.Record(ctx, host)
+	if err != nil || rec.Accepted == nil {
+		return ""
 	}
-	return d, err
-}
-
-func (e *enroller) hostInTime(ctx context.Context, h inventory.Host) outcome.Result {
-	start := time.Now()
-	if e.opts.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, e.opts.Timeout)
-		defer cancel()
-	}
-	r := e.host(ctx, h)
-	r.Took = time.Since(start)
-	return r
-}
-
-// host takes one host all the way.
-func (e *enroller) host(ctx context.Context, h inventory.Host) outcome.Result {
-	d, err := e.desired(h)
-	if err != nil {
-		return outcome.Failure(ctx, h, err)
-	}
-	if d.Token == "" { // nothing that the host says could change that
-		return refused(h.Name, host.Plan(h, &host.Facts{Device: host.DeviceFacts{Path: "/dev/tpmrm0"}}, d))
-	}
-	conn, err := e.connect(ctx, h)
-	if err != nil {
-		return outcome.Failure(ctx, h, err)
-	}
-	defer conn.Close() // what was done on the host is known by now
-	f, err := host.GatherFacts(ctx, conn, d)
-	if err != nil {
-		return outcome.Failure(ctx, h, err)
-	}
-	steps := host.Plan(h, f, d)
-	switch {
-	case len(host.Problems(steps)) > 0:
-		return refused(h.Name, steps)
-	case e.opts.Check:
-		return e.planned(h, f, steps)
-	case !host.Changes(steps):
-		return e.unchanged(ctx, change{host: h, facts: f, desired: d, steps: steps})
-	}
-	c := change{host: h, facts: f, desired: d, steps: steps}
-	if err := e.beforeHost(ctx, c); err != nil {
-		r := outcome.Failure(ctx, h, err)
-		r.Code, r.Hint = outcome.Hook, "nothing was changed on the host"
-		return r
-	}
-	r := e.change(ctx, conn, c)
-	e.afterHost(ctx, h, &r)
-	return r
-}
-
-func (e *enroller) connect(ctx context.Context, h inventory.Host) (host.Conn, error) {
-	t, err := work.Target(h, e.opts.Become, e.opts.Password)
-	if err != nil {
-		return nil, err
-	}
-	return e.opts.dial(ctx, t)
-}
-
-// installFirst brings the new tbot where the plan has one, and makes the rest of the plan anew: the unit and the
-// configuration depend on where tbot is and on what it can. The step stays in the plan, as done and with its undo.
-func (e *enroller) installFirst(ctx context.Context, conn host.Conn, c *change) error {
-	i := slices.IndexFunc(c.steps, func(s host.Step) bool { return s.Installs })
-	if i < 0 {
-		return nil
-	}
-	c.steps = c.steps[i : i+1]
-	opts := host.ApplyOptions{Pending: c.facts.Systemd > 0, Journal: c.journal}
-	if _, err := host.Apply(ctx, conn, c.steps, opts); err != nil {
-		return err
-	}
-	c.done = 1
-	f, err := host.GatherFacts(ctx, conn, c.desired)
-	if err != nil {
-		return err
-	}
-	rest := host.Plan(c.host, f, c.desired)
-	if slices.ContainsFunc(rest, func(s host.Step) bool { return s.Installs }) {
-		return outcome.NewError(outcome.InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
-			cmp.Or(f.Tbot.Version, "of no known version"))
-	}
-	f.Now = c.facts.Now // as it was before anything changed
-	c.facts, c.steps = f, append(c.steps, rest...)
-	return nil
-}
-
-// refused is the result of a plan with problems: nothing is done, and all of them are named.
-func refused(name string, steps []host.Step) outcome.Result {
-	r := outcome.Result{Host: name, Outcome: outcome.Failed}
-	for i, p := range host.Problems(steps) {
-		if i == 0 {
-			r.Reason = p
-			continue
-		}
-		r.Message += "; " + p.Message
-	}
-	return r
-}
-
-// planned is the result of a plan that isn't applied: because of --check, or because there is nothing to do.
-func (e *enroller) planned(h inventory.Host, f *host.Facts, steps []host.Step) outcome.Result {
-	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: e.stepResults(steps)}
-	if host.Changes(steps) {
-		r.Outcome = outcome.Changed
-	}
-	e.note(&r, f)
-	return r
-}
-
-// unchanged is the result of a plan without anything to do; that the run has been there is noted.
-func (e *enroller) unchanged(ctx context.Context, c change) outcome.Result {
-	var err error
-	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err == nil {
-		err = e.finish(ctx, c)
-	}
-	if err != nil {
-		return outcome.Failure(ctx, c.host, err)
-	}
-	return e.planned(c.host, c.facts, c.steps)
-}
-
-// note adds what deserves attention although it stands in nobody's way.
-func (e *enroller) note(r *outcome.Result, f *host.Facts) {
-	if err := versions.CheckVersion(f.Tbot.Version, e.version); err != nil {
-		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
-	}
-	if f.Skew.Abs() > host.SkewLimit {
-		r.Warnings = append(r.Warnings, outcome.Warning{
-			Reason: outcome.Because(outcome.ClockOff, "the host's clock is off by "+f.Skew.Abs().Round(time.Second).String()),
-		})
-	}
-	if f.Systemd == 0 {
-		r.Code, r.Message = outcome.NoSystemd, "tbot is configured, but systemd doesn't run here: nothing starts it"
-	}
-}
-
-func (e *enroller) stepResults(steps []host.Step) []outcome.StepResult {
-	out := make([]outcome.StepResult, len(steps))
-	for i, s := range steps {
-		out[i] = outcome.StepResult{Step: s.Name, Changed: s.Changes(), Reason: s.Reason}
-		if e.opts.Diff {
-			out[i].Diff = s.Diff
-		}
-	}
-	return out
-}
-
-// change is one host's plan with what it was made from.
-type change struct {
-	host    inventory.Host
-	facts   *host.Facts
-	desired host.Desired
-	steps   []host.Step
-	done    int // steps that are done
-	journal *hostJournal
-}
-
-// starts says whether the plan starts tbot, so that there is something to verify.
-func (c change) starts() bool {
-	for _, s := range c.steps {
-		for _, a := range s.Actions {
-			if a.Start {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// change applies a plan and verifies what came of it.
-func (e *enroller) change(ctx context.Context, conn host.Conn, c change) outcome.Result {
-	var err error
-	var joined string
-	if c.journal, err = openJournal(ctx, e.opts.Store, c.host.Name, e.opts.Run); err != nil {
-		return outcome.Failure(ctx, c.host, err)
-	}
-	err = e.installFirst(ctx, conn, &c)
-	if err == nil {
-		var done []outcome.StepResult
-		done, err = host.Apply(ctx, conn, c.steps[c.done:], host.ApplyOptions{
-			Pending: c.starts(), Jitter: e.jitter(), Journal: c.journal,
-		})
-		c.done += len(done)
-	}
-	if err == nil && c.starts() {
-		joined, err = e.verify(ctx, conn, c)
-	}
-	if err != nil {
-		return e.failed(ctx, conn, c, err)
-	}
-	r := outcome.Result{Host: c.host.Name, Outcome: outcome.Changed, Steps: e.stepResults(c.steps), Joined: joined}
-	e.note(&r, c.facts)
-	if err := e.finish(ctx, c); err != nil {
-		return outcome.Failure(ctx, c.host, err)
-	}
-	return r
-}
-
-// finish notes in the records what the host is like now.
-func (e *enroller) finish(ctx context.Context, c change) error {
-	now, err := c.desired.Installed(c.facts)
-	if err != nil {
-		return err
-	}
-	return c.journal.finish(ctx, now)
-}
-
-func (e *enroller) jitter() time.Duration {
-	return e.opts.Config.Rollout.Jitter.Value()
-}
-
-// notJoined is a tbot that was started and didn't join.
-type notJoined struct {
-	cause *outcome.Error
-	log   []string // the journal's last lines
-}
-
-func (e *notJoined) Error() string { return e.cause.Error() }
-
-func (e *notJoined) Unwrap() error { return e.cause }
-
-// verify waits until tbot has joined, and returns what says so.
-func (e *enroller) verify(ctx context.Context, conn host.Conn, c change) (string, error) {
-	h, err := host.Verify(ctx, conn, c.facts, c.desired, e.opts.Verify)
-	if err != nil {
-		return "", err
-	}
-	if h.State == "joined" {
-		return h.By, nil
-	}
-	return "", &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}
-}
-
-// failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
-func (e *enroller) failed(ctx context.Context, conn host.Conn, c change, err error) outcome.Result {
-	r := outcome.Failure(ctx, c.host, err)
-	if nj := (*notJoined)(nil); errors.As(err, &nj) {
-		r.Outcome, r.Reason, r.Log = outcome.Failed, nj.cause.Reason, nj.log
-	}
-	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
-	if jerr := c.journal.fail(ctx); jerr != nil {
-		r.Message += "; " + remote.Clean(jerr.Error())
-	}
-	if e.opts.NoRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
-		return r
-	}
-	// The step that failed may have replaced its file: it is taken back, too.
-	said, rerr := host.Rollback(ctx, conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
-	switch {
-	case rerr != nil:
-		r.Message += "; " + remote.Clean(rerr.Error())
-	case said != "":
-		r.Message += "; " + said
-	}
-	return r
+	return rec.Accepted.EKHash
 }

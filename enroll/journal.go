@@ -25,12 +25,9 @@ type hostJournal struct {
 	now  store.Installed
 }
 
-// openJournal begins with what the records know of the host. Without a store, nothing is kept.
+// openJournal begins with what the records know of the host.
 func openJournal(ctx context.Context, st store.Store, host string, run int64) (*hostJournal, error) {
 	j := &hostJournal{st: st, host: host}
-	if st == nil {
-		return j, nil
-	}
 	rec, err := st.Record(ctx, host)
 	switch {
 	case errors.Is(err, store.ErrNotFound):

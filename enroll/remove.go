@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -9,63 +10,195 @@ import (
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
-	"fleetctl/enroll/work"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 	"fleetctl/inventory"
 )
 
 // RemoveOptions of Remove.
 type RemoveOptions struct {
-	EnrollOptions
-	Made func(host string) []string // what an enroll made there, as the records had it: store.Installed.Made
+	Names   []string // of hosts, as the inventory or the records have them
+	Offline bool     // the hosts are lost: only the rules and the records
+	Check   bool     // change nothing: the results say what would be done
+	Diff    bool     // results hold diffs of file contents
+	Out     string   // the directory of the tokens' files
 }
 
-// Remove takes tbot's service, configuration and state off hosts, and what enroll made for them. The rules in the
-// cluster are not its business: they go before it, see WithoutHosts.
-func Remove(ctx context.Context, hosts []inventory.Host, opts RemoveOptions) ([]outcome.Result, error) {
-	opts.TokenOf = func(string) string { return "" }
-	e, err := newEnroller(ctx, hosts, opts.EnrollOptions)
-	if err != nil {
-		return nil, err
+// Remove takes hosts out: first the records forget them, so that no later run gives them a rule back, then the rules
+// leave the cluster, then what enroll put on the hosts goes. The error is ErrInput for a name that nobody knows,
+// ErrHostsFailed when a host did not do well, ErrChanges in a dry run.
+func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, error) {
+	r := &removal{Fleet: f, opts: opts, made: map[string][]string{}}
+	r.opts.Names = slices.Compact(slices.Sorted(slices.Values(opts.Names)))
+	if err := r.choose(ctx); err != nil {
+		return HostsReport{}, err
 	}
-	defer e.close()
-	results := make([]outcome.Result, len(hosts))
-	report := work.Reporter(opts.OnResult)
-	work.Each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
-		results[i] = e.remove(ctx, h, host.ParseMade(opts.Made(h.Name)))
-		report(results[i])
+	if opts.Check {
+		return r.check(ctx)
+	}
+	var report HostsReport
+	err := r.inRun(ctx, "remove", len(r.opts.Names), func(run int64) (err error) {
+		report, err = r.do(ctx, run)
+		return err
 	})
-	return results, context.Cause(ctx)
+	return report, err
 }
 
-func (e *enroller) remove(ctx context.Context, h inventory.Host, made []host.Thing) outcome.Result {
+// removal is one run of Remove.
+type removal struct {
+	Fleet
+	opts  RemoveOptions
+	known []string            // those of the names that the records have
+	made  map[string][]string // host → what enroll made there
+}
+
+// choose finds the hosts in the inventory and in the records. One that is in neither is a mistake; one that only the
+// records have can be removed without its host alone.
+func (r *removal) choose(ctx context.Context) error {
+	if len(r.opts.Names) == 0 {
+		return &outcome.InputError{Msg: "which hosts? Name them, as the inventory does"}
+	}
+	r.Hosts = nil
+	for _, name := range r.opts.Names {
+		rec, err := r.Store.Record(ctx, name)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			r.known = append(r.known, name)
+			if rec.Installed != nil {
+				r.made[name] = rec.Installed.Made
+			}
+		}
+		i := slices.IndexFunc(r.Inventory, func(h inventory.Host) bool { return h.Name == name })
+		switch {
+		case i >= 0:
+			r.Hosts = append(r.Hosts, r.Inventory[i])
+		case err != nil:
+			return &outcome.InputError{Msg: name + " is neither in the inventory nor in the records"}
+		case !r.opts.Offline:
+			return &outcome.InputError{Msg: name + " is not in the inventory, only in the records",
+				Hint: "its rule and its record can be removed without contacting it"}
+		}
+	}
+	return nil
+}
+
+// check says what would be done, and does nothing.
+func (r *removal) check(ctx context.Context) (report HostsReport, err error) {
+	if err := r.showDiff(ctx); err != nil {
+		return report, err
+	}
+	if !r.opts.Offline {
+		if report, err = r.hostsAway(ctx, 0); err != nil {
+			return report, err
+		}
+	}
+	return report, fmt.Errorf("%d hosts to remove: %w", len(r.opts.Names), outcome.ErrChanges)
+}
+
+// do removes the rules, then what is on the hosts.
+func (r *removal) do(ctx context.Context, run int64) (HostsReport, error) {
+	if err := r.showDiff(ctx); err != nil {
+		return HostsReport{}, err
+	}
+	credentials := r.credentials(ctx, r.joins(ctx))
+	if len(r.known) > 0 {
+		if err := r.Store.Forget(ctx, r.known...); err != nil {
+			return HostsReport{}, err
+		}
+	}
+	if err := r.tokens(ctx); err != nil {
+		return HostsReport{}, err
+	}
+	r.Watcher.Note(credentials)
+	if r.opts.Offline {
+		for _, name := range r.opts.Names {
+			r.Watcher.Note(RuleGone{Host: name})
+		}
+		return HostsReport{Run: run}, nil
+	}
+	return r.hostsAway(ctx, run)
+}
+
+// showDiff notes what changes in the cluster when the hosts go.
+func (r *removal) showDiff(ctx context.Context) error {
+	set, err := token.Make(ctx, withoutHosts(r.Store, r.opts.Names...), r.Config, token.Options{Inventory: r.Inventory})
+	if err != nil {
+		return err
+	}
+	d, err := set.Diff(ctx, *r.Cluster, token.DiffOptions{})
+	if err != nil {
+		return err
+	}
+	r.Watcher.Note(ClusterDiffers{Diff: d})
+	return nil
+}
+
+// tokens takes the rules out of the files and of the cluster.
+func (r *removal) tokens(ctx context.Context) error {
+	set, err := r.makeTokens(ctx, TokensOptions{})
+	if err != nil {
+		return err
+	}
+	if _, err := r.files(set, TokensOptions{Out: r.opts.Out, Format: token.FormatTctl}); err != nil {
+		return err
+	}
+	if _, err := r.apply(ctx, set, token.ApplyOptions{Store: r.Store}); err != nil {
+		return outcome.WithHint(fmt.Errorf("the rules may still be in the cluster: %w", err),
+			"the next run that applies the tokens takes them out")
+	}
+	return nil
+}
+
+// hostsAway takes what enroll put on the hosts away.
+func (r *removal) hostsAway(ctx context.Context, run int64) (HostsReport, error) {
+	crew, err := r.newCrew(func(string) string { return "" })
+	if err != nil {
+		return HostsReport{}, err
+	}
+	defer crew.close()
+	crew.showDiff = r.opts.Diff
+	reach, closeAll, err := r.reach(ctx, r.Hosts)
+	if err != nil {
+		return HostsReport{}, err
+	}
+	defer closeAll()
+	crew.at(run, reach)
+	r.Watcher.Begin(StageRemove, len(r.Hosts))
+	results := crew.now.Hosts(ctx, reach, r.Hosts, func(ctx context.Context, h inventory.Host) outcome.Result {
+		return crew.remove(ctx, h, host.ParseMade(r.made[h.Name]), r.opts.Check)
+	})
+	r.Watcher.End()
+	report := HostsReport{Run: run, Results: results}
+	if err := context.Cause(ctx); err != nil {
+		return report, err
+	}
+	return report, report.Summary().Err()
+}
+
+// remove takes what enroll made away from one host.
+func (c *crew) remove(ctx context.Context, h inventory.Host, made []host.Thing, check bool) outcome.Result {
 	if ctx.Err() != nil {
-		return skipped(h.Name, whyInterrupted)
+		return notStarted(h.Name, whyInterrupted)
 	}
-	d, err := e.desired(h)
+	v, err := c.visit(ctx, h)
 	if err != nil {
 		return outcome.Failure(ctx, h, err)
 	}
-	conn, err := e.connect(ctx, h)
-	if err != nil {
-		return outcome.Failure(ctx, h, err)
+	defer v.close()
+	steps := host.PlanRemoval(v.facts, v.desired, made)
+	if bad := host.Problems(steps); len(bad) > 0 {
+		return refused(h.Name, bad)
 	}
-	defer conn.Close() // what was done on the host is known by now
-	f, err := host.GatherFacts(ctx, conn, d)
-	if err != nil {
-		return outcome.Failure(ctx, h, err)
-	}
-	steps := host.PlanRemoval(f, d, made)
-	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: e.stepResults(steps)}
+	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: c.stepResults(steps)}
 	if host.Changes(steps) {
 		r.Outcome = outcome.Changed
 	}
-	if e.opts.Check || len(host.Problems(steps)) > 0 {
-		if len(host.Problems(steps)) > 0 {
-			return refused(h.Name, steps)
-		}
+	if check {
 		return r
 	}
-	if _, err := host.Apply(ctx, conn, steps, host.ApplyOptions{}); err != nil {
+	if _, err := host.Apply(ctx, v.conn, steps, host.ApplyOptions{}); err != nil {
 		r = outcome.Failure(ctx, h, err)
 		if r.Code == outcome.General {
 			r.Reason = outcome.Because(outcome.StepFailed, r.Message)
@@ -74,8 +207,19 @@ func (e *enroller) remove(ctx context.Context, h inventory.Host, made []host.Thi
 	return r
 }
 
-// WithoutHosts is a view of the records in which hosts are not there: tokens that are made of it have no rule for them.
-func WithoutHosts(st store.Store, hosts ...string) store.Store {
+// credentials says how long what was issued lives on, and which bot instances the hosts have.
+func (r *removal) credentials(ctx context.Context, joins map[string]tctl.Join) CredentialsLive {
+	live := CredentialsLive{TTL: string(r.Config.Tbot.CredentialTTL), Bot: r.Config.Bot.Name}
+	for _, name := range r.opts.Names {
+		if j, ok := joins[r.acceptedHash(ctx, name)]; ok && j.Instance != "" {
+			live.Instances = append(live.Instances, HostInstance{Host: name, Instance: j.Instance})
+		}
+	}
+	return live
+}
+
+// withoutHosts is a view of the records in which hosts are not there: tokens that are made of it have no rule for them.
+func withoutHosts(st store.Store, hosts ...string) store.Store {
 	return without{Store: st, hosts: hosts}
 }
 

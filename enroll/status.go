@@ -3,7 +3,7 @@ package enroll
 import (
 	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,6 +12,7 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 )
@@ -38,13 +39,6 @@ type StrangeJoin struct {
 	tctl.Join
 }
 
-// StatusOptions of Status.
-type StatusOptions struct {
-	EnrollOptions
-	Inventory []inventory.Host  // all of it: a join of another TPM is strange
-	RuleDrift map[string]string // host → how its rule in the cluster differs; nil when the cluster wasn't asked
-}
-
 // StatusReport is how a fleet is.
 type StatusReport struct {
 	Counts  map[outcome.Code]int `json:"counts"`
@@ -52,34 +46,98 @@ type StatusReport struct {
 	Strange []StrangeJoin        `json:"strange,omitempty"` // by EKPub hash
 }
 
-// Status looks at hosts and at the cluster and changes nothing.
-func Status(ctx context.Context, hosts []inventory.Host, opts StatusOptions) (StatusReport, error) {
-	opts.Check = true
-	e, err := newEnroller(ctx, hosts, opts.EnrollOptions)
+// Status looks at the chosen hosts and at the cluster and changes nothing. The error is ErrHostsFailed when a host is not
+// well, ErrChanges for drift or a strange join, else of what ended it early; there is no report then.
+func Status(ctx context.Context, f Fleet) (StatusReport, error) {
+	if err := Check(f); err != nil {
+		return StatusReport{}, err
+	}
+	crew, err := f.newCrew(func(name string) string { return f.recordedToken(ctx, name) })
 	if err != nil {
 		return StatusReport{}, err
 	}
-	defer e.close()
-	var joins map[string]tctl.Join
-	if opts.Tctl != nil {
-		if joins, err = opts.Tctl.Joins(ctx); err != nil && opts.Logf != nil {
-			opts.Logf("the cluster doesn't say which bots joined: %v", err)
-		}
+	defer crew.close()
+	if err := crew.prepare(ctx, f.Hosts); err != nil {
+		return StatusReport{}, err
 	}
-	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(hosts))}
-	report := work.Reporter(opts.OnResult)
-	work.Each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
-		rep.Hosts[i] = e.status(ctx, h, joins, opts.RuleDrift)
+	reach, closeAll, err := f.reach(ctx, f.Hosts)
+	if err != nil {
+		return StatusReport{}, err
+	}
+	defer closeAll()
+	crew.at(0, reach)
+	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(f.Hosts))}
+	known := cluster{joins: f.joins(ctx), rules: f.ruleDrift(ctx)}
+	f.Watcher.Begin(StageStatus, len(f.Hosts))
+	report := crew.now.Reporter()
+	work.Each(ctx, reach.Forks, reach.Timeout, f.Hosts, func(ctx context.Context, i int, h inventory.Host) {
+		rep.Hosts[i] = crew.status(ctx, h, known)
 		report(rep.Hosts[i].result())
 	})
+	f.Watcher.End()
 	for _, h := range rep.Hosts {
 		rep.Counts[h.State]++
 	}
 	if err := context.Cause(ctx); err != nil {
-		return rep, err
+		return StatusReport{}, err
 	}
-	rep.Strange, err = strange(ctx, opts, joins)
-	return rep, err
+	if rep.Strange, err = f.strange(ctx, known.joins); err != nil {
+		return StatusReport{}, err
+	}
+	return rep, rep.verdict()
+}
+
+// cluster is what the cluster knows of the hosts.
+type cluster struct {
+	joins map[string]tctl.Join // by EKPub hash; nil when it doesn't say
+	rules map[string]string    // host → how its rule differs from the records
+}
+
+// ruleDrift says for hosts how their rules in the cluster differ from the records; nil when the cluster isn't asked.
+func (f Fleet) ruleDrift(ctx context.Context) map[string]string {
+	if f.Cluster == nil {
+		return nil
+	}
+	set, err := f.makeTokens(ctx, TokensOptions{Check: true})
+	var d token.Diff
+	if err == nil {
+		d, err = set.Diff(ctx, *f.Cluster, token.DiffOptions{})
+	}
+	if err != nil {
+		f.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
+		return nil
+	}
+	drift := map[string]string{}
+	for _, t := range d.Tokens {
+		for _, host := range t.Added {
+			drift[host] = "there is none in token " + t.Name
+		}
+		for _, r := range t.Changed {
+			drift[r.Host] = r.What
+		}
+	}
+	return drift
+}
+
+// verdict is about the fleet as a whole: a host that is not well weighs more than drift.
+func (r StatusReport) verdict() error {
+	drifted := r.Counts[outcome.StateDrifted]
+	bad := len(r.Hosts) - r.Counts[outcome.StateHealthy] - drifted
+	switch {
+	case bad > 0:
+		return outcome.Mark(fmt.Errorf("%d of %d hosts are not well", bad, len(r.Hosts)), outcome.ErrHostsFailed)
+	case drifted > 0 || len(r.Strange) > 0:
+		return fmt.Errorf("%d of %d hosts drifted: %w", drifted, len(r.Hosts), outcome.ErrChanges)
+	}
+	return nil
+}
+
+// HostStates are the states of a host, from good to bad.
+func HostStates() []outcome.Code {
+	return []outcome.Code{
+		outcome.StateHealthy, outcome.StateDrifted, outcome.StateNeverJoined, outcome.StateUnhealthy, outcome.StateUnfinished,
+		outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable,
+	}
 }
 
 // result is the status as a run's result, for progress.
@@ -94,10 +152,11 @@ func (s HostStatus) result() outcome.Result {
 	return r
 }
 
-func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[string]tctl.Join, rules map[string]string) HostStatus {
+// status looks at one host, and changes nothing.
+func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) HostStatus {
 	s := HostStatus{Host: h.Name, State: outcome.StateHealthy}
-	rec, err := e.opts.Store.Record(ctx, h.Name)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	rec, err := c.record(ctx, h.Name)
+	if err != nil {
 		return s.failed(outcome.Failure(ctx, h, err))
 	}
 	if rec.Accepted != nil {
@@ -106,35 +165,19 @@ func (e *enroller) status(ctx context.Context, h inventory.Host, joins map[strin
 	if rec.Installed != nil {
 		s.Since = &rec.Installed.At
 	}
-	f, steps, err := e.look(ctx, h)
+	v, err := c.visit(ctx, h)
 	if err != nil {
 		return s.failed(outcome.Failure(ctx, h, err))
 	}
-	s.observe(f, steps, e.opts.TokenOf(h.Name))
-	if rules[h.Name] != "" {
-		s.Drift = append(s.Drift, "rule in the cluster: "+rules[h.Name])
+	v.close()
+	steps := host.Plan(h, v.facts, v.desired)
+	s.observe(v.facts, steps, c.tokenOf(h.Name))
+	if drift := known.rules[h.Name]; drift != "" {
+		s.Drift = append(s.Drift, "rule in the cluster: "+drift)
 	}
-	s.judge(f, steps, rec.Installed)
-	s.judgeJoin(joins)
+	s.judge(v.facts, steps, rec.Installed)
+	s.judgeJoin(known.joins)
 	return s
-}
-
-// look gathers facts and plans, and changes nothing.
-func (e *enroller) look(ctx context.Context, h inventory.Host) (*host.Facts, []host.Step, error) {
-	d, err := e.desired(h)
-	if err != nil {
-		return nil, nil, err
-	}
-	conn, err := e.connect(ctx, h)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer conn.Close() // nothing was changed
-	f, err := host.GatherFacts(ctx, conn, d)
-	if err != nil {
-		return nil, nil, err
-	}
-	return f, host.Plan(h, f, d), nil
 }
 
 func (s HostStatus) failed(r outcome.Result) HostStatus {
@@ -195,16 +238,16 @@ func (s *HostStatus) judgeJoin(joins map[string]tctl.Join) {
 const freshJoin = 2 * time.Hour
 
 // strange finds fresh joins of our bot that no host of the inventory accounts for.
-func strange(ctx context.Context, opts StatusOptions, joins map[string]tctl.Join) ([]StrangeJoin, error) {
+func (f Fleet) strange(ctx context.Context, joins map[string]tctl.Join) ([]StrangeJoin, error) {
 	if len(joins) == 0 {
 		return nil, nil
 	}
 	inInventory := map[string]bool{}
-	for _, h := range opts.Inventory {
+	for _, h := range f.Inventory {
 		inInventory[h.Name] = true
 	}
 	known, owner := map[string]bool{}, map[string]string{}
-	for r, err := range opts.Store.Records(ctx) {
+	for r, err := range f.Store.Records(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -217,7 +260,7 @@ func strange(ctx context.Context, opts StatusOptions, joins map[string]tctl.Join
 	}
 	var out []StrangeJoin
 	for _, hash := range slices.Sorted(maps.Keys(joins)) {
-		if j := joins[hash]; j.Bot == opts.Config.Bot.Name && !known[hash] && time.Since(j.At) < freshJoin {
+		if j := joins[hash]; j.Bot == f.Config.Bot.Name && !known[hash] && time.Since(j.At) < freshJoin {
 			out = append(out, StrangeJoin{EKHash: hash, Host: owner[hash], Join: j})
 		}
 	}

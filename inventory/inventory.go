@@ -21,6 +21,15 @@ func (inv *Inventory) Warnings() []string {
 // Len is the number of hosts.
 func (inv *Inventory) Len() int { return len(inv.graph.hostOrder) }
 
+// Groups are the names of all groups, in the order in which they were first written, "all" included.
+func (inv *Inventory) Groups() []string {
+	names := make([]string, len(inv.graph.groupOrder))
+	for i, grp := range inv.graph.groupOrder {
+		names[i] = grp.name
+	}
+	return names
+}
+
 // resolver resolves the variables of many hosts. Hosts of the same groups share the work.
 type resolver struct {
 	inv    *Inventory

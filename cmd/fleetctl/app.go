@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -21,12 +22,13 @@ type app struct {
 	stdout, stderr io.Writer
 	terminal       bool // stderr is one: bars make sense
 	interrupts     *interrupts
+	goesOn         string // how a run of this command that was interrupted goes on
 }
 
 // run runs one command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	c := a.command()
-	everywhere := concat(a.commonFlags(), a.hostFlags(), a.connectFlags())
+	everywhere := slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags())
 	return a.exit(ctx, c.RunContext(ctx, reorder(c, everywhere, args)))
 }
 
@@ -64,6 +66,7 @@ func (a *app) commands() []*cli.Command {
 		a.statusCommand(),
 		a.removeCommand(),
 		a.reportCommand(),
+		a.explainCommand(),
 	}
 	for _, c := range commands {
 		c.OnUsageError = usageError
@@ -72,6 +75,12 @@ func (a *app) commands() []*cli.Command {
 		}
 	}
 	return commands
+}
+
+// resumes notes that the command can go on where it was interrupted.
+func (a *app) resumes(*cli.Context) error {
+	a.goesOn = "; the same command with --resume goes on"
+	return nil
 }
 
 func (a *app) noCommand(c *cli.Context) error {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 )
 
 // Exit codes.
@@ -41,7 +43,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	switch code {
 	case exitOK, exitChanges:
 	case exitInterrupted:
-		a.say("interrupted: what was finished is recorded; the same command with --resume goes on")
+		a.say("interrupted: what was finished is recorded%s", a.goesOn)
 	case exitHostsFailed:
 		a.say("%v", err)
 	default:
@@ -63,25 +65,37 @@ func (a *app) say(format string, args ...any) {
 	fmt.Fprintf(a.stderr, "fleetctl: "+format+"\n", args...)
 }
 
-// flatten takes joined errors apart, so that each is a line of its own.
+// flatten takes joined errors apart, so that each is a line of its own. An error that wraps several others and has words
+// of its own stays whole.
 func flatten(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || fmt.Sprintf("%T", err) != "*errors.joinError" {
+	several, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the error itself, not what it wraps
+	if !ok {
 		return []error{err}
 	}
 	var all []error
-	for _, e := range joined.Unwrap() {
+	var texts []string
+	for _, e := range several.Unwrap() {
 		all = append(all, flatten(e)...)
+		texts = append(texts, e.Error())
+	}
+	if err.Error() != strings.Join(texts, "\n") {
+		return []error{err}
 	}
 	return all
 }
 
+// hintOf says what to do about an error that ended the run.
 func hintOf(err error) string {
-	if e := (*outcome.InputError)(nil); errors.As(err, &e) {
-		return e.Hint
+	for kind, hint := range map[error]string{
+		store.ErrLocked:      "wait for its end, or give --wait",
+		store.ErrNewerSchema: "use that fleetctl, or a file of its own with --db",
+		store.ErrReadOnly:    "make it writable, or name another file with --db",
+		store.ErrForeign:     "name another file with --db",
+		store.ErrCorrupt:     "put a backup in its place, or name another file with --db",
+	} {
+		if errors.Is(err, kind) {
+			return hint
+		}
 	}
-	if e := (*outcome.HintError)(nil); errors.As(err, &e) {
-		return e.Hint
-	}
-	return ""
+	return outcome.HintOf(err)
 }

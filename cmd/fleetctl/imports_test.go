@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/tpm":          {"enroll/tpm/cabundle", "enroll/tpm/device", "enroll/tpm/wire"},
 	"fleetctl/enroll/outcome":      {"enroll/store", "enroll/tpm", "inventory", "remote"},
 	"fleetctl/enroll/config":       {"enroll/outcome", "inventory", "remote"},
-	"fleetctl/enroll/work":         {"enroll/config", "enroll/outcome", "inventory", "remote"},
+	"fleetctl/enroll/work":         {"enroll/config", "enroll/outcome", "enroll/store", "inventory", "remote"},
 	"fleetctl/enroll/tctl":         {"enroll/config", "enroll/outcome", "enroll/versions", "remote"},
 	"fleetctl/enroll/scan":         {"enroll/config", "enroll/outcome", "enroll/store", "enroll/tpm", "enroll/work", "inventory", "remote"},
 	"fleetctl/enroll/records":      {"enroll/config", "enroll/outcome", "enroll/store", "enroll/tpm", "inventory", "remote"},
@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 		"enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "templates",
 	},
 	"fleetctl/cmd/fleetctl": {
-		"enroll", "enroll/config", "enroll/host", "enroll/outcome", "enroll/records", "enroll/scan", "enroll/store", "enroll/tctl",
+		"enroll", "enroll/config", "enroll/outcome", "enroll/records", "enroll/scan", "enroll/store", "enroll/tctl",
 		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "remote", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.

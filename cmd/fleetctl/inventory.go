@@ -1,14 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/inventory"
 	"fleetctl/remote"
@@ -19,7 +18,7 @@ func (a *app) inventoryCommand() *cli.Command {
 		Name:      "inventory",
 		Usage:     "show the hosts, as a table or as ansible-inventory prints them",
 		ArgsUsage: "[INVENTORY…]",
-		Flags: concat(a.commonFlags(), a.hostFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "list", Usage: "everything as JSON, as ansible-inventory --list prints it"},
 			&cli.StringFlag{Name: "host", Usage: "the variables of one `HOST` as JSON, as ansible-inventory --host prints them"},
 			&cli.BoolFlag{Name: "graph", Usage: "the tree of groups, as ansible-inventory --graph prints it"},
@@ -42,14 +41,14 @@ func (a *app) showInventory(c *cli.Context) error {
 	if chosen > 1 || chosen == 1 && (c.IsSet("limit") || c.IsSet("output")) {
 		return usage("--list, --host and --graph exclude each other, --limit and -o")
 	}
+	if chosen == 0 {
+		return a.inventoryTable(c, p)
+	}
 	cfg, err := a.config(c, false)
 	if err != nil {
 		return err
 	}
-	if chosen == 0 {
-		return a.inventoryTable(c, cfg, p)
-	}
-	inv, err := a.loadInventory(c, cfg)
+	inv, err := a.loadInventory(c, a.sources(c, cfg), true)
 	if err != nil {
 		return err
 	}
@@ -77,50 +76,6 @@ func (a *app) ansibleOutput(c *cli.Context, inv *inventory.Inventory) error {
 	return err
 }
 
-// loadInventory reads the inventory (arguments, -i, or fleet.yaml's) and says what was skipped in it.
-func (a *app) loadInventory(c *cli.Context, cfg config.Config) (*inventory.Inventory, error) {
-	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
-	if len(sources) == 0 && cfg.Inventory != "" {
-		sources = []string{cfg.Inventory}
-	}
-	if len(sources) == 0 {
-		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
-	}
-	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin})
-	if err != nil {
-		return nil, inputError(err)
-	}
-	const most = 20
-	warnings := inv.Warnings()
-	for _, w := range warnings[:min(most, len(warnings))] {
-		a.say("warning: %s", remote.Clean(w))
-	}
-	if more := len(warnings) - most; more > 0 {
-		a.say("warning: and %d more like these", more)
-	}
-	return inv, nil
-}
-
-// hosts loads the inventory and selects by --limit.
-func (a *app) hosts(c *cli.Context, cfg config.Config) ([]inventory.Host, error) {
-	inv, err := a.loadInventory(c, cfg)
-	if err != nil {
-		return nil, err
-	}
-	patterns := []string{"all"}
-	if limit := c.String("limit"); limit != "" {
-		patterns = append(patterns, limit)
-	}
-	hosts, err := inv.Select(patterns...)
-	if err != nil {
-		return nil, inputError(err)
-	}
-	if len(hosts) == 0 {
-		return nil, inputError(errors.New("no host matches: look at \"fleetctl inventory\" and --limit"))
-	}
-	return hosts, nil
-}
-
 // inventoryRow is a host as "fleetctl inventory" shows it: what the inventory says about reaching it. What it leaves to
 // the OpenSSH configuration is empty.
 type inventoryRow struct {
@@ -134,14 +89,14 @@ type inventoryRow struct {
 }
 
 // inventoryTable prints the hosts; the run fails when some of them cannot be reached with what the inventory says.
-func (a *app) inventoryTable(c *cli.Context, cfg config.Config, p *printer) error {
-	hosts, err := a.hosts(c, cfg)
+func (a *app) inventoryTable(c *cli.Context, p *printer) error {
+	s, err := a.session(c, needs{hosts: true})
 	if err != nil {
 		return err
 	}
-	rows := make([]inventoryRow, 0, len(hosts))
+	rows := make([]inventoryRow, 0, len(s.Hosts))
 	bad := 0
-	for _, h := range hosts {
+	for _, h := range s.Hosts {
 		row := newInventoryRow(h)
 		if row.Problem != "" {
 			bad++
@@ -154,7 +109,7 @@ func (a *app) inventoryTable(c *cli.Context, cfg config.Config, p *printer) erro
 		return err
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %d %w", bad, len(hosts), outcome.ErrHostsFailed)
+		return fmt.Errorf("%d of %d %w", bad, len(s.Hosts), outcome.ErrHostsFailed)
 	}
 	return nil
 }

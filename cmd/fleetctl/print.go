@@ -1,18 +1,11 @@
 package main
 
 import (
-	"encoding/csv"
 	"encoding/json"
-	"fmt"
 	"io"
-	"strconv"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 	"gopkg.in/yaml.v3"
-
-	"fleetctl/enroll/outcome"
 )
 
 // printer writes results to stdout in one of the formats of -o.
@@ -30,35 +23,6 @@ func (a *app) printer(c *cli.Context) (*printer, error) {
 	return nil, usage("-o %s: none of table, json, jsonl, yaml, csv", p.format)
 }
 
-// results writes the results of a run over hosts: one document with the recap as JSON or YAML, a row a host else.
-func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
-	if results == nil {
-		results = []outcome.Result{}
-	}
-	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
-	return p.write(header, len(results), func(i int) (any, []string) {
-		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven), note(r)}
-	}, func() any {
-		return struct {
-			Recap outcome.Summary  `json:"recap"`
-			Hosts []outcome.Result `json:"hosts"`
-		}{s, results}
-	})
-}
-
-// note is the message of a result, or else what was warned of.
-func note(r outcome.Result) string {
-	if r.Message != "" {
-		return r.Message
-	}
-	var all []string
-	for _, w := range r.Warnings {
-		all = append(all, w.Message)
-	}
-	return strings.Join(all, "; ")
-}
-
 // write writes n rows. row returns the i-th one as a value for JSON lines and as cells; whole is the one document for
 // JSON and YAML.
 func (p *printer) write(header []string, n int, row func(i int) (any, []string), whole func() any) error {
@@ -69,19 +33,15 @@ func (p *printer) write(header []string, n int, row func(i int) (any, []string),
 		return enc.Encode(whole())
 	case "yaml":
 		return writeYAML(p.w, whole())
-	case "jsonl":
-		enc := json.NewEncoder(p.w)
-		for i := range n {
-			v, _ := row(i)
-			if err := enc.Encode(v); err != nil {
-				return err
-			}
-		}
-		return nil
-	case "csv":
-		return writeCSV(p.w, header, n, row)
 	}
-	return writeTable(p.w, header, n, row)
+	put, end := rowWriter(p.format, p.w, header)
+	for i := range n {
+		v, cells := row(i)
+		if err := put(v, cells); err != nil {
+			return err
+		}
+	}
+	return end()
 }
 
 // writeYAML writes a value with the keys that its JSON has.
@@ -112,29 +72,4 @@ func blockStyle(n *yaml.Node) {
 		}
 		blockStyle(c)
 	}
-}
-
-func writeCSV(w io.Writer, header []string, n int, row func(int) (any, []string)) error {
-	out := csv.NewWriter(w)
-	names := make([]string, len(header))
-	for i, h := range header {
-		names[i] = strings.ReplaceAll(strings.ToLower(h), " ", "_")
-	}
-	_ = out.Write(names)
-	for i := range n {
-		_, cells := row(i)
-		_ = out.Write(cells)
-	}
-	out.Flush()
-	return out.Error()
-}
-
-func writeTable(w io.Writer, header []string, n int, row func(int) (any, []string)) error {
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(out, strings.Join(header, "\t"))
-	for i := range n {
-		_, cells := row(i)
-		fmt.Fprintln(out, strings.Join(cells, "\t"))
-	}
-	return out.Flush()
 }

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"io"
+	"iter"
 	"os"
+	"slices"
 	"strconv"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"fleetctl/enroll/config"
-	"fleetctl/enroll/outcome"
+	"fleetctl/enroll"
 	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 )
@@ -20,7 +17,7 @@ func (a *app) recordsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "records",
 		Usage: "list what is known of every host; export, import, accept, forget",
-		Flags: concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "issuers", Usage: "list who issued the fleet's EK certificates"},
 		}),
 		Action: a.records,
@@ -35,14 +32,14 @@ func (a *app) recordsCommand() *cli.Command {
 				Name: "import", Usage: "record identities that were found without SSH; they are unproven", ArgsUsage: "FILE…",
 				Description: "FILE is the output of \"tbot tpm identify\" or \"identify -text\" (one host: name it with --host), of\n" +
 					"\"identify -json\", or JSON objects one a line; - is standard input.",
-				Flags: concat(a.commonFlags(), []cli.Flag{
+				Flags: slices.Concat(a.commonFlags(), []cli.Flag{
 					&cli.StringFlag{Name: "host", Usage: "the `NAME` of the host, where the file has none"},
 				}),
 				Action: a.importRecords,
 			},
 			{
 				Name: "accept", Usage: "accept the changed EK of hosts", ArgsUsage: "HOST…",
-				Flags: concat(a.commonFlags(), a.inventoryFlags()), Action: a.acceptRecords,
+				Flags: slices.Concat(a.commonFlags(), a.inventoryFlags()), Action: a.acceptRecords,
 			},
 			{
 				Name: "forget", Usage: "drop hosts from the records; the next tokens are made without them", ArgsUsage: "HOST…",
@@ -50,7 +47,7 @@ func (a *app) recordsCommand() *cli.Command {
 			},
 			{
 				Name: "runs", Usage: "list the latest runs",
-				Flags: concat(a.commonFlags(), []cli.Flag{
+				Flags: slices.Concat(a.commonFlags(), []cli.Flag{
 					&cli.IntFlag{Name: "last", Value: 20, Usage: "how many"},
 				}),
 				Action: a.listRuns,
@@ -63,13 +60,24 @@ func (a *app) recordsCommand() *cli.Command {
 	}
 }
 
-// withStore opens the records for a command that contacts no host.
+// withRecords opens the records, with fleet.yaml and the inventory where there are any, for a command that contacts no
+// host.
+func (a *app) withRecords(c *cli.Context, fn func(enroll.Fleet) error) error {
+	s, err := a.session(c, needs{records: true})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return fn(s.Fleet)
+}
+
+// withStore is withRecords for a command that needs the records alone.
 func (a *app) withStore(c *cli.Context, fn func(store.Store) error) error {
 	st, err := a.open(c)
 	if err != nil {
 		return err
 	}
-	defer st.Close() // every change is committed when it is made
+	defer func() { _ = st.Close() }() // every change is committed when it is made
 	return fn(st)
 }
 
@@ -81,19 +89,11 @@ func (a *app) records(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := a.config(c, false)
-	if err != nil {
-		return err
-	}
-	if c.Bool("issuers") {
-		return a.withStore(c, func(st store.Store) error { return a.issuers(c, p, st, cfg) })
-	}
-	hosts, err := a.wholeInventory(c, cfg)
-	if err != nil {
-		return err
-	}
-	return a.withStore(c, func(st store.Store) error {
-		return printAll(p, recordHeader, records.List(c.Context, st, hosts), recordCells)
+	return a.withRecords(c, func(f enroll.Fleet) error {
+		if c.Bool("issuers") {
+			return a.issuers(c, p, f)
+		}
+		return printAll(p, recordHeader, records.List(c.Context, f.Store, f.Inventory), recordCells)
 	})
 }
 
@@ -103,19 +103,8 @@ func recordCells(v records.View) []string {
 	return []string{v.Host, string(v.State), v.EKHash, v.EKSerial, v.Token, v.Outcome, v.Status, shortTime(v.Seen)}
 }
 
-func shortTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-func (a *app) issuers(c *cli.Context, p *printer, st store.Store, cfg config.Config) error {
-	set, err := a.cas(cfg)
-	if err != nil {
-		return err
-	}
-	list, err := records.Issuers(c.Context, st, set, time.Now())
+func (a *app) issuers(c *cli.Context, p *printer, f enroll.Fleet) error {
+	list, err := enroll.Issuers(c.Context, f)
 	if err != nil {
 		return err
 	}
@@ -142,46 +131,37 @@ func (a *app) importRecords(c *cli.Context) error {
 	if len(files) == 0 {
 		return usage("import what? Name a file, or - for standard input")
 	}
-	p, err := a.printer(c)
+	v, err := a.viewOf(c)
 	if err != nil {
 		return err
 	}
-	return a.withStore(c, func(st store.Store) error {
-		run, err := st.BeginRun(c.Context, "import", 0)
-		if err != nil {
-			return err
-		}
-		var results []outcome.Result
-		for _, file := range files {
-			more, ferr := a.importFile(c, st, run, file)
-			results = append(results, more...)
-			err = errors.Join(err, ferr)
-		}
-		summary := outcome.Summarize(run, results)
-		err = errors.Join(err, p.results(results, summary), endRun(c.Context, st, run, err))
-		a.say("%s", summary)
-		if err != nil {
-			return err
-		}
-		return summary.Err()
+	return a.withRecords(c, func(f enroll.Fleet) error {
+		report, err := enroll.Import(c.Context, f, c.String("host"), a.files(files))
+		return show(v, report, err)
 	})
 }
 
-func (a *app) importFile(c *cli.Context, st store.Store, run int64, file string) ([]outcome.Result, error) {
-	var in io.Reader = a.stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, inputError(err)
+// files opens files one after the other; - is standard input.
+func (a *app) files(names []string) iter.Seq2[enroll.File, error] {
+	return func(yield func(enroll.File, error) bool) {
+		for _, name := range names {
+			if name == "-" {
+				if !yield(enroll.File{Name: name, Content: a.stdin}, nil) {
+					return
+				}
+				continue
+			}
+			f, err := os.Open(name)
+			if err != nil {
+				err = inputError(err)
+			}
+			more := yield(enroll.File{Name: name, Content: f}, err)
+			_ = f.Close() // it was only read
+			if !more {
+				return
+			}
 		}
-		defer f.Close() // it is only read
-		in = f
 	}
-	results, err := records.Import(c.Context, st, in, records.ImportOptions{Host: c.String("host"), Run: run})
-	if err != nil {
-		return results, fmt.Errorf("%s: %w", file, err)
-	}
-	return results, nil
 }
 
 func (a *app) acceptRecords(c *cli.Context) error {
@@ -193,16 +173,8 @@ func (a *app) acceptRecords(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := a.config(c, false)
-	if err != nil {
-		return err
-	}
-	inv, err := a.wholeInventory(c, cfg)
-	if err != nil {
-		return err
-	}
-	return a.withStore(c, func(st store.Store) error {
-		accepted, err := records.Accept(c.Context, st, inv, hosts...)
+	return a.withRecords(c, func(f enroll.Fleet) error {
+		accepted, err := records.Accept(c.Context, f.Store, f.Inventory, hosts...)
 		if err != nil {
 			return err
 		}

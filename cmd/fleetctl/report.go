@@ -10,9 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/records"
-	"fleetctl/enroll/store"
 )
 
 //go:embed report.html
@@ -23,7 +23,7 @@ func (a *app) reportCommand() *cli.Command {
 		Name:        "report",
 		Usage:       "write the fleet as one HTML file to standard output",
 		Description: "The page needs no network and no script: fleetctl report > fleet.html",
-		Flags:       concat(a.commonFlags(), a.inventoryFlags()),
+		Flags:       slices.Concat(a.commonFlags(), a.inventoryFlags()),
 		Action:      a.report,
 	}
 }
@@ -46,18 +46,10 @@ func (a *app) report(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := a.config(c, false)
-	if err != nil {
-		return err
-	}
-	inv, err := a.wholeInventory(c, cfg)
-	if err != nil {
-		return err
-	}
 	r := fleetReport{Version: version}
 	counts := map[outcome.Code]int{}
-	err = a.withStore(c, func(st store.Store) error {
-		for view, err := range records.List(c.Context, st, inv) {
+	err = a.withRecords(c, func(f enroll.Fleet) error {
+		for view, err := range records.List(c.Context, f.Store, f.Inventory) {
 			if err != nil {
 				return err
 			}

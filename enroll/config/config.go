@@ -29,6 +29,12 @@ type Bot struct {
 	Roles []string `yaml:"roles"`
 }
 
+// What hosts get whose EKCert is absent or does not verify: values of token.without_ekcert.
+const (
+	HashOnly = "hash-only" // a token that checks no certificates
+	Refuse   = "refuse"    // no rule
+)
+
 // Token says how tokens are made from records.
 type Token struct {
 	Name          string   `yaml:"name"`

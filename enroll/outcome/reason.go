@@ -51,6 +51,14 @@ var (
 	ErrChanges     = errors.New("changes to make") // exit 4: a dry run found some
 )
 
+// Mark makes an error one of a kind (ErrInput, ErrHostsFailed) for errors.Is, and leaves its text as it is.
+func Mark(err, kind error) error { return &marked{err, kind} }
+
+type marked struct{ err, kind error }
+
+func (m *marked) Error() string   { return m.err.Error() }
+func (m *marked) Unwrap() []error { return []error{m.err, m.kind} }
+
 // HintError is a failure with what to do about it.
 type HintError struct {
 	Err  error

@@ -6,15 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
-	"fleetctl/inventory"
 )
 
 // refuseDuplicates marks the results of hosts that present an EK which another host presents, too. A host that has a
 // token already keeps it (nothing that a newcomer says may take it away); everybody else is refused.
-func (s *scanner) refuseDuplicates(ctx context.Context, hosts []inventory.Host, results []outcome.Result) error {
-	duplicates, err := s.opts.Store.Duplicates(ctx)
+func (s *scanner) refuseDuplicates(ctx context.Context, results []outcome.Result) error {
+	duplicates, err := s.Store.Duplicates(ctx)
 	if err != nil {
 		return fmt.Errorf("records: %w", err)
 	}
@@ -22,9 +20,8 @@ func (s *scanner) refuseDuplicates(ctx context.Context, hosts []inventory.Host, 
 	for i := range results {
 		index[results[i].Host] = i
 	}
-	machines := config.MachinesOf(hosts)
 	for _, d := range duplicates {
-		if machines.Same(d.Hosts) {
+		if s.Machines.Same(d.Hosts) {
 			continue
 		}
 		for _, name := range d.Hosts {
@@ -32,7 +29,7 @@ func (s *scanner) refuseDuplicates(ctx context.Context, hosts []inventory.Host, 
 			if !ok || results[i].Outcome != outcome.OK {
 				continue
 			}
-			rec, err := s.opts.Store.Record(ctx, name)
+			rec, err := s.Store.Record(ctx, name)
 			if err != nil {
 				return fmt.Errorf("records: %w", err)
 			}

@@ -27,56 +27,47 @@ const (
 
 // Options of Scan.
 type Options struct {
-	Dialer     work.Dialer
-	Store      store.Store
-	Helpers    fs.FS         // identify-linux-ARCH.gz
-	Via        string        // ViaHelper (default), ViaShell or ViaTbot
-	Compare    bool          // ask the host's tbot, too, and compare
-	KeepHelper bool          // leave the helper on the hosts, for the next scan
-	Proof      bool          // credential activation
-	CAs        *tpm.CASet    // of ekcert_cas; nil without
-	HashOnly   bool          // hosts whose EKCert does not verify get a hash-only token: that is no failure
-	Forks      int           // hosts at once
-	Timeout    time.Duration // a host
-	Become     work.Become
-	Password   string               // --ask-pass
-	Run        int64                // of the store
-	OnResult   func(outcome.Result) // after every host, one at a time, in the order of completion; may be nil
-	Logf       func(string, ...any) // -v; may be nil
+	work.Reach
+	work.Run // with a store
+	Ask
+
+	CAs      *tpm.CASet      // of ekcert_cas; nil without
+	HashOnly bool            // hosts whose EKCert does not verify get a hash-only token: that is no failure
+	Machines config.Machines // which names are one machine, in the whole inventory
+}
+
+// Ask says how TPMs are asked.
+type Ask struct {
+	Helpers    fs.FS  // identify-linux-ARCH.gz
+	Via        string // ViaHelper (default), ViaShell or ViaTbot
+	Compare    bool   // ask the host's tbot, too, and compare
+	KeepHelper bool   // leave the helper on the hosts, for the next scan
+	Proof      bool   // credential activation
 }
 
 // Scan asks every host's TPM who it is and records what it saw. A host's result is durable before OnResult hears of it.
 // The results are in the order of hosts. One host's failure never ends the scan: the error is of the records alone, or
 // the context's.
 func Scan(ctx context.Context, hosts []inventory.Host, opts Options) ([]outcome.Result, error) {
-	s := &scanner{opts: opts, helpers: newHelpers(opts.Helpers)}
-	results := make([]outcome.Result, len(hosts))
+	s := &scanner{Options: opts, helpers: newHelpers(opts.Helpers)}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	report := work.Reporter(opts.OnResult)
-	work.Each(ctx, opts.Forks, opts.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
+	results := opts.Hosts(ctx, opts.Reach, hosts, func(ctx context.Context, h inventory.Host) outcome.Result {
 		r, err := s.host(ctx, h)
 		if err != nil {
 			stop(err) // the records fail: nothing that we would learn now could be kept
 		}
-		results[i] = r
-		report(r)
+		return r
 	})
 	if err := context.Cause(ctx); err != nil {
 		return results, err
 	}
-	return results, s.refuseDuplicates(ctx, hosts, results)
+	return results, s.refuseDuplicates(ctx, results)
 }
 
 type scanner struct {
-	opts    Options
+	Options
 	helpers *helpers
-}
-
-func (s *scanner) logf(format string, args ...any) {
-	if s.opts.Logf != nil {
-		s.opts.Logf(format, args...)
-	}
 }
 
 // sighting is what one host's TPM said.
@@ -87,20 +78,18 @@ type sighting struct {
 
 // host scans one host and records the observation. The error is of the records.
 func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, error) {
-	start := time.Now()
 	if ctx.Err() != nil {
 		return outcome.Result{Host: h.Name, Outcome: outcome.Canceled, Reason: outcome.Because(outcome.WasCanceled, "canceled before it began")}, nil
 	}
 	seen, err := s.ask(ctx, h)
 	r := s.result(ctx, h, seen, err)
-	r.Took = time.Since(start)
 	if r.Outcome == outcome.Canceled {
 		return r, nil // an interrupted host was not seen: a resumed scan takes it again
 	}
 	// A host that has answered is recorded even when Ctrl-C came meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	verdict, err := s.opts.Store.Put(ctx, observation(s.opts.Run, r, seen))
+	verdict, err := s.Store.Put(ctx, observation(s.ID, r, seen))
 	if err != nil {
 		r = outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.NotRecorded, remote.Clean(err.Error()))}
 		return r, fmt.Errorf("records: %w", err)
@@ -114,11 +103,7 @@ func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
 	if err != nil {
 		return sighting{}, err
 	}
-	t, err := work.Target(h, s.opts.Become, s.opts.Password)
-	if err != nil {
-		return sighting{}, err
-	}
-	conn, err := s.opts.Dialer.Dial(ctx, t)
+	conn, err := s.Dial(ctx, h)
 	if err != nil {
 		return sighting{}, err
 	}
@@ -147,7 +132,7 @@ func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, e
 		})
 	}
 	for _, t := range seen.report.Timings {
-		s.logf("%s: %s took %s", h.Name, remote.Clean(t.Command), t.Took.Round(time.Microsecond))
+		s.Log("%s: %s took %s", h.Name, remote.Clean(t.Command), t.Took.Round(time.Microsecond))
 	}
 	return r
 }
@@ -193,7 +178,7 @@ func (s *scanner) askTPM(ctx context.Context, conn *remote.Conn, q question) (si
 		return sighting{}, fmt.Errorf("%w: the host runs %q, and tbot's tpm join needs Linux", tpm.ErrNoTPM, q.probe.os)
 	}
 	seen, err := s.askByWay(ctx, conn, q)
-	if err == nil && s.opts.Compare && seen.via != ViaTbot {
+	if err == nil && s.Compare && seen.via != ViaTbot {
 		err = s.compareWithTbot(ctx, conn, q, seen)
 	}
 	return seen, err
@@ -201,7 +186,7 @@ func (s *scanner) askTPM(ctx context.Context, conn *remote.Conn, q question) (si
 
 // askByWay goes the way that was asked for, or the next one that can work on this host.
 func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (sighting, error) {
-	switch cmp.Or(s.opts.Via, ViaHelper) {
+	switch cmp.Or(s.Via, ViaHelper) {
 	case ViaTbot:
 		return s.askTbot(ctx, conn, q)
 	case ViaShell:
@@ -211,7 +196,7 @@ func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (
 	if !errors.Is(err, remote.ErrNoExecDir) && !errors.Is(err, errNoHelper) {
 		return seen, err
 	}
-	s.logf("%s: %v: asking through the shell", q.host.Name, err)
+	s.Log("%s: %v: asking through the shell", q.host.Name, err)
 	why := err
 	if seen, err = s.askShell(ctx, conn, q, why); seen.report != nil {
 		seen.report.Findings = append(seen.report.Findings, tpm.Finding{
@@ -227,7 +212,7 @@ func (s *scanner) askHelper(ctx context.Context, conn *remote.Conn, q question) 
 	if err != nil {
 		return sighting{}, err
 	}
-	payload := remote.Payload{Name: "identify", Data: h.data, SHA256: h.sum, Become: q.become, Keep: s.opts.KeepHelper}
+	payload := remote.Payload{Name: "identify", Data: h.data, SHA256: h.sum, Become: q.become, Keep: s.KeepHelper}
 	if q.device != "" {
 		payload.Args = []string{"-device", q.device}
 	}
@@ -240,17 +225,17 @@ func (s *scanner) askHelper(ctx context.Context, conn *remote.Conn, q question) 
 
 // examine reads and proves over a link to a running process, and explains a link that broke by how the process ended.
 func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Link, via string) (sighting, error) {
-	report, err := tpm.Examine(ctx, link, tpm.ExamineOptions{Proof: s.opts.Proof, CAs: s.opts.CAs})
+	report, err := tpm.Examine(ctx, link, tpm.ExamineOptions{Proof: s.Proof, CAs: s.CAs})
 	proc.Stdin.Close()
 	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
 		err = explainEnd(proc, err)
 	}
-	if report != nil && s.opts.HashOnly {
+	if report != nil && s.HashOnly {
 		forgiveCAs(report.Findings)
 	}
 	closeErr := proc.Close()
 	if closeErr != nil {
-		s.logf("closing the %s: %v", via, closeErr)
+		s.Log("closing the %s: %v", via, closeErr)
 	}
 	return sighting{report: report, via: via}, err
 }

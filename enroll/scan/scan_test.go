@@ -34,7 +34,7 @@ type bench struct {
 func newBench(t *testing.T, helper string) *bench {
 	t.Helper()
 	b := &bench{dir: t.TempDir()}
-	work := t.TempDir()
+	own := t.TempDir()
 	key, err := remotetest.NewKey()
 	if err != nil {
 		t.Fatal(err)
@@ -48,10 +48,10 @@ func newBench(t *testing.T, helper string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	known := filepath.Join(work, "known_hosts")
+	known := filepath.Join(own, "known_hosts")
 	line := fmt.Sprintf("[127.0.0.1]:%d %s", server.Port(), ssh.MarshalAuthorizedKey(key.PublicKey()))
 	writeFile(t, known, line, 0o600)
-	source := filepath.Join(work, "inventory.yaml")
+	source := filepath.Join(own, "inventory.yaml")
 	writeFile(t, source, fmt.Sprintf("all: {hosts: {web-01: {ansible_host: 127.0.0.1, ansible_port: %d, ansible_user: me, "+
 		"ansible_password: secret, ansible_become: false, ansible_ssh_common_args: '-F none -o UserKnownHostsFile=%s'}}}\n",
 		server.Port(), known), 0o600)
@@ -67,12 +67,13 @@ func newBench(t *testing.T, helper string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = dialer.Close() })
-	if b.store, err = store.Open(t.Context(), filepath.Join(work, "fleet.db")); err != nil {
+	if b.store, err = store.Open(t.Context(), filepath.Join(own, "fleet.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.store.Close() })
 	b.opts = Options{
-		Dialer: dialer, Store: b.store, Helpers: fakeHelpers(t, helper), Proof: true, Forks: 1, Timeout: time.Minute,
+		Reach: work.Reach{Dialer: dialer, Forks: 1, Timeout: time.Minute}, Run: work.Run{Store: b.store},
+		Ask: Ask{Helpers: fakeHelpers(t, helper), Proof: true},
 	}
 	return b
 }
@@ -117,7 +118,7 @@ func (b *bench) scan(ctx context.Context, t *testing.T) outcome.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.opts.Run = run
+	b.opts.ID = run
 	results, err := Scan(ctx, b.hosts, b.opts)
 	if err != nil {
 		t.Fatalf("Scan: %v", err)
@@ -213,7 +214,7 @@ func TestScanOfACanceledRunRecordsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.opts.Run = run
+	b.opts.ID = run
 	b.opts.Dialer = dialHook{b.opts.Dialer, cancel}
 	results, err := Scan(ctx, b.hosts, b.opts)
 	if err == nil || results[0].Outcome != outcome.Canceled {

@@ -37,8 +37,8 @@ func (s *scanner) askTbot(ctx context.Context, conn *remote.Conn, q question) (s
 		return sighting{}, err
 	}
 	report := &tpm.Report{Identity: id}
-	if s.opts.CAs != nil && (id.Certificate != nil || id.Serial == "") {
-		report.Findings = s.opts.CAs.Judge(id.Certificate, time.Now())
+	if s.CAs != nil && (id.Certificate != nil || id.Serial == "") {
+		report.Findings = s.CAs.Judge(id.Certificate, time.Now())
 	}
 	return sighting{report: report, via: ViaTbot}, nil
 }
@@ -60,7 +60,7 @@ func identifyByTbot(ctx context.Context, conn *remote.Conn, q question) (tpm.Ide
 func (s *scanner) compareWithTbot(ctx context.Context, conn *remote.Conn, q question, seen sighting) error {
 	id, err := identifyByTbot(ctx, conn, q)
 	if errors.Is(err, errNoTbot) {
-		s.logf("%s: %v: nothing to compare with", q.host.Name, err)
+		s.Log("%s: %v: nothing to compare with", q.host.Name, err)
 		return nil
 	}
 	if err != nil {

@@ -25,7 +25,7 @@ type ApplyOptions struct {
 type Applied struct {
 	Diff    Diff     `json:"diff"`    // what differed before
 	Changed []string `json:"changed"` // "bot/fleet", "token/fleet-2"…, in the order in which they were changed
-	Kept    []string `json:"kept,omitempty"`
+	Kept    []BotChange `json:"kept,omitempty"` // bots whose roles differ, and stay
 }
 
 // Apply brings the cluster to what the set says, and touches only what differs: bots first (one that exists keeps its
@@ -102,7 +102,7 @@ func (s *Set) applyBot(
 	case c.Action == ActionUpdate && opts.Roles:
 		doc = withRoles(c.raw, c.Want)
 	case c.Action == ActionUpdate:
-		done.Kept = append(done.Kept, fmt.Sprintf("bot/%s keeps its roles %v", c.Name, c.Have))
+		done.Kept = append(done.Kept, c)
 		return nil
 	default:
 		return nil

@@ -383,3 +383,18 @@ func rolesOfBot(raw map[string]any) []string {
 	}
 	return roles
 }
+
+// String names a rule by its description and what it matches.
+func (f ForeignRule) String() string {
+	s := fmt.Sprintf("%q", f.Description)
+	if f.EKHash != "" {
+		s += " hash " + f.EKHash
+	}
+	if f.EKSerial != "" {
+		s += " serial " + f.EKSerial
+	}
+	if f.Note != "" {
+		s += " (" + f.Note + ")"
+	}
+	return s
+}

@@ -233,7 +233,7 @@ func (p *planner) judgeCertificates(all []candidate) []candidate {
 	}
 	var kept []candidate
 	for i, c := range all {
-		if reasons[i] != "" && p.in.Policy.WithoutEKCert == "refuse" {
+		if reasons[i] != "" && p.in.Policy.WithoutEKCert == config.Refuse {
 			for _, name := range c.names {
 				p.refuse(name, outcome.NoEKCert, "%s, and token.without_ekcert is refuse", reasons[i])
 			}

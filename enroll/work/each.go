@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"fleetctl/enroll/outcome"
 )
 
 // Each runs fn for every item with at most workers at once and a deadline an item (0: none). One item's failure never
@@ -38,17 +36,4 @@ func runOne[T any](ctx context.Context, deadline time.Duration, i int, item T, f
 		defer cancel()
 	}
 	fn(ctx, i, item)
-}
-
-// Reporter lets one goroutine at a time call f.
-func Reporter(f func(outcome.Result)) func(outcome.Result) {
-	if f == nil {
-		return func(outcome.Result) {}
-	}
-	lock := make(chan struct{}, 1)
-	return func(r outcome.Result) {
-		lock <- struct{}{}
-		defer func() { <-lock }()
-		f(r)
-	}
 }

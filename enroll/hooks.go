@@ -14,7 +14,6 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
-	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -61,19 +60,17 @@ func runHook(ctx context.Context, command string, in HookInput) error {
 }
 
 // hostHook is what a host's hooks read.
-func (e *enroller) hostHook(ctx context.Context, hook string, h inventory.Host) HookInput {
-	in := HookInput{Hook: hook, Run: e.opts.Run, Host: h.Name, Groups: h.Groups, Vars: config.PublicVars(h.Vars)}
-	if e.opts.Store != nil {
-		if rec, err := e.opts.Store.Record(ctx, h.Name); err == nil {
-			in.Record = &rec
-		}
+func (e *installation) hostHook(ctx context.Context, hook string, h inventory.Host) HookInput {
+	in := HookInput{Hook: hook, Run: e.now.ID, Host: h.Name, Groups: h.Groups, Vars: config.PublicVars(h.Vars)}
+	if rec, err := e.Store.Record(ctx, h.Name); err == nil {
+		in.Record = &rec
 	}
 	return in
 }
 
 // beforeHost runs the hook that may drain a host; its failure keeps the host from being changed.
-func (e *enroller) beforeHost(ctx context.Context, c change) error {
-	hooks := e.opts.Config.Rollout.Hooks
+func (e *installation) beforeHost(ctx context.Context, c change) error {
+	hooks := e.Config.Rollout.Hooks
 	if hooks.BeforeHost == "" {
 		return nil
 	}
@@ -83,8 +80,8 @@ func (e *enroller) beforeHost(ctx context.Context, c change) error {
 }
 
 // afterHost runs the hook that hears how a host ended, also when the host's time is over.
-func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *outcome.Result) {
-	hooks := e.opts.Config.Rollout.Hooks
+func (e *installation) afterHost(ctx context.Context, h inventory.Host, r *outcome.Result) {
+	hooks := e.Config.Rollout.Hooks
 	if hooks.AfterHost == "" {
 		return
 	}
@@ -98,17 +95,17 @@ func (e *enroller) afterHost(ctx context.Context, h inventory.Host, r *outcome.R
 }
 
 // beforeRun runs the hook of the run.
-func (e *enroller) beforeRun(ctx context.Context, hosts []inventory.Host) error {
-	in := HookInput{Hook: "before_run", Run: e.opts.Run, Hosts: work.HostNames(hosts)}
-	return runHook(ctx, e.opts.Config.Rollout.Hooks.BeforeRun, in)
+func (e *installation) beforeRun(ctx context.Context, hosts []inventory.Host) error {
+	in := HookInput{Hook: "before_run", Run: e.now.ID, Hosts: names(hosts)}
+	return runHook(ctx, e.Config.Rollout.Hooks.BeforeRun, in)
 }
 
-func (e *enroller) afterRun(ctx context.Context, hosts []inventory.Host, results []outcome.Result) {
+func (e *installation) afterRun(ctx context.Context, hosts []inventory.Host, results []outcome.Result) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	s := outcome.Summarize(e.opts.Run, results)
-	in := HookInput{Hook: "after_run", Run: e.opts.Run, Hosts: work.HostNames(hosts), Recap: &s}
-	if err := runHook(ctx, e.opts.Config.Rollout.Hooks.AfterRun, in); err != nil && e.opts.Logf != nil {
-		e.opts.Logf("%v", err)
+	s := outcome.Summarize(e.now.ID, results)
+	in := HookInput{Hook: "after_run", Run: e.now.ID, Hosts: names(hosts), Recap: &s}
+	if err := runHook(ctx, e.Config.Rollout.Hooks.AfterRun, in); err != nil {
+		e.Watcher.Note(HookFailed{Err: err})
 	}
 }

@@ -10,8 +10,7 @@ import (
 	"fleetctl/remote"
 )
 
-// WriteText writes the difference for people: "+" comes, "-" goes, "~" changes, "?" is not ours and stays. What is as
-// it should be is not mentioned.
+// WriteText writes a difference as the tests compare it: "+" comes, "-" goes, "~" changes, "?" is not ours and stays.
 func (d Diff) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	for _, c := range d.Bots {
@@ -57,19 +56,4 @@ func (c Change) writeText(w io.Writer) {
 	for _, f := range c.Foreign {
 		fmt.Fprintf(w, "  ? %s: fleetctl did not write it; it stays (--adopt takes it over, --prune removes it)\n", f)
 	}
-}
-
-// String names a rule by its description and what it matches.
-func (f ForeignRule) String() string {
-	s := fmt.Sprintf("%q", f.Description)
-	if f.EKHash != "" {
-		s += " hash " + f.EKHash
-	}
-	if f.EKSerial != "" {
-		s += " serial " + f.EKSerial
-	}
-	if f.Note != "" {
-		s += " (" + f.Note + ")"
-	}
-	return s
 }

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"strings"
+
+	"fleetctl/enroll/outcome"
+)
+
+// advice is what the command line adds to what a code says to do: flags and commands are known here alone. HOST stands
+// for the host's name.
+var advice = map[outcome.Code]string{
+	outcome.HostKeyUnknown:       "--host-key-checking=accept-new trusts it once",
+	outcome.AuthFailed:           "--user, --private-key and --ask-pass say what to try",
+	outcome.BecomeFailed:         "--ask-become-pass asks for a password",
+	outcome.NoExecDir:            "--identify-with shell",
+	outcome.NoHelper:             "--identify-with shell",
+	outcome.TPMPermission:        "--become-user names another user than root",
+	outcome.Timeout:              "--timeout",
+	outcome.Disconnected:         "fleetctl scan --retry-failed",
+	outcome.BadInput:             "--host names the host, where a file doesn't",
+	outcome.NotOurs:              "--adopt",
+	outcome.NoToken:              "fleetctl scan --limit HOST",
+	outcome.NoRule:               "fleetctl tokens --diff shows what the cluster has",
+	outcome.TokenMissing:         "fleetctl tokens --apply",
+	outcome.EKCertRefused:        "fleetctl records --issuers",
+	outcome.FindingIssuerUnknown: "fleetctl records --issuers",
+	outcome.ChangedEK:            "fleetctl records accept HOST",
+	outcome.StateUnfinished:      "fleetctl enroll --limit HOST",
+	outcome.StateDrifted:         "fleetctl enroll --limit HOST; with --check --diff it shows what",
+}
+
+// advise adds to a reason what the command line can do about it.
+func advise(host string, r outcome.Reason) outcome.Reason {
+	more := strings.ReplaceAll(advice[r.Code], "HOST", host)
+	switch {
+	case more == "" || strings.Contains(r.Hint, more):
+	case r.Hint == "":
+		r.Hint = more
+	default:
+		r.Hint += " (" + more + ")"
+	}
+	return r
+}
+
+// adviseAll is advise for results.
+func adviseAll(results []outcome.Result) []outcome.Result {
+	out := make([]outcome.Result, len(results))
+	for i, r := range results {
+		if r.Bad() {
+			r.Reason = advise(r.Host, r.Reason)
+		}
+		out[i] = r
+	}
+	return out
+}

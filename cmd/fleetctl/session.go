@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"fleetctl/enroll"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/work"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+	"fleetctl/templates"
+)
+
+// needs says what a command cannot do without.
+type needs struct {
+	config  bool // fleet.yaml; without it, the defaults do
+	hosts   bool // hosts of the inventory, chosen by --limit; else the whole inventory, which may be absent
+	cluster need // tctl
+	records bool
+}
+
+// need says how much something is needed.
+type need int
+
+const (
+	never need = iota
+	ifThere
+	always
+)
+
+// session is a command line at work: the fleet, and what has to be closed.
+type session struct {
+	enroll.Fleet
+	close func()
+}
+
+// session reads what a command needs, in the order in which people want to hear of mistakes: flags, fleet.yaml, the
+// inventory, tctl, the records.
+func (a *app) session(c *cli.Context, n needs) (s session, err error) {
+	s.close = func() {}
+	s.Watcher = a.console(c)
+	if s.Config, err = a.config(c, n.config); err != nil {
+		return s, err
+	}
+	if s.Templates, err = templates.Load(c.String("templates")); err != nil {
+		return s, inputError(err)
+	}
+	if err := a.readInventory(c, &s.Fleet, n.hosts); err != nil {
+		return s, err
+	}
+	if s.Cluster, err = a.cluster(c, s.Config, n.cluster, s.Watcher); err != nil {
+		return s, err
+	}
+	s.Access = func(ctx context.Context, hosts []inventory.Host) (work.Reach, func(), error) {
+		return a.access(ctx, c, s.Config, hosts)
+	}
+	if n.records {
+		st, err := a.open(c)
+		if err != nil {
+			return s, err
+		}
+		s.Store, s.close = st, func() { _ = st.Close() } // every change is committed when it is made
+	}
+	return s, nil
+}
+
+// config reads fleet.yaml. A command that can do without it gets the defaults when there is none and -f names none.
+func (a *app) config(c *cli.Context, needed bool) (config.Config, error) {
+	path := c.String("file")
+	if !needed && !c.IsSet("file") {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return config.Default(), nil
+		}
+	}
+	return config.Load(path)
+}
+
+// readInventory loads the inventory (-i, arguments where they are one, or fleet.yaml's) once, since standard input can't
+// be read twice, and chooses hosts. Without a need for hosts there may be no inventory: hosts keep what they have.
+func (a *app) readInventory(c *cli.Context, f *enroll.Fleet, needed bool) error {
+	sources := c.StringSlice("inventory")
+	if needed {
+		sources = a.sources(c, f.Config)
+	} else if len(sources) == 0 && f.Config.Inventory != "" {
+		sources = []string{f.Config.Inventory}
+	}
+	if len(sources) == 0 && !needed {
+		return nil
+	}
+	inv, err := a.loadInventory(c, sources, needed)
+	if err != nil {
+		return err
+	}
+	if f.Inventory, err = inv.Select("all"); err != nil {
+		return inputError(err)
+	}
+	f.Groups, f.Hosts = inv.Groups(), f.Inventory
+	if limit := c.String("limit"); needed && limit != "" {
+		if f.Hosts, err = inv.Select("all", limit); err != nil {
+			return inputError(err)
+		}
+	}
+	if needed && len(f.Hosts) == 0 {
+		return inputError(errors.New("no host matches: look at \"fleetctl inventory\" and --limit"))
+	}
+	return nil
+}
+
+// sources are where the inventory is read from, for commands whose arguments are inventories.
+func (a *app) sources(c *cli.Context, cfg config.Config) []string {
+	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
+	if len(sources) == 0 && cfg.Inventory != "" {
+		sources = []string{cfg.Inventory}
+	}
+	return sources
+}
+
+// loadInventory loads sources and says what was skipped in them.
+func (a *app) loadInventory(c *cli.Context, sources []string, warn bool) (*inventory.Inventory, error) {
+	if len(sources) == 0 {
+		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
+	}
+	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin})
+	if err != nil {
+		return nil, inputError(err)
+	}
+	if !warn {
+		return inv, nil
+	}
+	const most = 20
+	warnings := inv.Warnings()
+	for _, w := range warnings[:min(most, len(warnings))] {
+		a.say("warning: %s", remote.Clean(w))
+	}
+	if more := len(warnings) - most; more > 0 {
+		a.say("warning: and %d more like these", more)
+	}
+	return inv, nil
+}
+
+// cluster finds tctl before anything is done, so that a run that needs it doesn't stop half-way. Prompts of it reach the
+// user.
+func (a *app) cluster(c *cli.Context, cfg config.Config, n need, w enroll.Watcher) (*tctl.Tctl, error) {
+	if n == never {
+		return nil, nil
+	}
+	t, err := tctl.New(cfg)
+	if err != nil {
+		if n == always {
+			return nil, err
+		}
+		w.Note(enroll.ClusterSilent{About: enroll.AboutAll, Err: err})
+		return nil, nil
+	}
+	t.Stderr = a.stderr
+	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
+		t.Stdin = f
+	}
+	if c.Bool("verbose") {
+		t.Logf = a.say
+	}
+	return &t, nil
+}
+
+// open opens the records.
+func (a *app) open(c *cli.Context) (store.Store, error) {
+	st, err := store.OpenWith(c.Context, c.String("db"), store.Options{Wait: c.Duration("wait")})
+	if err != nil {
+		return nil, fmt.Errorf("records %s: %w", c.String("db"), err)
+	}
+	return st, nil
+}
+
+// access asks for the secrets, once and before any host is contacted, and makes the dialer.
+func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hosts []inventory.Host) (work.Reach, func(), error) {
+	reach := work.Reach{
+		Become:  work.Become{Method: c.String("become-method"), User: c.String("become-user")},
+		Timeout: c.Duration("timeout"),
+	}
+	var err error
+	if reach.Forks, err = forks(c, cfg); err != nil {
+		return reach, nil, err
+	}
+	if reach.Password, err = a.sshPassword(c); err != nil {
+		return reach, nil, err
+	}
+	if reach.Become.Password, err = a.becomePassword(c); err != nil {
+		return reach, nil, err
+	}
+	dialer, err := remote.NewDialer(a.dialOptions(c))
+	if err != nil {
+		return reach, nil, inputError(err)
+	}
+	reach.Dialer = dialer
+	reach.Preload(ctx, dialer, hosts)
+	return reach, func() { _ = dialer.Close() }, nil // shared connections; the hosts' own are closed
+}
+
+func (a *app) dialOptions(c *cli.Context) remote.Options {
+	opts := remote.Options{
+		HostKeyChecking: c.String("host-key-checking"),
+		ConnectTimeout:  c.Duration("connect-timeout"),
+		SSHConfig:       c.String("ssh-config"),
+		User:            c.String("user"),
+		PrivateKey:      c.String("private-key"),
+		Passphrase:      a.passphrase,
+		Accepted:        func(host, key string) { a.say("accepted the host key of %s: %s", host, key) },
+	}
+	if c.Bool("verbose") {
+		opts.Logf = a.say
+	}
+	return opts
+}
+
+func forks(c *cli.Context, cfg config.Config) (int, error) {
+	n := cfg.Rollout.Forks
+	if c.IsSet("forks") {
+		n = c.Int("forks")
+	}
+	if n < 1 || n > 10000 {
+		return 0, usage("--forks %d: not between 1 and 10000", n)
+	}
+	return n, nil
+}
+
+// inputError marks an error as something that the user has to correct (exit 2).
+func inputError(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return outcome.Mark(err, outcome.ErrInput)
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
+)
+
+// view prints what a use case reports: for people as a table, for programs as one document (json, yaml) or a row a host
+// (jsonl, csv). Each command has one.
+type view[R any] interface {
+	Report(R) error
+}
+
+// show prints a report and ends the command as the use case ended. A use case that was ended early reports what it has,
+// or nothing.
+func show[R any](v view[R], report R, err error) error {
+	return errors.Join(v.Report(report), err)
+}
+
+// resultsView is the view of a scan and of an import.
+type resultsView struct {
+	app     *app
+	printer *printer
+}
+
+func (v resultsView) Report(r enroll.HostsReport) error {
+	if r.Results == nil {
+		return nil
+	}
+	err := v.printer.results(adviseAll(r.Results), r.Summary())
+	v.app.say("%s", r.Summary())
+	return err
+}
+
+// results writes the results of a run over hosts: one document with the recap as JSON or YAML, a row a host else.
+func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
+	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
+	return p.write(header, len(results), func(i int) (any, []string) {
+		r := results[i]
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven), remark(r)}
+	}, func() any {
+		return struct {
+			Recap outcome.Summary  `json:"recap"`
+			Hosts []outcome.Result `json:"hosts"`
+		}{s, results}
+	})
+}
+
+// remark is the message of a result, or else what was warned of.
+func remark(r outcome.Result) string {
+	if r.Message != "" {
+		return r.Message
+	}
+	var all []string
+	for _, w := range r.Warnings {
+		all = append(all, w.Message)
+	}
+	return strings.Join(all, "; ")
+}
+
+// changesView is the view of enroll and of remove: with steps, the plan of every host stands below the table.
+type changesView struct {
+	app     *app
+	printer *printer
+	steps   bool
+}
+
+func (v changesView) Report(r enroll.HostsReport) error {
+	if r.Results == nil {
+		return nil
+	}
+	results := adviseAll(r.Results)
+	err := v.print(results, r.Summary())
+	v.app.say("%s", r.Summary())
+	return err
+}
+
+func (v changesView) print(results []outcome.Result, s outcome.Summary) error {
+	p := v.printer
+	if p.format != "table" && p.format != "csv" {
+		return p.results(results, s)
+	}
+	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGES", "MESSAGE"}
+	err := p.write(header, len(results), func(i int) (any, []string) {
+		r := results[i]
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), remark(r)}
+	}, nil)
+	if err != nil || !v.steps || p.format == "csv" {
+		return err
+	}
+	for _, r := range results {
+		if err := p.steps(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changesOf names the steps that change something, or says how many they are.
+func changesOf(r outcome.Result) string {
+	var names []string
+	for _, s := range r.Steps {
+		if s.Changed {
+			names = append(names, s.Step)
+		}
+	}
+	if len(names) > 4 {
+		return fmt.Sprintf("%d of %d steps", len(names), len(r.Steps))
+	}
+	return strings.Join(names, ", ")
+}
+
+// steps writes a host's plan: "+" is done or would be, "=" is as it should be.
+func (p *printer) steps(r outcome.Result) error {
+	if len(r.Steps) == 0 && len(r.Log) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s:\n", r.Host)
+	for _, s := range r.Steps {
+		mark := "="
+		if s.Changed {
+			mark = "+"
+		}
+		fmt.Fprintf(&b, "  %s %s: %s\n", mark, s.Step, s.Reason)
+		for line := range strings.Lines(s.Diff) {
+			fmt.Fprintf(&b, "      %s", line)
+		}
+	}
+	for _, l := range r.Log {
+		fmt.Fprintf(&b, "  journal: %s\n", l)
+	}
+	_, err := fmt.Fprint(p.w, b.String())
+	return err
+}
+
+// statusView is the view of status.
+type statusView struct {
+	app     *app
+	printer *printer
+}
+
+func (v statusView) Report(r enroll.StatusReport) error {
+	if r.Hosts == nil {
+		return nil
+	}
+	for i, h := range r.Hosts {
+		if h.Code != "" {
+			r.Hosts[i].Reason = advise(h.Host, h.Reason)
+		} else {
+			r.Hosts[i].Hint = advise(h.Host, outcome.Reason{Code: h.State, Hint: h.Hint}).Hint
+		}
+	}
+	err := v.printer.status(r)
+	v.app.say("%s", strings.TrimSpace(countsOf(r)))
+	return err
+}
+
+func countsOf(r enroll.StatusReport) string {
+	var b strings.Builder
+	for _, state := range enroll.HostStates() {
+		if n := r.Counts[state]; n > 0 || state == outcome.StateHealthy {
+			fmt.Fprintf(&b, "%s=%d ", state, n)
+		}
+	}
+	if n := len(r.Strange); n > 0 {
+		fmt.Fprintf(&b, "joined-but-not-in-the-inventory=%d", n)
+	}
+	return b.String()
+}
+
+// status writes a row a host, and the strange joins below.
+func (p *printer) status(r enroll.StatusReport) error {
+	header := []string{"HOST", "STATE", "TBOT", "TOKEN", "SERVICE", "JOINED", "DRIFT", "MESSAGE"}
+	err := p.write(header, len(r.Hosts), func(i int) (any, []string) {
+		h := r.Hosts[i]
+		joined := ""
+		if h.Joined != nil {
+			joined = shortTime(*h.Joined)
+		}
+		return h, []string{h.Host, string(h.State), h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "), h.Message}
+	}, func() any { return r })
+	if err != nil || p.format != "table" {
+		return err
+	}
+	for _, s := range r.Strange {
+		whose := "no host of the records"
+		if s.Host != "" {
+			whose = "host " + s.Host + " of the records, which the inventory doesn't have"
+		}
+		if _, err := fmt.Fprintf(p.w, "joined but not in the inventory: EK %s, bot %s, %s, calls itself %q: %s\n",
+			s.EKHash, s.Bot, shortTime(s.At), s.Hostname, whose); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shortTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// viewOf makes the parts that all views have.
+func (a *app) viewOf(c *cli.Context) (resultsView, error) {
+	p, err := a.printer(c)
+	return resultsView{app: a, printer: p}, err
+}
+
+// canceled says whether a command was interrupted.
+func canceled(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,231 @@
+package enroll
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"fleetctl/enroll/host"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/versions"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+)
+
+// installation makes hosts what they should be, one at a time.
+type installation struct {
+	*crew
+	check      bool // change nothing: the results say what would be done
+	noRollback bool // leave changed files as they are when something fails
+	verifying  host.VerifyOptions
+}
+
+// hostInTime is host with the time that one may take.
+func (e *installation) hostInTime(ctx context.Context, h inventory.Host) outcome.Result {
+	start := time.Now()
+	if limit := e.reachHosts.Timeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	r := e.host(ctx, h)
+	r.Took = time.Since(start)
+	return r
+}
+
+// host takes one host all the way: facts, plan, apply, verify.
+func (e *installation) host(ctx context.Context, h inventory.Host) outcome.Result {
+	if e.tokenOf(h.Name) == "" { // nothing that the host says could change that
+		return outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.NoToken, "no token has a rule for this host")}
+	}
+	v, err := e.visit(ctx, h)
+	if err != nil {
+		return outcome.Failure(ctx, h, err)
+	}
+	defer v.close()
+	c := change{visit: v, steps: host.Plan(h, v.facts, v.desired)}
+	switch bad := host.Problems(c.steps); {
+	case len(bad) > 0:
+		return refused(h.Name, bad)
+	case e.check:
+		return e.planned(c)
+	case !host.Changes(c.steps):
+		return e.unchanged(ctx, c)
+	}
+	if err := e.beforeHost(ctx, c); err != nil {
+		r := outcome.Failure(ctx, h, err)
+		r.Code, r.Hint = outcome.Hook, "nothing was changed on the host"
+		return r
+	}
+	r := e.change(ctx, c)
+	e.afterHost(ctx, h, &r)
+	return r
+}
+
+// change is one host's plan with what it was made from.
+type change struct {
+	visit
+	steps   []host.Step
+	done    int // steps that are done
+	journal *hostJournal
+}
+
+// starts says whether the plan starts tbot, so that there is something to verify.
+func (c change) starts() bool {
+	return slices.ContainsFunc(c.steps, func(s host.Step) bool {
+		return slices.ContainsFunc(s.Actions, func(a host.Action) bool { return a.Start })
+	})
+}
+
+// planned is the result of a plan that isn't applied: in a dry run, or because there is nothing to do.
+func (e *installation) planned(c change) outcome.Result {
+	r := outcome.Result{Host: c.host.Name, Outcome: outcome.OK, Steps: e.stepResults(c.steps)}
+	if host.Changes(c.steps) {
+		r.Outcome = outcome.Changed
+	}
+	e.note(&r, c.facts)
+	return r
+}
+
+// unchanged is the result of a plan without anything to do; that the run has been there is noted.
+func (e *installation) unchanged(ctx context.Context, c change) outcome.Result {
+	err := c.openJournal(ctx, e)
+	if err == nil {
+		err = c.finish(ctx)
+	}
+	if err != nil {
+		return outcome.Failure(ctx, c.host, err)
+	}
+	return e.planned(c)
+}
+
+func (c *change) openJournal(ctx context.Context, e *installation) (err error) {
+	c.journal, err = openJournal(ctx, e.Store, c.host.Name, e.now.ID)
+	return err
+}
+
+// finish notes in the records what the host is like now.
+func (c change) finish(ctx context.Context) error {
+	now, err := c.desired.Installed(c.facts)
+	if err != nil {
+		return err
+	}
+	return c.journal.finish(ctx, now)
+}
+
+// note adds what deserves attention although it stands in nobody's way.
+func (e *installation) note(r *outcome.Result, f *host.Facts) {
+	if err := versions.CheckVersion(f.Tbot.Version, e.version); err != nil {
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
+	}
+	if f.Skew.Abs() > host.SkewLimit {
+		r.Warnings = append(r.Warnings, outcome.Warning{
+			Reason: outcome.Because(outcome.ClockOff, "the host's clock is off by "+f.Skew.Abs().Round(time.Second).String()),
+		})
+	}
+	if f.Systemd == 0 {
+		r.Reason = outcome.Because(outcome.NoSystemd, "tbot is configured, but systemd doesn't run here: nothing starts it")
+	}
+}
+
+// change applies a plan and verifies what came of it.
+func (e *installation) change(ctx context.Context, c change) outcome.Result {
+	if err := c.openJournal(ctx, e); err != nil {
+		return outcome.Failure(ctx, c.host, err)
+	}
+	var joined string
+	err := e.installFirst(ctx, &c)
+	if err == nil {
+		var done []outcome.StepResult
+		done, err = host.Apply(ctx, c.conn, c.steps[c.done:], host.ApplyOptions{
+			Pending: c.starts(), Jitter: e.Config.Rollout.Jitter.Value(), Journal: c.journal,
+		})
+		c.done += len(done)
+	}
+	if err == nil && c.starts() {
+		joined, err = e.verify(ctx, c)
+	}
+	if err != nil {
+		return e.failed(ctx, c, err)
+	}
+	r := outcome.Result{Host: c.host.Name, Outcome: outcome.Changed, Steps: e.stepResults(c.steps), Joined: joined}
+	e.note(&r, c.facts)
+	if err := c.finish(ctx); err != nil {
+		return outcome.Failure(ctx, c.host, err)
+	}
+	return r
+}
+
+// installFirst brings the new tbot where the plan has one, and makes the rest of the plan anew: the unit and the
+// configuration depend on where tbot is and on what it can. The step stays in the plan, as done and with its undo.
+func (e *installation) installFirst(ctx context.Context, c *change) error {
+	installs := func(s host.Step) bool { return s.Installs }
+	i := slices.IndexFunc(c.steps, installs)
+	if i < 0 {
+		return nil
+	}
+	c.steps = c.steps[i : i+1]
+	if _, err := host.Apply(ctx, c.conn, c.steps, host.ApplyOptions{Pending: c.facts.Systemd > 0, Journal: c.journal}); err != nil {
+		return err
+	}
+	c.done = 1
+	f, err := host.GatherFacts(ctx, c.conn, c.desired)
+	if err != nil {
+		return err
+	}
+	rest := host.Plan(c.host, f, c.desired)
+	if slices.ContainsFunc(rest, installs) {
+		return outcome.NewError(outcome.InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
+			cmp.Or(f.Tbot.Version, "of no known version"))
+	}
+	f.Now = c.facts.Now // as it was before anything changed
+	c.facts, c.steps = f, append(c.steps, rest...)
+	return nil
+}
+
+// notJoined is a tbot that was started and didn't join.
+type notJoined struct {
+	cause *outcome.Error
+	log   []string // the journal's last lines
+}
+
+func (e *notJoined) Error() string { return e.cause.Error() }
+func (e *notJoined) Unwrap() error { return e.cause }
+
+// verify waits until tbot has joined, and returns what says so.
+func (e *installation) verify(ctx context.Context, c change) (string, error) {
+	h, err := host.Verify(ctx, c.conn, c.facts, c.desired, e.verifying)
+	if err != nil {
+		return "", err
+	}
+	if h.State == "joined" {
+		return h.By, nil
+	}
+	return "", &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}
+}
+
+// failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
+func (e *installation) failed(ctx context.Context, c change, err error) outcome.Result {
+	r := outcome.Failure(ctx, c.host, err)
+	if nj := (*notJoined)(nil); errors.As(err, &nj) {
+		r.Outcome, r.Reason, r.Log = outcome.Failed, nj.cause.Reason, nj.log
+	}
+	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
+	if jerr := c.journal.fail(ctx); jerr != nil {
+		r.Message += "; " + remote.Clean(jerr.Error())
+	}
+	if e.noRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
+		return r
+	}
+	// The step that failed may have replaced its file: it is taken back, too.
+	said, rerr := host.Rollback(ctx, c.conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
+	switch {
+	case rerr != nil:
+		r.Message += "; " + remote.Clean(rerr.Error())
+	case said != "":
+		r.Message += "; " + said
+	}
+	return r
+}

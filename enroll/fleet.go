@@ -1,0 +1,139 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/host"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/work"
+	"fleetctl/inventory"
+	"fleetctl/remote"
+	"fleetctl/templates"
+)
+
+// Fleet is what every use case works on: what the user decided, the hosts, the records and the cluster.
+type Fleet struct {
+	Config    config.Config
+	Inventory []inventory.Host // the whole inventory, never a part of it: tokens are made of it whichever hosts are chosen
+	Groups    []string         // all groups of the inventory
+	Hosts     []inventory.Host // those that were chosen
+	Store     store.Store
+	Cluster   *tctl.Tctl     // nil: it cannot be asked, and the use case can do without
+	Templates *templates.Set // nil: the built-in ones
+	Access    Access
+	Watcher   Watcher
+
+	dial func(context.Context, remote.Target) (host.Conn, error) // tests put their own there; nil: Access
+}
+
+// Access says how hosts are reached. It is called once, before any host is contacted and after everything that can be
+// checked without one; that is the moment to ask for passwords. close ends what it opened.
+type Access func(ctx context.Context, hosts []inventory.Host) (reach work.Reach, close func(), err error)
+
+// Watcher hears how a use case gets on. Its methods are called by one goroutine at a time.
+type Watcher interface {
+	Begin(stage Stage, hosts int) // a stage over so many hosts
+	Host(outcome.Result)          // one of them is through; its record is committed by then
+	End()                         // of the stage
+	Note(Note)                    // something else that a person should hear of
+	Logf(format string, args ...any)
+}
+
+// Stage is a part of a use case that goes over hosts.
+type Stage string
+
+// Stages.
+const (
+	StageScan   Stage = "scan"
+	StageEnroll Stage = "enroll"
+	StageRemove Stage = "remove"
+	StageStatus Stage = "status"
+)
+
+// machines says which names are one machine, in the whole inventory.
+func (f Fleet) machines() config.Machines { return config.MachinesOf(f.Inventory) }
+
+// reach asks for access to hosts.
+func (f Fleet) reach(ctx context.Context, hosts []inventory.Host) (work.Reach, func(), error) {
+	reach, closeAll, err := f.Access(ctx, hosts)
+	if closeAll == nil {
+		closeAll = func() {}
+	}
+	return reach, closeAll, err
+}
+
+// run is a run of the records whose results the watcher hears.
+func (f Fleet) run(id int64) work.Run {
+	return work.Run{ID: id, Store: f.Store, OnResult: f.Watcher.Host, Logf: f.Watcher.Logf}
+}
+
+// inRun begins a run in the records, and ends it as fn ends, also when the context is done already.
+func (f Fleet) inRun(ctx context.Context, command string, hosts int, fn func(run int64) error) error {
+	run, err := f.Store.BeginRun(ctx, command, hosts)
+	if err != nil {
+		return err
+	}
+	err = fn(run)
+	return errors.Join(err, f.endRun(ctx, run, err))
+}
+
+// resumeRun is inRun for a run that began earlier.
+func (f Fleet) resumeRun(ctx context.Context, run int64, fn func(run int64) error) error {
+	if err := f.Store.ResumeRun(ctx, run); err != nil {
+		return err
+	}
+	err := fn(run)
+	return errors.Join(err, f.endRun(ctx, run, err))
+}
+
+// endRun records how a run ended. Failed hosts, and changes that a dry run found, are no failure of the run.
+func (f Fleet) endRun(ctx context.Context, run int64, err error) error {
+	state := "done"
+	switch {
+	case ctx.Err() != nil:
+		state = "interrupted"
+	case err != nil && !errors.Is(err, outcome.ErrChanges) && !errors.Is(err, outcome.ErrHostsFailed):
+		state = "failed"
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return f.Store.EndRun(ctx, run, state)
+}
+
+// lastRun is the newest run of a command.
+func (f Fleet) lastRun(ctx context.Context, command string) (store.Run, error) {
+	runs, err := f.Store.Runs(ctx, 1000)
+	if err != nil {
+		return store.Run{}, err
+	}
+	for _, r := range runs {
+		if r.Command == command {
+			return r, nil
+		}
+	}
+	return store.Run{}, &outcome.InputError{Msg: fmt.Sprintf("there is no earlier %s in these records", command)}
+}
+
+// record is what the records know of a host; nothing is no error.
+func (f Fleet) record(ctx context.Context, host string) (store.Record, error) {
+	rec, err := f.Store.Record(ctx, host)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Record{Host: host}, nil
+	}
+	return rec, err
+}
+
+// recordedToken is the token that a host was assigned to by an earlier run, which put its rule there; "" for none.
+func (f Fleet) recordedToken(ctx context.Context, host string) string {
+	r, err := f.Store.Record(ctx, host)
+	if err != nil || r.Accepted == nil || r.TokenEK != r.Accepted.EKHash {
+		return ""
+	}
+	return r.Token
+}

@@ -1,0 +1,86 @@
+package enroll
+
+import (
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/token"
+)
+
+// Note is something that happened on the way and that a person should hear of. The words are for whoever prints it.
+type Note interface{ note() }
+
+// Notes.
+type (
+	// FileWritten is a file of out/ that was changed or removed.
+	FileWritten struct{ Path string }
+	// FileDiffers is a file of out/ that a dry run would change.
+	FileDiffers struct{ Path string }
+	// Applied is something of the cluster that was changed: "bot/fleet", "token/fleet-2".
+	Applied struct{ What string }
+	// RolesKept is a bot whose roles in the cluster are not those of fleet.yaml, and stay.
+	RolesKept struct{ Bot token.BotChange }
+	// TokensMade is what the records make of the fleet.
+	TokensMade struct{ Set *token.Set }
+	// ClusterDiffers is what would be changed in the cluster, or is about to be.
+	ClusterDiffers struct{ Diff token.Diff }
+	// ClusterAsItShouldBe says that there was nothing to apply or to show.
+	ClusterAsItShouldBe struct{ Applying bool }
+	// ClusterSilent says that something could not be found out from the cluster, and that the use case goes on without.
+	ClusterSilent struct {
+		About ClusterSubject
+		Err   error
+	}
+	// RuleAdopted is a rule that somebody else wrote and that is ours from now on.
+	RuleAdopted struct{ Adoption Adoption }
+	// RuleNotAdopted is one that cannot be taken over, and why.
+	RuleNotAdopted struct{ Why string }
+	// HostRefused is a result that became bad after the host's turn: another host presents the same EK.
+	HostRefused struct{ Result outcome.Result }
+	// NothingLeft says that an earlier run finished all of the hosts.
+	NothingLeft struct{ Command string }
+	// RuleGone is a host whose rule and record are gone, and which was not contacted.
+	RuleGone struct{ Host string }
+	// CredentialsLive says how long credentials that were issued live on, and how to end them.
+	CredentialsLive struct {
+		TTL       string // "" for tbot's default
+		Bot       string
+		Instances []HostInstance // of hosts whose bot instance is known
+	}
+	// CAsLeftOut is what in the files of token.ekcert_cas could not be used, by file and line.
+	CAsLeftOut struct {
+		Used int // certificates that could be used
+		Left []string
+	}
+	// HookFailed is a hook after a run that failed.
+	HookFailed struct{ Err error }
+)
+
+// HostInstance is the bot instance of a host.
+type HostInstance struct{ Host, Instance string }
+
+// ClusterSubject is what a cluster was asked for.
+type ClusterSubject string
+
+// Cluster subjects.
+const (
+	AboutTokens  ClusterSubject = "tokens" // bot and tokens, as they are there
+	AboutJoins   ClusterSubject = "joins"  // who joined
+	AboutVersion ClusterSubject = "version"
+	AboutAll     ClusterSubject = "all" // there is no tctl
+)
+
+func (FileWritten) note()         {}
+func (FileDiffers) note()         {}
+func (Applied) note()             {}
+func (RolesKept) note()           {}
+func (TokensMade) note()          {}
+func (ClusterDiffers) note()      {}
+func (ClusterAsItShouldBe) note() {}
+func (ClusterSilent) note()       {}
+func (RuleAdopted) note()         {}
+func (RuleNotAdopted) note()      {}
+func (HostRefused) note()         {}
+func (NothingLeft) note()         {}
+func (RuleGone) note()            {}
+func (CredentialsLive) note()     {}
+func (CAsLeftOut) note()          {}
+func (HookFailed) note()          {}

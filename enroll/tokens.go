@@ -1,0 +1,165 @@
+package enroll
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
+)
+
+// TokensOptions of Tokens. Without any of them, files are written and nothing else is done.
+type TokensOptions struct {
+	Out       string // the directory of the files
+	Format    string // of the files: token.FormatTctl, …
+	Diff      bool   // compare with the cluster
+	Apply     bool   // bring the cluster to what differs
+	Check     bool   // write nothing
+	Adopt     bool   // take over rules in the cluster that fleetctl did not write
+	Prune     bool   // take them out of the cluster
+	Roles     bool   // give a bot that exists the roles of fleet.yaml
+	Rebalance bool   // spread hosts over tokens anew
+}
+
+// check says which options exclude each other.
+func (o TokensOptions) check() error {
+	bad := func(msg string) error { return &outcome.InputError{Msg: msg} }
+	switch {
+	case o.Adopt && o.Prune:
+		return bad("to adopt and to prune rules exclude each other")
+	case o.Check && o.Apply:
+		return bad("a dry run applies nothing")
+	case o.Check && o.Adopt:
+		return bad("a dry run adopts nothing: adopting changes the records")
+	case o.Prune && !o.Diff && !o.Apply:
+		return bad("rules are pruned in the cluster: say whether to show the difference or to apply it")
+	}
+	return nil
+}
+
+// TokensReport is what the records make of a fleet, and what came of it.
+type TokensReport struct {
+	Set     *token.Set
+	Diff    *token.Diff // of the cluster, where it was compared: before anything was applied
+	Applied []string    // what was changed in the cluster
+}
+
+// Tokens makes bot and tokens of the records, and writes, compares or applies them. The error is ErrChanges when a dry
+// run found changes, ErrHostsFailed when hosts with an identity got no rule, ErrInput when the options contradict each
+// other.
+func Tokens(ctx context.Context, f Fleet, opts TokensOptions) (report TokensReport, err error) {
+	if err := opts.check(); err != nil {
+		return report, err
+	}
+	err = f.inRun(ctx, "tokens", len(f.Inventory), func(run int64) error {
+		report, err = f.tokens(ctx, run, opts)
+		return err
+	})
+	return report, err
+}
+
+func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (report TokensReport, err error) {
+	report.Set, err = f.makeTokens(ctx, opts)
+	if err != nil {
+		return report, err
+	}
+	if opts.Adopt {
+		if report.Set, err = f.adopt(ctx, run, report.Set, opts); err != nil {
+			return report, err
+		}
+	}
+	f.Watcher.Note(TokensMade{Set: report.Set})
+	differ, err := f.files(report.Set, opts)
+	if err != nil {
+		return report, err
+	}
+	if err := f.compare(ctx, opts, &report); err != nil {
+		return report, err
+	}
+	switch {
+	case len(differ) > 0:
+		return report, fmt.Errorf("%d files: %w", len(differ), outcome.ErrChanges)
+	case len(report.Set.Refused) > 0:
+		return report, outcome.Mark(
+			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
+	}
+	return report, nil
+}
+
+// makeTokens computes the tokens of everything that the records hold.
+func (f Fleet) makeTokens(ctx context.Context, opts TokensOptions) (*token.Set, error) {
+	return token.Make(ctx, f.Store, f.Config, token.Options{
+		Inventory: f.Inventory, Rebalance: opts.Rebalance, Persist: !opts.Check,
+	})
+}
+
+// files writes the files, or says in a dry run that compares nothing else which of them would change.
+func (f Fleet) files(set *token.Set, opts TokensOptions) (differ []string, err error) {
+	if opts.Check {
+		if opts.Diff {
+			return nil, nil
+		}
+		differ, err := set.Differs(opts.Out, opts.Format)
+		for _, name := range differ {
+			f.Watcher.Note(FileDiffers{Path: filepath.Join(opts.Out, name)})
+		}
+		return differ, err
+	}
+	changed, err := set.WriteAs(opts.Out, opts.Format)
+	for _, name := range changed {
+		f.Watcher.Note(FileWritten{Path: filepath.Join(opts.Out, name)})
+	}
+	return nil, err
+}
+
+// compare asks the cluster, and applies what differs.
+func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensReport) error {
+	switch {
+	case opts.Apply:
+		done, err := f.apply(ctx, report.Set, token.ApplyOptions{Prune: opts.Prune, Roles: opts.Roles, Store: f.Store})
+		report.Diff, report.Applied = &done.Diff, done.Changed
+		if err == nil && len(done.Changed) == 0 {
+			f.Watcher.Note(ClusterAsItShouldBe{Applying: true})
+		}
+		return err
+	case opts.Diff:
+		d, err := report.Set.Diff(ctx, *f.Cluster, token.DiffOptions{Prune: opts.Prune})
+		if err != nil {
+			return err
+		}
+		report.Diff = &d
+		if d.Empty(opts.Roles) {
+			f.Watcher.Note(ClusterAsItShouldBe{})
+		} else if opts.Check {
+			return fmt.Errorf("the cluster: %w", outcome.ErrChanges)
+		}
+	}
+	return nil
+}
+
+// apply brings the cluster to what the set says, and notes what was done, however far it came.
+func (f Fleet) apply(ctx context.Context, set *token.Set, opts token.ApplyOptions) (token.Applied, error) {
+	done, err := set.Apply(ctx, *f.Cluster, opts)
+	for _, what := range done.Changed {
+		f.Watcher.Note(Applied{What: what})
+	}
+	for _, bot := range done.Kept {
+		f.Watcher.Note(RolesKept{Bot: bot})
+	}
+	return done, err
+}
+
+// joins asks the cluster who joined; nil when it cannot be asked.
+func (f Fleet) joins(ctx context.Context) map[string]tctl.Join {
+	if f.Cluster == nil {
+		return nil
+	}
+	joins, err := f.Cluster.Joins(ctx)
+	if err != nil {
+		f.Watcher.Note(ClusterSilent{About: AboutJoins, Err: err})
+		return nil
+	}
+	return joins
+}

@@ -1,0 +1,55 @@
+package work
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/inventory"
+)
+
+// Run is one run of a command in the records, and who hears how it gets on.
+type Run struct {
+	ID       int64
+	Store    store.Store
+	OnResult func(outcome.Result)             // after every host, one at a time, in the order of completion; may be nil
+	Logf     func(format string, args ...any) // what a person sees who asks for more; may be nil
+}
+
+// Log says something to a person who asks for more.
+func (r Run) Log(format string, args ...any) {
+	if r.Logf != nil {
+		r.Logf(format, args...)
+	}
+}
+
+// Reporter returns OnResult for several goroutines: it is called by one at a time.
+func (r Run) Reporter() func(outcome.Result) {
+	if r.OnResult == nil {
+		return func(outcome.Result) {}
+	}
+	var mu sync.Mutex
+	return func(res outcome.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		r.OnResult(res)
+	}
+}
+
+// Hosts runs fn for every host, as Reach allows, reports each result with the time that it took, and returns all of them
+// in the order of hosts. fn runs on several goroutines at once; see Each.
+func (r Run) Hosts(ctx context.Context, reach Reach, hosts []inventory.Host,
+	fn func(context.Context, inventory.Host) outcome.Result,
+) []outcome.Result {
+	results := make([]outcome.Result, len(hosts))
+	report := r.Reporter()
+	Each(ctx, reach.Forks, reach.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
+		start := time.Now()
+		results[i] = fn(ctx, h)
+		results[i].Took = time.Since(start)
+		report(results[i])
+	})
+	return results
+}
