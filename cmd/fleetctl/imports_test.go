@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll": {
 		"fleetctl/inventory", "fleetctl/remote", "fleetctl/templates", "fleetctl/enroll/tpm", "fleetctl/enroll/store",
 	},
+	"fleetctl/enroll/enrolltest": {"fleetctl/remote", "fleetctl/remote/remotetest", "fleetctl/enroll/tpm"},
 	"fleetctl/cmd/fleetctl": {
 		"fleetctl/inventory", "fleetctl/remote", "fleetctl/templates", "fleetctl/enroll", "fleetctl/enroll/tpm",
 		"fleetctl/enroll/store",
@@ -39,7 +40,7 @@ var onlyIn = map[string][]string{
 	"golang.org/x/crypto/ssh":            {"fleetctl/remote", "fleetctl/remote/remotetest", "fleetctl/cmd/fleetsim"},
 	"github.com/skeema/knownhosts":       {"fleetctl/remote"},
 	"github.com/kevinburke/ssh_config":   {"fleetctl/remote"},
-	"github.com/google/go-tpm":           {"fleetctl/enroll/tpm", "fleetctl/cmd/fleetsim"},
+	"github.com/google/go-tpm":           {"fleetctl/enroll/tpm", "fleetctl/enroll/enrolltest", "fleetctl/cmd/fleetsim"},
 	"github.com/rogpeppe/go-internal":    {}, // tests alone
 	"github.com/google/go-attestation":   {}, // test/'s own module alone
 	"github.com/gravitational/teleport/": {}, // test/'s own module alone

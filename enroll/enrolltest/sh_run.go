@@ -1,0 +1,394 @@
+package enrolltest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// shell runs scripts over a host's state, whose lock it has.
+type shell struct {
+	host *Host
+	ctx  context.Context
+	user string // who it runs as
+	in   io.Reader
+	out  io.Writer
+	err  io.Writer
+
+	vars    map[string]string
+	args    []string // $0, $1…
+	funcs   map[string]shCmd
+	umask   uint32
+	errexit bool
+	tested  int  // above zero where a failure does not end the script
+	exited  bool // the script ends
+	last    int  // $?
+}
+
+func (h *Host) newShell(ctx context.Context, user string, in io.Reader, out, err io.Writer) *shell {
+	return &shell{
+		host: h, ctx: ctx, user: user, in: in, out: out, err: err,
+		vars: map[string]string{}, args: []string{"sh"}, funcs: map[string]shCmd{}, umask: 0o022,
+	}
+}
+
+func (s *shell) root() bool { return s.user == "root" }
+
+// sub is a copy for a subshell, a pipe or a substitution.
+func (s *shell) sub() *shell {
+	c := *s
+	c.vars, c.funcs = maps.Clone(s.vars), maps.Clone(s.funcs)
+	return &c
+}
+
+// unknown fails the test for what the shell does not model, and ends the script.
+func (s *shell) unknown(format string, args ...any) int {
+	s.host.failf("not modelled: "+format, args...)
+	s.exited, s.last = true, exitNotFound
+	return exitNotFound
+}
+
+const (
+	exitUsage    = 2
+	exitNotFound = 127
+)
+
+func (s *shell) complain(format string, args ...any) int {
+	_, _ = fmt.Fprintf(s.err, format+"\n", args...)
+	return 1
+}
+
+// script parses and runs a script and returns its exit code.
+func (s *shell) script(text string) int {
+	list, err := parseShell(text)
+	if err != nil {
+		return s.unknown("%v", err)
+	}
+	s.list(list)
+	return s.last
+}
+
+func (s *shell) list(list shList) {
+	for _, a := range list {
+		if s.exited || s.ctx.Err() != nil {
+			return
+		}
+		s.andOr(a)
+	}
+}
+
+func (s *shell) andOr(a shAndOr) {
+	for i, pipe := range a.pipes {
+		if i > 0 && (a.ops[i-1] == "&&") != (s.last == 0) {
+			continue
+		}
+		final := i == len(a.pipes)-1
+		if !final || pipe.not {
+			s.tested++
+		}
+		s.last = s.pipe(pipe)
+		if !final || pipe.not {
+			s.tested--
+		}
+		if s.exited {
+			return
+		}
+		if final && !pipe.not && s.last != 0 && s.errexit && s.tested == 0 {
+			s.exited = true
+		}
+	}
+}
+
+// pipe runs commands one after the other, each on the whole output of the one before it.
+func (s *shell) pipe(p shPipe) int {
+	code := 0
+	if len(p.cmds) == 1 {
+		code = s.command(p.cmds[0])
+	} else {
+		in := s.in
+		for i, c := range p.cmds {
+			var out bytes.Buffer
+			sub := s.sub()
+			sub.in = in
+			if i < len(p.cmds)-1 {
+				sub.out = &out
+			}
+			code = sub.command(c)
+			in = &out
+		}
+	}
+	if p.not {
+		return truth(code != 0)
+	}
+	return code
+}
+
+func truth(ok bool) int {
+	if ok {
+		return 0
+	}
+	return 1
+}
+
+func (s *shell) command(c shCmd) int {
+	if c.kind == "func" {
+		s.funcs[c.name] = c
+		return 0
+	}
+	saved := *s
+	done, ok := s.redirect(c.redirs)
+	if !ok {
+		return 1
+	}
+	defer func() {
+		done()
+		s.in, s.out, s.err = saved.in, saved.out, saved.err
+	}()
+	switch c.kind {
+	case "simple":
+		return s.simple(c)
+	case "if":
+		return s.ifCmd(c)
+	case "case":
+		return s.caseCmd(c)
+	case "for":
+		return s.forCmd(c)
+	case "group":
+		return s.block(c.body)
+	case "subshell":
+		sub := s.sub()
+		sub.list(c.body)
+		return sub.last
+	}
+	return s.unknown("a %s loop", c.kind)
+}
+
+func (s *shell) block(l shList) int {
+	s.last = 0
+	s.list(l)
+	return s.last
+}
+
+func (s *shell) ifCmd(c shCmd) int {
+	for _, b := range c.branches {
+		s.tested++
+		code := s.block(b.cond)
+		s.tested--
+		if s.exited {
+			return s.last
+		}
+		if code == 0 {
+			return s.block(b.body)
+		}
+	}
+	return s.block(c.other)
+}
+
+func (s *shell) caseCmd(c shCmd) int {
+	subject := s.text(c.subject)
+	for _, item := range c.items {
+		for _, pattern := range item.patterns {
+			if s.pattern(pattern).MatchString(subject) {
+				return s.block(item.body)
+			}
+		}
+	}
+	return 0
+}
+
+func (s *shell) forCmd(c shCmd) int {
+	for _, w := range s.fields(c.words) {
+		s.vars[c.name] = w
+		s.block(c.body)
+		if s.exited {
+			break
+		}
+	}
+	return s.last
+}
+
+func (s *shell) simple(c shCmd) int {
+	args := s.fields(c.words)
+	if s.exited {
+		return s.last
+	}
+	if len(args) == 0 {
+		s.last = 0
+	}
+	for _, a := range c.assigns {
+		s.vars[a.name] = s.text(a.value) // before a command they would be its environment: nothing here reads it
+	}
+	if len(args) == 0 {
+		return s.last // of a substitution
+	}
+	return s.call(args)
+}
+
+// call runs a function of the model, a function of the script or a command, in this order.
+func (s *shell) call(args []string) int {
+	if f := shNatives[args[0]]; f != nil {
+		return f(s, args)
+	}
+	if f, ok := s.funcs[args[0]]; ok {
+		saved := s.args
+		s.args = append([]string{s.args[0]}, args[1:]...)
+		s.list(f.body)
+		s.args = saved
+		return s.last
+	}
+	if f := shCommands[args[0]]; f != nil {
+		return f(s, args)
+	}
+	if strings.HasPrefix(args[0], "/") || args[0] == "tbot" {
+		return s.program(args)
+	}
+	return s.unknown("command %q", args)
+}
+
+// text expands a word to one string.
+func (s *shell) text(w shWord) string {
+	var b strings.Builder
+	for _, part := range w {
+		b.WriteString(s.expand(part))
+	}
+	return b.String()
+}
+
+// fields expands words; what is not quoted is split.
+func (s *shell) fields(words []shWord) []string {
+	var out []string
+	for _, w := range words {
+		var current strings.Builder
+		open := false
+		flush := func() {
+			if open {
+				out = append(out, current.String())
+			}
+			current.Reset()
+			open = false
+		}
+		for _, part := range w {
+			switch {
+			case part.name == "@":
+				for i, a := range s.args[1:] {
+					if i > 0 {
+						flush()
+					}
+					current.WriteString(a)
+					open = true
+				}
+			case part.quoted || part.name == "" && !part.isSub:
+				if !part.quoted && strings.ContainsAny(part.text, "*?") {
+					s.unknown("a file name pattern")
+				}
+				current.WriteString(s.expand(part))
+				open = true
+			default:
+				for i, f := range strings.Fields(s.expand(part)) {
+					if i > 0 {
+						flush()
+					}
+					current.WriteString(f)
+					open = true
+				}
+			}
+		}
+		flush()
+	}
+	return out
+}
+
+func (s *shell) expand(part shPart) string {
+	switch {
+	case part.isSub:
+		return s.substitute(part.sub)
+	case part.name == "((":
+		s.unknown("arithmetic %q", part.text)
+		return ""
+	case part.name == "":
+		return part.text
+	}
+	value := s.param(part.name)
+	switch part.op {
+	case ":-":
+		if value == "" {
+			return s.text(part.arg)
+		}
+	case "##", "#", "%%", "%":
+		return trimPattern(value, part.op, s.pattern(part.arg))
+	}
+	return value
+}
+
+func (s *shell) substitute(l shList) string {
+	var out bytes.Buffer
+	sub := s.sub()
+	sub.out = &out
+	sub.list(l)
+	s.last = sub.last
+	return strings.TrimRight(out.String(), "\n")
+}
+
+func (s *shell) param(name string) string {
+	switch {
+	case name == "?":
+		return fmt.Sprint(s.last)
+	case name == "#":
+		return fmt.Sprint(len(s.args) - 1)
+	case name == "$":
+		return "4242"
+	case name == "*", name == "@":
+		return strings.Join(s.args[1:], " ")
+	case name[0] >= '0' && name[0] <= '9':
+		if n := int(name[0] - '0'); n < len(s.args) {
+			return s.args[n]
+		}
+		return ""
+	}
+	return s.vars[name]
+}
+
+// pattern makes a regular expression of a pattern; quoted parts are themselves.
+func (s *shell) pattern(w shWord) *regexp.Regexp {
+	var b strings.Builder
+	for _, part := range w {
+		text := s.expand(part)
+		if !part.quoted {
+			text = strings.NewReplacer(`\*`, `.*`, `\?`, `.`, `\[`, `[`, `\]`, `]`, `!`, `^`).Replace(regexp.QuoteMeta(text))
+		} else {
+			text = regexp.QuoteMeta(text)
+		}
+		b.WriteString(text)
+	}
+	re, err := regexp.Compile(`^(?s:` + b.String() + `)$`)
+	if err != nil {
+		s.unknown("pattern: %v", err)
+		return regexp.MustCompile(`$^`)
+	}
+	return re
+}
+
+// trimPattern takes the part off that matches: # and % the shortest, ## and %% the longest.
+func trimPattern(value, op string, re *regexp.Regexp) string {
+	var cuts []int
+	for i := range len(value) + 1 {
+		cuts = append(cuts, i)
+	}
+	if op == "##" || op == "%" {
+		slices.Reverse(cuts)
+	}
+	for _, i := range cuts {
+		switch {
+		case op[0] == '#' && re.MatchString(value[:i]):
+			return value[i:]
+		case op[0] == '%' && re.MatchString(value[i:]):
+			return value[:i]
+		}
+	}
+	return value
+}
