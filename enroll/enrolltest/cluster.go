@@ -29,7 +29,7 @@ type Cluster struct {
 	t         testing.TB
 	mu        sync.Mutex
 	tokens    map[string]*token
-	bots      map[string]*bots
+	bots      map[string]*botResource
 	locks     []string // users
 	instances []*instance
 	log       []Command
@@ -48,7 +48,7 @@ type Command struct {
 // NewCluster makes an empty cluster of that version.
 func NewCluster(t testing.TB, version string) *Cluster {
 	return &Cluster{
-		Name: "example.com", Version: version, Now: time.Now, t: t, tokens: map[string]*token{}, bots: map[string]*bots{},
+		Name: "example.com", Version: version, Now: time.Now, t: t, tokens: map[string]*token{}, bots: map[string]*botResource{},
 	}
 }
 

@@ -78,7 +78,8 @@ type tpmRule struct {
 	Serial      string `json:"ek_certificate_serial,omitempty"`
 }
 
-type bots struct {
+// botResource is a bot, version v1.
+type botResource struct {
 	Kind     string   `json:"kind"`
 	SubKind  string   `json:"sub_kind,omitempty"`
 	Version  string   `json:"version"`
@@ -158,8 +159,8 @@ func (c *Cluster) knows(name string, r tpmRule) bool {
 	return old != nil && slices.ContainsFunc(old.Spec.TPM.Allow, func(o tpmRule) bool { return o.Hash == r.Hash && o.Serial == r.Serial })
 }
 
-func parseBot(doc document) (*bots, error) {
-	b := &bots{}
+func parseBot(doc document) (*botResource, error) {
+	b := &botResource{}
 	if err := decodeStrict(doc.json, b); err != nil {
 		return nil, words{"proto: " + err.Error()}
 	}

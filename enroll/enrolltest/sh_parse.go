@@ -60,8 +60,9 @@ type (
 )
 
 type shParser struct {
-	s   string
-	pos int
+	s      string
+	pos    int
+	braces int // how many ${ are open
 }
 
 var errShell = errors.New("not shell that is understood")

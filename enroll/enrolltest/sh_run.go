@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -53,10 +51,7 @@ func (s *shell) unknown(format string, args ...any) int {
 	return exitNotFound
 }
 
-const (
-	exitUsage    = 2
-	exitNotFound = 127
-)
+const exitNotFound = 127
 
 func (s *shell) complain(format string, args ...any) int {
 	_, _ = fmt.Fprintf(s.err, format+"\n", args...)
@@ -248,147 +243,4 @@ func (s *shell) call(args []string) int {
 		return s.program(args)
 	}
 	return s.unknown("command %q", args)
-}
-
-// text expands a word to one string.
-func (s *shell) text(w shWord) string {
-	var b strings.Builder
-	for _, part := range w {
-		b.WriteString(s.expand(part))
-	}
-	return b.String()
-}
-
-// fields expands words; what is not quoted is split.
-func (s *shell) fields(words []shWord) []string {
-	var out []string
-	for _, w := range words {
-		var current strings.Builder
-		open := false
-		flush := func() {
-			if open {
-				out = append(out, current.String())
-			}
-			current.Reset()
-			open = false
-		}
-		for _, part := range w {
-			switch {
-			case part.name == "@":
-				for i, a := range s.args[1:] {
-					if i > 0 {
-						flush()
-					}
-					current.WriteString(a)
-					open = true
-				}
-			case part.quoted || part.name == "" && !part.isSub:
-				if !part.quoted && strings.ContainsAny(part.text, "*?") {
-					s.unknown("a file name pattern")
-				}
-				current.WriteString(s.expand(part))
-				open = true
-			default:
-				for i, f := range strings.Fields(s.expand(part)) {
-					if i > 0 {
-						flush()
-					}
-					current.WriteString(f)
-					open = true
-				}
-			}
-		}
-		flush()
-	}
-	return out
-}
-
-func (s *shell) expand(part shPart) string {
-	switch {
-	case part.isSub:
-		return s.substitute(part.sub)
-	case part.name == "((":
-		s.unknown("arithmetic %q", part.text)
-		return ""
-	case part.name == "":
-		return part.text
-	}
-	value := s.param(part.name)
-	switch part.op {
-	case ":-":
-		if value == "" {
-			return s.text(part.arg)
-		}
-	case "##", "#", "%%", "%":
-		return trimPattern(value, part.op, s.pattern(part.arg))
-	}
-	return value
-}
-
-func (s *shell) substitute(l shList) string {
-	var out bytes.Buffer
-	sub := s.sub()
-	sub.out = &out
-	sub.list(l)
-	s.last = sub.last
-	return strings.TrimRight(out.String(), "\n")
-}
-
-func (s *shell) param(name string) string {
-	switch {
-	case name == "?":
-		return fmt.Sprint(s.last)
-	case name == "#":
-		return fmt.Sprint(len(s.args) - 1)
-	case name == "$":
-		return "4242"
-	case name == "*", name == "@":
-		return strings.Join(s.args[1:], " ")
-	case name[0] >= '0' && name[0] <= '9':
-		if n := int(name[0] - '0'); n < len(s.args) {
-			return s.args[n]
-		}
-		return ""
-	}
-	return s.vars[name]
-}
-
-// pattern makes a regular expression of a pattern; quoted parts are themselves.
-func (s *shell) pattern(w shWord) *regexp.Regexp {
-	var b strings.Builder
-	for _, part := range w {
-		text := s.expand(part)
-		if !part.quoted {
-			text = strings.NewReplacer(`\*`, `.*`, `\?`, `.`, `\[`, `[`, `\]`, `]`, `!`, `^`).Replace(regexp.QuoteMeta(text))
-		} else {
-			text = regexp.QuoteMeta(text)
-		}
-		b.WriteString(text)
-	}
-	re, err := regexp.Compile(`^(?s:` + b.String() + `)$`)
-	if err != nil {
-		s.unknown("pattern: %v", err)
-		return regexp.MustCompile(`$^`)
-	}
-	return re
-}
-
-// trimPattern takes the part off that matches: # and % the shortest, ## and %% the longest.
-func trimPattern(value, op string, re *regexp.Regexp) string {
-	var cuts []int
-	for i := range len(value) + 1 {
-		cuts = append(cuts, i)
-	}
-	if op == "##" || op == "%" {
-		slices.Reverse(cuts)
-	}
-	for _, i := range cuts {
-		switch {
-		case op[0] == '#' && re.MatchString(value[:i]):
-			return value[i:]
-		case op[0] == '%' && re.MatchString(value[i:]):
-			return value[:i]
-		}
-	}
-	return value
 }

@@ -85,7 +85,7 @@ func (p *shParser) word() shWord {
 			out = append(out, p.dollar(false))
 		case c == '`':
 			p.fail("a backquote")
-		case strings.IndexByte(" \t\n;&|<>()", c) >= 0:
+		case strings.IndexByte(" \t\n;&|<>()", c) >= 0 || c == '}' && p.braces > 0:
 			return out
 		default:
 			out = append(out, shPart{text: string(c)})
@@ -133,7 +133,7 @@ func (p *shParser) dollar(quoted bool) shPart {
 		}
 		return part
 	case p.accept("{"):
-		return p.braces(quoted)
+		return p.parameter(quoted)
 	}
 	name := shName.FindString(p.s[p.pos:])
 	if name == "" && p.pos < len(p.s) && strings.IndexByte("0123456789@*#?$", p.peek()) >= 0 {
@@ -146,7 +146,7 @@ func (p *shParser) dollar(quoted bool) shPart {
 	return shPart{name: name, quoted: quoted}
 }
 
-func (p *shParser) braces(quoted bool) shPart {
+func (p *shParser) parameter(quoted bool) shPart {
 	part := shPart{quoted: quoted}
 	if part.name = shName.FindString(p.s[p.pos:]); part.name == "" {
 		part.name = p.s[p.pos : p.pos+1]
@@ -154,11 +154,7 @@ func (p *shParser) braces(quoted bool) shPart {
 	p.pos += len(part.name)
 	for _, op := range []string{":-", "##", "%%", "#", "%"} {
 		if p.accept(op) {
-			part.op = op
-			part.arg = p.inQuotes('}')
-			for i := range part.arg {
-				part.arg[i].quoted = false // patterns
-			}
+			part.op, part.arg = op, p.argument()
 			return part
 		}
 	}
@@ -166,6 +162,26 @@ func (p *shParser) braces(quoted bool) shPart {
 		p.fail("an expansion")
 	}
 	return part
+}
+
+// argument parses what stands behind an operator of ${ }, up to the brace: blanks are part of it.
+func (p *shParser) argument() shWord {
+	p.braces++
+	defer func() { p.braces-- }()
+	var out shWord
+	for !p.accept("}") {
+		begin := p.pos
+		out = append(out, p.word()...)
+		if p.peek() == '}' || p.pos > begin {
+			continue
+		}
+		if p.pos >= len(p.s) {
+			p.fail("an open ${")
+		}
+		out = append(out, shPart{text: p.s[p.pos : p.pos+1]})
+		p.pos++
+	}
+	return out
 }
 
 // arithmetic keeps the text of $(( )): what is defined and never called may have some.

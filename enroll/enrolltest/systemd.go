@@ -51,12 +51,12 @@ func (v *Service) sub() string {
 }
 
 const (
-	tbotUnit  = "tbot.service"
-	unitDir   = "/etc/systemd/system/"
-	tbotPath  = "/usr/local/bin/tbot"
-	restarts  = 5 // systemctl's exit code for a unit that is not there
-	maskedBy  = "/dev/null"
-	exitStart = 1
+	tbotUnit = "tbot.service"
+	unitDir  = "/etc/systemd/system/"
+	tbotPath = "/usr/local/bin/tbot"
+	maskedBy = "/dev/null"
+
+	exitNoUnit = 5 // of systemctl, for a unit that is not there
 )
 
 // unitFiles are the files of tbot.service that there are, the unit first.
@@ -191,9 +191,9 @@ func (s *shell) systemctl(verb string, now bool) int {
 	case v.Masked && (verb == "restart" || verb == "enable"):
 		return s.complain("Failed to %s %s: Unit %s is masked.", verb, tbotUnit, tbotUnit)
 	case !there && verb == "restart":
-		return restarts * s.complain("Failed to restart %s: Unit %s not found.", tbotUnit, tbotUnit)
+		return exitNoUnit * s.complain("Failed to restart %s: Unit %s not found.", tbotUnit, tbotUnit)
 	case !there && verb == "stop":
-		return restarts * s.complain("Failed to stop %s: Unit %s not loaded.", tbotUnit, tbotUnit)
+		return exitNoUnit * s.complain("Failed to stop %s: Unit %s not loaded.", tbotUnit, tbotUnit)
 	case !there:
 		return s.complain("Failed to %s unit: Unit file %s does not exist.", verb, tbotUnit)
 	}
@@ -238,7 +238,7 @@ func (h *Host) start(s *shell) int {
 		words[0] = path.Base(words[0])
 		if code := sub.call(words); code != 0 {
 			v.ExitCode, v.Result = code, "exit-code"
-			return exitStart * s.complain("Job for %s failed because the control process exited with error code.", tbotUnit)
+			return s.complain("Job for %s failed because the control process exited with error code.", tbotUnit)
 		}
 	}
 	if code, result := h.runTbot(u); code != 0 {

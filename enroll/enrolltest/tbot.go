@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"gopkg.in/yaml.v3"
 )
 
 // Tbot is the content of a tbot of that version ("18.4.0"): a program that says its version, and that a Host knows.
@@ -199,87 +197,6 @@ func (b *bot) flags(args []string) (file string, code int, result string) {
 	return file, 0, ""
 }
 
-// strictKeys are what a decoder with KnownFields knows, up to 17.2.7.
-var strictKeys = map[string][]string{
-	"config.BotConfig": {"version", "onboarding", "storage", "outputs", "services", "debug", "auth_server", "proxy_server",
-		"certificate_ttl", "renewal_interval", "oneshot", "fips", "diag_addr", "insecure"},
-	"config.OnboardingConfig": {"token", "ca_path", "ca_pins", "join_method", "azure", "terraform", "gitlab"},
-}
-
-func (b *bot) load(file string) (int, string) {
-	loading := "loading bot config from path " + file
-	f, _, err := b.s.follow(b.unit.user, file)
-	if err == nil && !b.s.may(b.unit.user, f, 4, append(b.unit.more, b.unit.group)...) {
-		err = errDenied
-	}
-	if err != nil {
-		return b.fatal(loading, "open "+file+": "+lowerFirst(err.Error()))
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(f.Content, &doc); err != nil {
-		return b.fatal(loading, "failed parsing config file: "+err.Error())
-	}
-	if !since(b.version, "17.2.8") && len(doc.Content) > 0 {
-		if wrong := unknownKeys(doc.Content[0], "config.BotConfig"); wrong != "" {
-			return b.fatal(loading, "failed parsing config file: yaml: unmarshal errors:"+wrong)
-		}
-	}
-	if err := doc.Decode(&b.config); err != nil {
-		return b.fatal(loading, "failed parsing config file: "+err.Error())
-	}
-	for _, service := range b.config.Services {
-		if kind := fmt.Sprint(service["type"]); !b.knows(kind) {
-			return b.fatal(loading, "failed parsing config file: unrecognized service type ("+kind+")")
-		}
-	}
-	return 0, ""
-}
-
-func unknownKeys(n *yaml.Node, kind string) string {
-	out := ""
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		if !slices.Contains(strictKeys[kind], key.Value) {
-			out += fmt.Sprintf("  line %d: field %s not found in type %s", key.Line, key.Value, kind)
-		}
-		if kind == "config.BotConfig" && key.Value == "onboarding" {
-			out += unknownKeys(value, "config.OnboardingConfig")
-		}
-	}
-	return out
-}
-
-// serviceSince are the service types with the first versions that take them under "services".
-var serviceSince = map[string][]string{
-	"example": {"15.0.0"}, "spiffe-workload-api": {"15.0.0"}, "database-tunnel": {"15.0.0"}, "ssh-multiplexer": {"15.0.0"},
-	"identity": {"15.4.9", "16.1.0"}, "application": {"15.4.9", "16.1.0"}, "database": {"15.4.9", "16.1.0"},
-	"kubernetes": {"15.4.9", "16.1.0"}, "ssh_host": {"15.4.9", "16.1.0"}, "spiffe-svid": {"15.4.9", "16.1.0"},
-	"application-tunnel": {"15.4.10", "16.1.0"}, "workload-identity-x509": {"17.2.1"}, "workload-identity-api": {"17.2.1"},
-	"workload-identity-jwt": {"17.2.7"}, "kubernetes/v2": {"17.2.7"}, "kubernetes/argo-cd": {"17.7.4", "18.1.7"},
-	"application-proxy": {"17.7.7", "18.2.3"}, "identity/key-agent": {"18.8.3"},
-}
-
-func (b *bot) knows(kind string) bool {
-	firsts := serviceSince[kind]
-	return firsts != nil && since(b.version, firsts...)
-}
-
-func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
-
-// checkConfig is CheckAndSetDefaults.
-func (b *bot) checkConfig() (int, string) {
-	for i, service := range b.config.Services {
-		if roles, _ := service["roles"].([]any); len(roles) > 0 && since(b.version, "19.0.0") {
-			return b.fatal(fmt.Sprintf("validating service[%d]", i), "roles: the roles field is no longer supported and must be "+
-				"removed from your configuration. See https://goteleport.com/docs/reference/machine-workload-identity/v19-upgrade-guide/ for further information.")
-		}
-	}
-	if b.config.Proxy == "" && b.config.Auth == "" {
-		return b.fatal("either a proxy or auth address must be set using --proxy, --auth-server or configuration")
-	}
-	return 0, ""
-}
-
 // storage is the directory of tbot's own identity; "" for one in memory.
 func (b *bot) storage() string {
 	if m, ok := b.config.Storage.(map[string]any); ok {
@@ -303,7 +220,8 @@ func (b *bot) checkStorage() (int, string) {
 		err = errDenied
 	}
 	if err != nil {
-		return b.fatal("Teleport does not have permission to access: "+dir+". Ensure that you are running as a user with appropriate permissions.",
+		return b.fatal("Teleport does not have permission to access: "+dir+
+			". Ensure that you are running as a user with appropriate permissions.",
 			"stat "+dir+": "+lowerFirst(err.Error()))
 	}
 	return 0, ""
@@ -324,11 +242,7 @@ func (b *bot) join() (int, string) {
 		return 0, ""
 	}
 	if old != nil && string(old.Content) == token && since(b.version, "17.5.3", "18.0.1") {
-		b.log(b.now().UTC().Format(time.RFC3339) + " ERRO [TBOT:IDEN] Failed to renew bot identity. Will attempt to proceed with the old identity, " +
-			"API calls may fail error:[\nERROR REPORT:\nOriginal Error: *interceptors.RemoteError " + err.Error() +
-			"\nStack Trace:\n\t/go/src/github.com/gravitational/teleport/lib/tbot/x.go:1 tbot.X\nUser Message: renewing identity using Register with existing auth client\n\t" +
-			err.Error() + "] identity/service.go:272\n")
-		b.info("Unable to renew bot identity on startup. Waiting to retry wait:1.3s identity/service.go:345")
+		b.degraded(err)
 		return 0, ""
 	}
 	if numbers(b.version)[0] < 16 {
@@ -336,6 +250,16 @@ func (b *bot) join() (int, string) {
 	}
 	b.info("Fetching bot identity using token identity/service.go:540")
 	return b.fatal("joining with token", err.Error())
+}
+
+// degraded is a tbot that goes on with the identity that it has.
+func (b *bot) degraded(cause error) {
+	b.log(b.now().UTC().Format(time.RFC3339) + " ERRO [TBOT:IDEN] Failed to renew bot identity. " +
+		"Will attempt to proceed with the old identity, API calls may fail error:[\nERROR REPORT:\n" +
+		"Original Error: *interceptors.RemoteError " + cause.Error() + "\nStack Trace:\n" +
+		"\t/go/src/github.com/gravitational/teleport/lib/tbot/x.go:1 tbot.X\n" +
+		"User Message: renewing identity using Register with existing auth client\n\t" + cause.Error() + "] identity/service.go:272\n")
+	b.info("Unable to renew bot identity on startup. Waiting to retry wait:1.3s identity/service.go:345")
 }
 
 // ask opens the TPM as tbot's user and asks the cluster.
@@ -377,8 +301,9 @@ func (b *bot) joinedLine() {
 		stop = "."
 	}
 	now := b.now().UTC()
-	b.info("Fetched new bot identity%s identity:%s, id=0b9d4c1e-8a53-4c55-9c46-2c6f0e1a7d11 | valid: after=%s, before=%s, duration=1h1m0s | "+
-		"kind=tls, renewable=false, disallow-reissue=false, roles=[bot], principals=[-teleport-internal-join], generation=1 identity/service.go:281",
+	b.info("Fetched new bot identity%s identity:%s, id=0b9d4c1e-8a53-4c55-9c46-2c6f0e1a7d11 | valid: after=%s, before=%s, "+
+		"duration=1h1m0s | kind=tls, renewable=false, disallow-reissue=false, roles=[bot], "+
+		"principals=[-teleport-internal-join], generation=1 identity/service.go:281",
 		stop, b.Name, now.Format(time.RFC3339), now.Add(61*time.Minute).Format(time.RFC3339))
 }
 

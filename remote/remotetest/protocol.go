@@ -88,7 +88,7 @@ type Protocol struct {
 	running map[int]context.CancelFunc
 }
 
-// What remote's own limits make of a script that nobody recognises: it is not read further than this.
+// maxProtocolScript bounds what is read of a script whose end does not come, in bytes.
 const maxProtocolScript = 4 << 20
 
 // Exit codes of shells: a command that is not there, a script's fail, and one that SIGTERM ended.
