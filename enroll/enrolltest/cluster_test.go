@@ -181,7 +181,7 @@ func TestWhatIsNotModelledFails(t *testing.T) {
 		before := d.failures
 		h.With(func(*State) {})
 		var out strings.Builder
-		code := 0
+		var code int
 		switch scriptKind(script) {
 		case "facts":
 			_, ok := h.facts("root", readAsked(script))

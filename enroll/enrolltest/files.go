@@ -8,15 +8,21 @@ import (
 	"strings"
 )
 
-// What the kernel says.
-var (
-	errNoEntry  = errors.New("No such file or directory")
-	errDenied   = errors.New("Permission denied")
-	errExists   = errors.New("File exists")
-	errNotEmpty = errors.New("Directory not empty")
-	errIsDir    = errors.New("Is a directory")
-	errNotDir   = errors.New("Not a directory")
-	errNoSpace  = errors.New("No space left on device")
+// kernelError is what the kernel says, in strerror's words.
+type kernelError string
+
+func (e kernelError) Error() string { return string(e) }
+
+const (
+	errNoEntry  = kernelError("No such file or directory")
+	errDenied   = kernelError("Permission denied")
+	errExists   = kernelError("File exists")
+	errNotEmpty = kernelError("Directory not empty")
+	errIsDir    = kernelError("Is a directory")
+	errNotDir   = kernelError("Not a directory")
+	errNoSpace  = kernelError("No space left on device")
+	errLoop     = kernelError("Too many levels of symbolic links")
+	errNotOwner = kernelError("Operation not permitted")
 )
 
 // may says whether the permission bits of a file (4 read, 2 write, 1 execute) let a user do something.
@@ -71,7 +77,7 @@ func (s *State) follow(user, name string) (*File, string, error) {
 			return nil, "", errNoEntry
 		}
 	}
-	return nil, "", errors.New("Too many levels of symbolic links")
+	return nil, "", errLoop
 }
 
 // entry checks that a user may make or remove an entry of a directory.

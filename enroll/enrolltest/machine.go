@@ -140,7 +140,8 @@ func scriptKind(text string) string {
 func (h *Host) runScript(ctx context.Context, what string, c *remotetest.ScriptCall, out, stderr *bytes.Buffer) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	text, ok := "", false
+	var text string
+	var ok bool
 	switch a := readAsked(c.Text); what {
 	case "probe":
 		text, ok = h.probe(c.User, a)

@@ -65,7 +65,7 @@ func (s *shell) redirect(redirs []shRedir) (done func(), ok bool) {
 			}
 			s.in = bytes.NewReader(f.Content)
 		case (r.op == ">" || r.op == ">>") && r.fd < 3 && r.fd != 0:
-			to := io.Writer(io.Discard)
+			to := io.Discard
 			if target != "/dev/null" {
 				file := &shFile{s: s, name: target, add: r.op == ">>", err: s.err}
 				if err := file.open(); err != nil {

@@ -196,7 +196,7 @@ func (s *shell) change(program string, names []string, f func(*File) error) int 
 		case err != nil:
 			return err
 		case !s.root():
-			return errors.New("Operation not permitted")
+			return errNotOwner
 		}
 		return f(file)
 	})

@@ -177,7 +177,7 @@ func (p *shParser) andOr() shAndOr {
 	out := shAndOr{pipes: []shPipe{p.pipe()}}
 	for {
 		p.blanks(false)
-		op := ""
+		var op string
 		switch {
 		case p.accept("&&"):
 			op = "&&"

@@ -74,12 +74,12 @@ func shGroupadd(s *shell, args []string) int {
 // shUsermod knows -a -G GROUP USER.
 func shUsermod(s *shell, args []string) int {
 	set, names := flags(args, "G")
-	u, group := (*User)(nil), set["G"]
 	if !s.only(args, set, "a G") || len(names) != 1 {
 		return s.unknown("%q", args)
 	}
-	st := &s.host.s
-	if u = st.Users[names[0]]; u == nil {
+	st, group := &s.host.s, set["G"]
+	u := st.Users[names[0]]
+	if u == nil {
 		return 6 * s.complain("usermod: user '%s' does not exist", names[0])
 	}
 	if _, there := st.Groups[group]; !there {

@@ -167,6 +167,10 @@ var botFlags = map[string]bool{
 	"pid-file": true, "diag-socket-for-updater": true,
 }
 
+const botUsage = "Usage: tbot start [<flags>]\n\n" +
+	"Starts the renewal bot, writing certificates to the data dir at a set interval.\n\n" +
+	"Flags:\n  -d, --debug  Verbose logging to stdout.\n\n"
+
 func (b *bot) flags(args []string) (file string, code int, result string) {
 	for i := 0; i < len(args); i++ {
 		name, value, given := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
@@ -181,8 +185,7 @@ func (b *bot) flags(args []string) (file string, code int, result string) {
 			known = false
 		}
 		if !known {
-			b.log("Usage: tbot start [<flags>]\n\nStarts the renewal bot, writing certificates to the data dir at a set interval.\n\nFlags:\n" +
-				"  -d, --debug  Verbose logging to stdout.\n\n")
+			b.log(botUsage)
 			code, result = b.fatal("unknown long flag '--" + name + "'")
 			return "", code, result
 		}
@@ -237,7 +240,9 @@ func (b *bot) join() (int, string) {
 	err := b.ask(token)
 	if err == nil {
 		b.s.Service.joined = true
-		b.s.Files[stored] = &File{Kind: Regular, Mode: 0o600, Owner: b.unit.user, Group: b.s.groupsOf(b.unit.user)[0], Content: []byte(token)}
+		b.s.Files[stored] = &File{
+			Kind: Regular, Mode: 0o600, Owner: b.unit.user, Group: b.s.groupsOf(b.unit.user)[0], Content: []byte(token),
+		}
 		b.joinedLine()
 		return 0, ""
 	}
