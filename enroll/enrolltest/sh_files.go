@@ -188,9 +188,18 @@ func shMv(s *shell, args []string) int {
 	return s.each("mv", "cannot move", names[:1], func(from string) error { return s.host.s.rename(s.user, from, names[1]) })
 }
 
-// change is what chown, chgrp and chmod have in common: links are followed, and only root is let.
-func (s *shell) change(program string, names []string, f func(*File) error) int {
-	return s.each(program, "cannot access", names, func(name string) error {
+// change is what chown, chgrp and chmod have in common: links are followed, and only root is let. parse reads the first
+// operand and returns what is done to each file.
+func (s *shell) change(args []string, parse func(string) (func(*File) error, error)) int {
+	set, rest := flags(args, "")
+	if !s.only(args, set, "") || len(rest) < 2 {
+		return s.unknown("%q", args)
+	}
+	f, err := parse(rest[0])
+	if err != nil {
+		return s.unknown("%q: %v", args, err)
+	}
+	return s.each(args[0], "cannot access", rest[1:], func(name string) error {
 		file, _, err := s.host.s.follow(s.user, name)
 		switch {
 		case err != nil:
@@ -203,22 +212,22 @@ func (s *shell) change(program string, names []string, f func(*File) error) int 
 }
 
 func shChown(s *shell, args []string) int {
-	owner, group, _ := strings.Cut(args[1], ":")
-	return s.change("chown", args[2:], func(f *File) error { return s.host.s.own(f, owner, group) })
+	return s.change(args, func(who string) (func(*File) error, error) {
+		owner, group, _ := strings.Cut(who, ":")
+		return func(f *File) error { return s.host.s.own(f, owner, group) }, nil
+	})
 }
 
 func shChgrp(s *shell, args []string) int {
-	return s.change("chgrp", args[2:], func(f *File) error { return s.host.s.own(f, "", args[1]) })
+	return s.change(args, func(group string) (func(*File) error, error) {
+		return func(f *File) error { return s.host.s.own(f, "", group) }, nil
+	})
 }
 
 func shChmod(s *shell, args []string) int {
-	mode, err := octal(args[1], 0)
-	if err != nil {
-		return s.unknown("%q", args)
-	}
-	return s.change("chmod", args[2:], func(f *File) error {
-		f.Mode = mode
-		return nil
+	return s.change(args, func(text string) (func(*File) error, error) {
+		mode, err := octal(text, 0)
+		return func(f *File) error { f.Mode = mode; return nil }, err
 	})
 }
 

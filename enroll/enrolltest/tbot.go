@@ -312,11 +312,34 @@ func (b *bot) joinedLine() {
 		stop, b.Name, now.Format(time.RFC3339), now.Add(61*time.Minute).Format(time.RFC3339))
 }
 
+// output writes what a service has to write to its directory. It says whether it could: a service that cannot does not
+// end tbot.
+func (b *bot) output(service map[string]any) bool {
+	to, _ := service["destination"].(map[string]any)
+	dir, _ := to["path"].(string)
+	if to["type"] != "directory" || dir == "" {
+		return true
+	}
+	user, name := b.unit.user, path.Join(dir, "identity")
+	if _, _, err := b.s.follow(user, dir); errors.Is(err, errNoEntry) {
+		_ = b.s.create(user, dir, File{Kind: Dir, Mode: 0o700}) // what it could not make, the write says
+	}
+	if err := b.s.write(user, name, []byte("an identity\n"), false, 0o077); err != nil {
+		b.log(red + "generating identity\n\topen " + name + ": " + lowerFirst(err.Error()) + "\n")
+		return false
+	}
+	return true
+}
+
 // listen is what /readyz answers from now on: up to 17.5.3 and 18.0.1 it is 200 whatever happens.
 func (b *bot) listen() {
 	v := &b.s.Service
+	healthy := v.joined
+	for _, service := range append(slices.Clone(b.config.Services), b.config.Outputs...) {
+		healthy = v.joined && b.output(service) && healthy
+	}
 	v.Diag, v.Ready = b.config.Diag, "200"
-	if !v.joined && since(b.version, "17.5.4", "18.0.2") {
+	if !healthy && since(b.version, "17.5.4", "18.0.2") {
 		v.Ready = "503"
 	}
 }
