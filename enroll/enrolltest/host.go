@@ -37,7 +37,8 @@ type Host struct {
 
 	// Before is told of everything that the host is asked, before it happens; After, when it has happened and before
 	// its answer is sent. ErrDrop ends the connection, ErrHang waits for its end; any other error of Before fails what
-	// was asked, with the error's text on stderr. nil: nothing goes wrong.
+	// was asked, with the error's text on stderr. nil: nothing goes wrong. Like all fields they are set before use; they
+	// may call With.
 	Before func(Event) error
 	After  func(Event) error
 
