@@ -43,8 +43,10 @@ var mayImport = map[string][]string{
 	"fleetctl/cmd/identify":      {"enroll/tpm/device", "enroll/tpm/ekcert", "enroll/tpm/wire"},
 	"fleetctl/cmd/fleetsim":      {"remote", "remote/remotetest"},
 	"fleetctl/remote/remotetest": {"remote"},
-	"fleetctl/enroll/enrolltest": {"enroll/config", "enroll/store", "remote"},
-	"fleetctl/examples":          {},
+	"fleetctl/enroll/enrolltest": {
+		"enroll/config", "enroll/store", "enroll/tpm/device", "enroll/tpm/wire", "remote", "remote/remotetest",
+	},
+	"fleetctl/examples": {},
 }
 
 // onlyIn names third-party modules that only these packages may import.
@@ -55,7 +57,7 @@ var onlyIn = map[string][]string{
 	"golang.org/x/crypto/ssh":            {"fleetctl/remote", "fleetctl/remote/remotetest", "fleetctl/cmd/fleetsim"},
 	"github.com/skeema/knownhosts":       {"fleetctl/remote"},
 	"github.com/kevinburke/ssh_config":   {"fleetctl/remote"},
-	"github.com/google/go-tpm":           {"fleetctl/enroll/tpm", "fleetctl/cmd/fleetsim"},
+	"github.com/google/go-tpm":           {"fleetctl/enroll/tpm", "fleetctl/enroll/enrolltest", "fleetctl/cmd/fleetsim"},
 	"github.com/rogpeppe/go-internal":    {}, // tests alone
 	"github.com/google/go-attestation":   {}, // test/'s own module alone
 	"github.com/gravitational/teleport/": {}, // test/'s own module alone

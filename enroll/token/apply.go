@@ -23,8 +23,8 @@ type ApplyOptions struct {
 
 // Applied is what Apply did.
 type Applied struct {
-	Diff    Diff     `json:"diff"`    // what differed before
-	Changed []string `json:"changed"` // "bot/fleet", "token/fleet-2"…, in the order in which they were changed
+	Diff    Diff        `json:"diff"`           // what differed before
+	Changed []string    `json:"changed"`        // "bot/fleet", "token/fleet-2"…, in the order in which they were changed
 	Kept    []BotChange `json:"kept,omitempty"` // bots whose roles differ, and stay
 }
 

@@ -56,6 +56,7 @@ type Request struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Signals <-chan string // names without SIG, of "signal" requests
+	Drop    func()        // ends the whole connection, as a reboot does
 }
 
 // Server is a running SSH server.

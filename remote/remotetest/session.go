@@ -63,7 +63,7 @@ func (c *connState) session(ctx context.Context, nch ssh.NewChannel) {
 	signals := make(chan string, 16)
 	req := &Request{
 		User: c.conn.User(), Local: c.conn.LocalAddr(), Env: map[string]string{},
-		Stdin: ch, Stdout: ch, Stderr: ch.Stderr(), Signals: signals,
+		Stdin: ch, Stdout: ch, Stderr: ch.Stderr(), Signals: signals, Drop: func() { _ = c.conn.Close() },
 	}
 	started := false
 	for r := range reqs {

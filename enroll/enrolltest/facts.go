@@ -1,0 +1,252 @@
+package enrolltest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const (
+	factVars = "U G A DEV STORAGE BIN UNIT PENDING DIAGHOST DIAGPORT SUM"
+	factKeys = `uid arch now os.id os.like os.version systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256
+		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.path
+		device.type device.stat device.opens storage.acl storage.usable pending service.load service.active service.sub
+		service.enabled service.reload service.restarts service.result service.exit service.fragment service.header ready`
+	verifyVars = "DIAGHOST DIAGPORT TRUST SINCE WATCH LIMIT PENDING"
+	verifyKeys = "state by ready restarts"
+)
+
+// facts answers the script that gathers facts.
+func (h *Host) facts(user string, a asked) (string, bool) {
+	out := newAnswer(factKeys)
+	if !h.check("the facts' script", a, factVars, out.known) {
+		return "", false
+	}
+	s := &h.s
+	out.kv("uid", s.Users[user].UID)
+	out.kv("arch", s.Arch)
+	out.kv("now", h.now().Unix())
+	out.kv("os.id", s.OS.ID)
+	out.kv("os.like", s.OS.Like)
+	out.kv("os.version", s.OS.Version)
+	if s.Systemd > 0 {
+		out.kv("systemd", s.Systemd)
+	}
+	out.yes("udev", s.Udev)
+	out.kv("tools", strings.Join(s.Tools, " "))
+	if s.SELinux != "" {
+		out.kv("selinux", s.SELinux)
+	}
+	out.yes("apparmor", s.AppArmor)
+	h.tbotFacts(out, a)
+	h.accountFacts(out, a)
+	h.deviceFacts(out, a)
+	h.storageFacts(out, a)
+	out.yes("pending", s.Files[a.vars["PENDING"]] != nil)
+	h.serviceFacts(out, a)
+	if !h.fileFacts(out, a) {
+		return "", false
+	}
+	out.kv("end", 1)
+	return out.String(), true
+}
+
+func (h *Host) tbotFacts(out *answer, a asked) {
+	at := a.vars["BIN"]
+	if at == "" {
+		at = tbotPath
+		for _, c := range []string{tbotPath, "/opt/teleport/default/bin/tbot", "/opt/teleport/system/bin/tbot"} {
+			if f, _, err := h.s.follow("root", c); err == nil && f.Mode&0o111 != 0 {
+				at = c
+				break
+			}
+		}
+	}
+	f, real, err := h.s.follow("root", at)
+	if err != nil || f.Kind != Regular || f.Mode&0o111 == 0 {
+		return
+	}
+	out.kv("tbot.path", at)
+	if real != at {
+		out.kv("tbot.link", real)
+	}
+	if a.vars["SUM"] != "" {
+		sum := sha256.Sum256(f.Content)
+		out.kv("tbot.sha256", hex.EncodeToString(sum[:]))
+	}
+	said := ""
+	if v := tbotVersion(f.Content); v != "" {
+		said = versionLine(v)
+	}
+	out.kv("tbot.version", said)
+}
+
+func (h *Host) accountFacts(out *answer, a asked) {
+	s := &h.s
+	if u := s.Users[a.vars["U"]]; u != nil {
+		out.kv("user.uid", u.UID)
+		out.kv("user.comment", u.Comment)
+		out.kv("user.groups", strings.Join(s.groupsOf(a.vars["U"]), " "))
+	}
+	_, group := s.Groups[a.vars["G"]]
+	out.yes("group", group)
+	_, access := s.Groups[a.vars["A"]]
+	out.yes("access.group", access)
+	rule := regexp.MustCompile(`(?m)^[^#\n]*KERNEL=="tpmrm.*GROUP="` + regexp.QuoteMeta(a.vars["A"]) + `"`)
+	for _, name := range s.ruleFiles() {
+		if path.Base(name) != "60-fleetctl-tpm.rules" && rule.Match(s.Files[name].Content) {
+			out.kv("rules", name)
+			break
+		}
+	}
+}
+
+func (h *Host) deviceFacts(out *answer, a asked) {
+	s := &h.s
+	out.yes("device.sysfs", s.Sysfs && !s.TPM12)
+	out.yes("device.tpm12", s.Sysfs && s.TPM12)
+	dev := a.vars["DEV"]
+	if dev == "" && (!s.Sysfs || !s.TPM12) {
+		dev = s.Device
+	}
+	f, _, err := s.follow("root", dev)
+	if dev == "" || err != nil {
+		return
+	}
+	out.kv("device.path", dev)
+	kind := map[string]string{Char: "char", Socket: "socket"}[f.Kind]
+	if kind == "" {
+		kind = "other"
+	}
+	out.kv("device.type", kind)
+	out.kv("device.stat", fmt.Sprintf("%o %s %s", f.Mode, f.Owner, f.Group))
+	if s.Users[a.vars["U"]] != nil && f.Kind == Char {
+		out.kv("device.opens", h.tpmOpens(dev, a.vars["U"]))
+	}
+}
+
+func (h *Host) storageFacts(out *answer, a asked) {
+	s, dir, user := &h.s, a.vars["STORAGE"], a.vars["U"]
+	h.dirFact(out, "storage", dir)
+	there := dir
+	for there != "/" && s.Files[there] == nil {
+		there = path.Dir(there)
+	}
+	acl := "ok"
+	if s.NoACL {
+		acl = "none"
+	}
+	out.kv("storage.acl", acl)
+	if s.Users[user] == nil {
+		return
+	}
+	bits := uint32(1)
+	if there == dir {
+		bits = 3
+	}
+	usable := "denied"
+	if f, _, err := s.follow(user, there); err == nil && s.may(user, f, bits) {
+		usable = "ok"
+	}
+	out.kv("storage.usable", usable)
+}
+
+func (h *Host) serviceFacts(out *answer, a asked) {
+	s := &h.s
+	if s.Systemd == 0 {
+		return
+	}
+	v, fragment := &s.Service, s.fragment()
+	load, enabled, result := "loaded", "disabled", v.Result
+	switch {
+	case v.Masked:
+		load, enabled, fragment = "masked", "masked", maskedBy
+	case fragment == "":
+		load, enabled = "not-found", ""
+	case v.Enabled:
+		enabled = "enabled"
+	}
+	if result == "" {
+		result = "success"
+	}
+	out.kv("service.load", load)
+	out.kv("service.active", v.active())
+	out.kv("service.sub", v.sub())
+	out.kv("service.fragment", fragment)
+	if f := s.Files[fragment]; f != nil && fragment != a.vars["UNIT"] {
+		first, _, _ := strings.Cut(string(f.Content), "\n")
+		out.kv("service.header", first)
+	}
+	out.kv("service.enabled", enabled)
+	out.kv("service.reload", map[bool]string{true: "yes", false: "no"}[fragment != "" && s.stale()])
+	out.kv("service.restarts", v.Restarts)
+	out.kv("service.result", result)
+	out.kv("service.exit", v.ExitCode)
+	if port := a.vars["DIAGPORT"]; port != "" {
+		out.kv("ready", h.ready(port))
+	}
+}
+
+// ready is what a GET of /readyz says, by the tools that the host has for it.
+func (h *Host) ready(port string) string {
+	v, tools := &h.s.Service, h.s.Tools
+	switch {
+	case !slices.Contains(tools, "curl") && !slices.Contains(tools, "bash") && !slices.Contains(tools, "wget"):
+		return ""
+	case v.active() != "active" || !strings.HasSuffix(v.Diag, ":"+port):
+		return "000"
+	case !slices.Contains(tools, "curl") && !slices.Contains(tools, "bash") && v.Ready != "200":
+		return "000" // wget tells no status
+	}
+	return v.Ready
+}
+
+func (h *Host) dirFact(out *answer, key, name string) {
+	f, err := h.s.lookup("root", name)
+	if err != nil {
+		return
+	}
+	kind := "other"
+	if f.Kind == Dir || f.Kind == Link {
+		kind = f.Kind
+	}
+	out.kv("dir."+key, fmt.Sprintf("%s %o %s %s %d", kind, f.Mode, f.Owner, f.Group, 4096))
+}
+
+var factLine = regexp.MustCompile(`(?m)^(dir|file) ([0-9]+) ((?:[^\s'"]|'[^']*'|\\')+)$`)
+
+// maxFactFile is the size up to which contents are shown.
+const maxFactFile = 65536
+
+// fileFacts answers the lines "dir N PATH" and "file N PATH" at the script's end.
+func (h *Host) fileFacts(out *answer, a asked) bool {
+	for _, m := range factLine.FindAllStringSubmatch(a.text, -1) {
+		list, err := parseShell(m[3])
+		if err != nil {
+			h.failf("not modelled: %q: %v", m[0], err)
+			return false
+		}
+		name := (&shell{}).text(list[0].pipes[0].cmds[0].words[0])
+		if m[1] == "dir" {
+			h.dirFact(out, m[2], name)
+			continue
+		}
+		f, err := h.s.lookup("root", name)
+		if err != nil {
+			continue
+		}
+		kind := f.Kind
+		if kind == Char || kind == Socket {
+			kind = "other"
+		}
+		out.kv("file."+m[2], fmt.Sprintf("%s %o %s %s %d", kind, f.Mode, f.Owner, f.Group, len(f.Content)))
+		if f.Kind == Regular && len(f.Content) <= maxFactFile {
+			fmt.Fprintf(out, "data.%s=%s\n", m[2], hex.EncodeToString(f.Content))
+		}
+	}
+	return true
+}
