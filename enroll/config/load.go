@@ -159,9 +159,7 @@ func (c *Config) resolvePaths(dir string) {
 	for arch, p := range c.Tbot.Install.Files {
 		c.Tbot.Install.Files[arch] = resolve(p)
 	}
-	if strings.ContainsRune(c.Cluster.Tctl, '/') {
-		c.Cluster.Tctl = resolve(c.Cluster.Tctl)
-	}
+	c.Cluster.Tctl = resolveCommand(dir, c.Cluster.Tctl)
 }
 
 // configCheck gathers what is wrong with a fleet.yaml, with the place of the key that is to blame.
