@@ -11,6 +11,7 @@ import (
 // confirmation asks the cluster which hosts joined in this run: two questions a run, however many hosts there are.
 type confirmation struct {
 	tctl   *tctl.Tctl
+	bots   []string // to ask for; none: all
 	logf   func(string, ...any)
 	before map[string]tctl.Join // nil: the cluster doesn't say
 }
@@ -20,7 +21,7 @@ func (c *confirmation) begin(ctx context.Context) {
 	if c.tctl == nil {
 		return
 	}
-	before, err := c.tctl.Joins(ctx)
+	before, err := c.tctl.Joins(ctx, c.bots...)
 	if err != nil {
 		c.say("the cluster doesn't say which bots joined: %v", err)
 		return
@@ -55,7 +56,7 @@ func (c *confirmation) end(ctx context.Context, results []outcome.Result, hashOf
 		return
 	}
 	for try := range confirmTries {
-		joins, err := c.tctl.Joins(ctx)
+		joins, err := c.tctl.Joins(ctx, c.bots...)
 		if err != nil {
 			c.say("the cluster doesn't say which bots joined: %v", err)
 			return

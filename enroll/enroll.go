@@ -87,7 +87,11 @@ func Enroll(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) ([]
 	if opts.Check {
 		r.pace = pace{workers: p.workers, batch: len(hosts), budget: len(hosts)} // looking needs no canary
 	}
-	joins := confirmation{tctl: opts.Tctl, logf: opts.Logf}
+	bots, err := BotNames(ctx, opts.Store, opts.Config)
+	if err != nil {
+		return nil, err
+	}
+	joins := confirmation{tctl: opts.Tctl, bots: bots, logf: opts.Logf}
 	e.askVersion(ctx)
 	if opts.Check {
 		r.do(ctx)

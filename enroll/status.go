@@ -60,11 +60,9 @@ func Status(ctx context.Context, hosts []inventory.Host, opts StatusOptions) (St
 		return StatusReport{}, err
 	}
 	defer e.close()
-	var joins map[string]tctl.Join
-	if opts.Tctl != nil {
-		if joins, err = opts.Tctl.Joins(ctx); err != nil && opts.Logf != nil {
-			opts.Logf("the cluster doesn't say which bots joined: %v", err)
-		}
+	joins, err := knownJoins(ctx, opts)
+	if err != nil {
+		return StatusReport{}, err
 	}
 	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(hosts))}
 	report := work.Reporter(opts.OnResult)
@@ -80,6 +78,22 @@ func Status(ctx context.Context, hosts []inventory.Host, opts StatusOptions) (St
 	}
 	rep.Strange, err = strange(ctx, opts, joins)
 	return rep, err
+}
+
+// knownJoins are the joins that the cluster knows of; nil when it isn't asked or doesn't say.
+func knownJoins(ctx context.Context, opts StatusOptions) (map[string]tctl.Join, error) {
+	if opts.Tctl == nil {
+		return nil, nil
+	}
+	bots, err := BotNames(ctx, opts.Store, opts.Config)
+	if err != nil {
+		return nil, err
+	}
+	joins, err := opts.Tctl.Joins(ctx, bots...)
+	if err != nil && opts.Logf != nil {
+		opts.Logf("the cluster doesn't say which bots joined: %v", err)
+	}
+	return joins, nil
 }
 
 // result is the status as a run's result, for progress.

@@ -224,7 +224,11 @@ func (r *removal) hostsAway() (err error) {
 }
 
 func (r *removal) joins() map[string]tctl.Join {
-	joins, err := r.tctl.Joins(r.c.Context)
+	bots, err := enroll.BotNames(r.c.Context, r.st, r.cfg)
+	if err != nil {
+		return nil // what the records are missing is told elsewhere
+	}
+	joins, err := r.tctl.Joins(r.c.Context, bots...)
 	if err != nil {
 		return nil // an old cluster, or no right to: the hint is less exact then
 	}

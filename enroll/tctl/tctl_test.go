@@ -254,6 +254,8 @@ func TestPromptsAreShownAndErrorsAreNot(t *testing.T) {
 	}{
 		{"a prompt without a newline", []string{"Tap your key: "}, "Tap your key: "},
 		{"an error behind a prompt", []string{"Tap your key\n" + red + "no\n", "\tbecause\n"}, "Tap your key\n"},
+		{"an error in the line of a prompt", []string{"Code: " + red + "no\n\n"}, "Code: "},
+		{"an error without colours", []string{"Tap\nERROR: no\n" + red}, "Tap\n"},
 		{"an error in a write of its own", []string{"Code: ", red + "no\n\n"}, "Code: "},
 		{"an error alone", []string{red + "provisioning token(x) not found\n\n"}, ""},
 	} {

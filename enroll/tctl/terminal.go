@@ -59,14 +59,15 @@ func (p *promptWriter) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// errorStart is where a line of an error begins; -1 for nowhere.
+// errorStart is where an error begins; -1 for nowhere.
 func errorStart(b []byte) int {
+	red := bytes.Index(b, []byte(redPrefix))
 	at := 0
 	for line := range bytes.Lines(b) {
-		if strings.HasPrefix(colours.ReplaceAllString(string(line), ""), errorPrefix) {
+		if bytes.HasPrefix(line, []byte(errorPrefix)) && (red < 0 || at < red) {
 			return at
 		}
 		at += len(line)
 	}
-	return -1
+	return red
 }

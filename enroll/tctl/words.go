@@ -12,7 +12,10 @@ import (
 
 // errorPrefix is how Teleport's tools begin an error on standard error, in red whether or not that is a terminal:
 // lib/utils/cli.go@c962edff (FatalError), again @0082cf8b.
-const errorPrefix = "ERROR: "
+const (
+	errorPrefix = "ERROR: "
+	redPrefix   = "\x1b[31m" + errorPrefix + "\x1b[0m" // may stand behind a prompt, whose answer's newline is not in it
+)
 
 // colours are the control sequences of colours and styles (ECMA-48, 8.3.117).
 var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
@@ -30,6 +33,7 @@ const maxLines = 10
 // parseWords finds the error in what tctl wrote to standard error: the last one, with the lines up to the next empty
 // one. Behind it others may speak (kubectl), before it stand warnings, alerts or a usage text.
 func parseWords(stderr string) words {
+	stderr = strings.ReplaceAll(stderr, redPrefix, "\n"+errorPrefix)
 	lines := strings.Split(colours.ReplaceAllString(stderr, ""), "\n")
 	for i, line := range slices.Backward(lines) {
 		for _, prefix := range []string{errorPrefix, "User Message: "} { // the latter with tctl -d
