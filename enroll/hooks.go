@@ -10,10 +10,10 @@ import (
 	"os/exec"
 	"time"
 
+	"fleetctl/enroll/child"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
-	"fleetctl/enroll/tctl"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -34,10 +34,7 @@ type HookInput struct {
 
 var errHook = errors.New("a hook failed")
 
-// hookGrace is how long a hook may go on after its time is over, before it is killed.
-const hookGrace = 5 * time.Second
-
-// runHook runs a hook; none is fine.
+// runHook runs a hook; none is fine. It ends with everything that it started.
 func runHook(ctx context.Context, command string, in HookInput) error {
 	if command == "" {
 		return nil
@@ -46,14 +43,12 @@ func runHook(ctx context.Context, command string, in HookInput) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", errHook, in.Hook, err)
 	}
-	cmd := exec.CommandContext(ctx, "sh", "-c", command) // the user's own command
+	cmd := exec.Command("sh", "-c", command) // the user's own command
 	cmd.Env = append(os.Environ(), "FLEETCTL_HOOK="+in.Hook, "FLEETCTL_HOST="+in.Host)
 	cmd.Stdin = bytes.NewReader(raw)
-	out := &tctl.BoundedBuffer{Max: 64 << 10}
+	out := &child.Tail{Max: 4 << 10}
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = hookGrace
-	if err := cmd.Run(); err != nil {
+	if err := child.Run(ctx, cmd, child.Options{}); err != nil {
 		return fmt.Errorf("%w: %s: %w: %s", errHook, in.Hook, err, remote.Clean(remote.Tail(out.String(), 300)))
 	}
 	return nil

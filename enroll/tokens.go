@@ -156,7 +156,11 @@ func (f Fleet) joins(ctx context.Context) map[string]tctl.Join {
 	if f.Cluster == nil {
 		return nil
 	}
-	joins, err := f.Cluster.Joins(ctx)
+	bots, err := botNames(ctx, f.Store, f.Config)
+	var joins map[string]tctl.Join
+	if err == nil {
+		joins, err = f.Cluster.Joins(ctx, bots...)
+	}
 	if err != nil {
 		f.Watcher.Note(ClusterSilent{About: AboutJoins, Err: err})
 		return nil

@@ -76,14 +76,33 @@ func runScript(ctx context.Context, path string, args ...string) ([]byte, error)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, abs, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = 5 * time.Second // a grandchild that keeps the pipe open must not hold us for ever
-	if err := cmd.Run(); err != nil {
+	if err := runGroup(cmd); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return nil, fmt.Errorf("inventory %s %s: %w%s", path, strings.Join(args, " "), err, lastWords(stderr.String()))
 	}
 	return stdout.Bytes(), nil
+}
+
+// scriptGrace is how long a script that was told to end has until it is killed, and how long what it started may hold
+// its output open when it has ended.
+const scriptGrace = time.Second
+
+// runGroup runs a script of exec.CommandContext in a process group of its own, of which nothing is left when it ends.
+func runGroup(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = scriptGrace
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	err := cmd.Wait()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // mostly nobody is left
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return nil // it ended well, and printed all that it had to
+	}
+	return err
 }
 
 // lastWords is the end of what a program said before it failed.

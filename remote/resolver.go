@@ -176,7 +176,7 @@ func (r *resolver) run(ctx context.Context, argv []string) (values, error) {
 	var out, errOut bytes.Buffer
 	cmd := exec.CommandContext(ctx, r.ssh, append([]string{"-G"}, argv...)...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if err := cmd.Run(); err != nil {
+	if err := runGroup(cmd); err != nil { // Match exec starts what it likes
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

@@ -157,9 +157,7 @@ func (c *Config) resolvePaths(dir string) {
 	for arch, p := range c.Tbot.Install.Files {
 		c.Tbot.Install.Files[arch] = resolve(p)
 	}
-	if strings.ContainsRune(c.Cluster.Tctl, '/') {
-		c.Cluster.Tctl = resolve(c.Cluster.Tctl)
-	}
+	c.Cluster.Tctl = resolveCommand(dir, c.Cluster.Tctl)
 }
 
 // checks gathers what is wrong with a fleet.yaml.

@@ -77,6 +77,10 @@ const (
 	PermissionDenied   Code = "permission"
 	AccessDenied       Code = "access-denied"
 
+	// Why tctl fails.
+	TctlDenied  Code = "tctl-denied"
+	MFARequired Code = "mfa-required"
+
 	// Warnings of a host that may do well all the same.
 	AskedThroughShell          Code = "asked-through-shell"
 	VersionSkew                Code = "version-skew"

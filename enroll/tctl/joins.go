@@ -1,14 +1,10 @@
 package tctl
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"strings"
 	"time"
 
-	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 )
 
@@ -16,93 +12,80 @@ import (
 type Join struct {
 	At       time.Time `json:"at"`
 	Bot      string    `json:"bot"`
-	Instance string    `json:"instance"`           // the bot instance's ID
-	Token    string    `json:"token,omitempty"`    // it joined with
-	Hostname string    `json:"hostname,omitempty"` // the host's own word
+	Instance string    `json:"instance"`               // the bot instance's ID
+	Token    string    `json:"token,omitempty"`        // it joined with
+	Method   string    `json:"join_method,omitempty"`  // of this join
+	Hostname string    `json:"hostname,omitempty"`     // the host's own word
+	Version  string    `json:"tbot_version,omitempty"` // the host's own word, in its latest heartbeat
+	Services []Service `json:"services,omitempty"`     // the host's own word; from clusters of 18.4.0 and later
 }
 
-// botInstance is what is read of a bot_instance resource (Teleport 17 and later).
-type botInstance struct {
-	Spec struct {
-		BotName    string `json:"bot_name"`
-		InstanceID string `json:"instance_id"`
-	} `json:"spec"`
-	Status struct {
-		Initial *authentication  `json:"initial_authentication"`
-		Latest  []authentication `json:"latest_authentications"`
-		Beats   []struct {
-			Hostname string `json:"hostname"`
-		} `json:"latest_heartbeats"`
-	} `json:"status"`
+// Service is how a service of a tbot is, in its own words.
+type Service struct {
+	Name   string `json:"name"`
+	Type   string `json:"type,omitempty"`
+	Health string `json:"health"` // healthy, unhealthy, initializing
+	Reason string `json:"reason,omitempty"`
 }
 
-type authentication struct {
-	At    time.Time `json:"authenticated_at"`
-	Token string    `json:"join_token"`
-	Attrs struct {
-		TPM struct {
-			Hash string `json:"ek_pub_hash"`
-		} `json:"tpm"`
-	} `json:"join_attrs"`
-}
+// maxServices is how many services are kept of a tbot.
+const maxServices = 32
 
-// Joins asks the cluster for the latest join of every TPM, by EKPub hash. Clusters before 17 have no such records:
-// the error then is tctl's.
-func (t Tctl) Joins(ctx context.Context) (map[string]Join, error) {
-	out, err := t.run(ctx, nil, "get", "bot_instance", "--format=json")
-	if err != nil {
-		return nil, err
+// Joins asks the cluster for the latest join of every TPM, by EKPub hash, as one of these bots or, if none is named, as
+// any. A cluster keeps an instance for as long as its certificate is valid, and a little longer. Clusters before 16.4.6
+// have no such records: the error then is tctl's.
+func (t Tctl) Joins(ctx context.Context, bots ...string) (map[string]Join, error) {
+	if len(bots) == 0 {
+		bots = []string{""}
 	}
-	return ParseJoins(out)
-}
-
-func ParseJoins(out []byte) (map[string]Join, error) {
-	var list []botInstance
-	if len(strings.TrimSpace(string(out))) == 0 {
-		return map[string]Join{}, nil
-	}
-	if err := json.Unmarshal(out, &list); err != nil {
-		var one botInstance
-		if json.Unmarshal(out, &one) != nil {
-			return nil, fmt.Errorf("tctl get bot_instance: %w", err)
-		}
-		list = []botInstance{one}
-	}
-	joins := make(map[string]Join, len(list))
-	for _, b := range list {
-		hostname := ""
-		if n := len(b.Status.Beats); n > 0 {
-			hostname = remote.Clean(b.Status.Beats[n-1].Hostname)
-		}
-		all := b.Status.Latest
-		if b.Status.Initial != nil {
-			all = append(all, *b.Status.Initial)
-		}
-		for _, a := range all {
-			hash := strings.ToLower(a.Attrs.TPM.Hash)
-			if old, ok := joins[hash]; hash == "" || ok && !a.At.After(old.At) {
-				continue
-			}
-			joins[hash] = Join{At: a.At, Bot: b.Spec.BotName, Instance: b.Spec.InstanceID, Token: a.Token, Hostname: hostname}
+	joins := latest{}
+	for _, bot := range bots {
+		if err := t.eachInstance(ctx, bot, joins.add); err != nil {
+			return nil, err
 		}
 	}
 	return joins, nil
 }
 
-var errNoVersion = errors.New("tctl status prints no version")
-
-// ClusterVersion asks tctl which version the cluster runs.
-func (t Tctl) ClusterVersion(ctx context.Context) (string, error) {
-	out, err := t.run(ctx, nil, "status")
+// ParseJoins reads what "tctl get bot_instance --format=json" prints.
+func ParseJoins(out []byte) (map[string]Join, error) {
+	joins := latest{}
+	err := decodeInstances(bytes.NewReader(out), joins.add)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for line := range strings.Lines(string(out)) {
-		if key, value, ok := strings.Cut(line, "  "); ok && strings.HasPrefix(strings.ToLower(key), "version") {
-			if v := strings.TrimPrefix(strings.TrimSpace(value), "v"); versions.VersionIn.FindString(v) == v && v != "" {
-				return v, nil
-			}
+	return joins, nil
+}
+
+// latest are the latest joins by EKPub hash.
+type latest map[string]Join
+
+// add takes the joins of an instance that are newer than those that are there.
+func (l latest) add(i *instance) {
+	all := i.Status.Latest
+	if i.Status.Initial != nil {
+		all = append(all, *i.Status.Initial)
+	}
+	for _, a := range all {
+		hash := a.hash()
+		if old, ok := l[hash]; hash == "" || ok && !a.At.After(old.At) {
+			continue
 		}
+		l[hash] = i.join(a)
 	}
-	return "", errNoVersion
+}
+
+func (i *instance) join(a authentication) Join {
+	beat := i.beat()
+	j := Join{
+		At: a.At.Time, Bot: i.Spec.BotName, Instance: i.Spec.InstanceID, Token: a.Token, Method: a.Method,
+		Hostname: remote.Clean(beat.Hostname), Version: remote.Cut(beat.Version, 40),
+	}
+	for _, s := range i.Status.Services[:min(len(i.Status.Services), maxServices)] {
+		j.Services = append(j.Services, Service{
+			Name: remote.Cut(s.Service.Name, 100), Type: remote.Cut(s.Service.Type, 100),
+			Health: string(s.Status), Reason: remote.Cut(s.Reason, 300),
+		})
+	}
+	return j
 }

@@ -11,36 +11,44 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
+	"time"
 
+	"fleetctl/enroll/child"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
-	"fleetctl/remote"
 )
 
 // ErrNoResource is what the cluster says of a token or bot that it does not have.
 var ErrNoResource = errors.New("not in the cluster")
 
-// maxTctlOutput bounds what is read from tctl: a token's JSON is at most a few MiB.
-const maxTctlOutput = 64 << 20
+// Limits of a run of tctl.
+const (
+	DefaultTimeout = 2 * time.Minute // a person may have to find the key first
+
+	maxOutput = 64 << 20 // of one resource: a token's JSON is at most a few MiB
+	maxWords  = 64 << 10 // of standard error, from its end
+)
 
 // Tctl runs Teleport's tctl, with whatever rights its environment gives it.
 type Tctl struct {
-	Path   string    // the program
-	Args   []string  // before the command: "exec deploy/auth -- tctl" when Path is kubectl
-	Stdin  io.Reader // for prompts for a second factor; nil: none
-	Stderr io.Writer // where prompts appear; nil: nowhere
-	Logf   func(string, ...any)
+	Path    string        // the program
+	Args    []string      // before the command: "exec deploy/auth -- tctl" when Path is kubectl
+	Stdin   io.Reader     // for prompts for a second factor; nil: none
+	Stderr  io.Writer     // where prompts appear; nil: nowhere
+	Timeout time.Duration // of one run; 0: DefaultTimeout
+	Logf    func(string, ...any)
+	Runner  Runner // runs tctl in another way than as the program at Path; nil: it doesn't
+
+	turns *turns // who may ask on the terminal; nil: runs don't wait for each other
 }
 
-// New finds the tctl of fleet.yaml (cluster.tctl). Several words are a command that runs a tctl elsewhere, which
-// then gets its files over standard input. The error says where it was looked for.
+// New finds the tctl of fleet.yaml (cluster.tctl). Several words are a command that runs a tctl elsewhere, which then
+// gets its files over standard input. The error says where it was looked for.
 func New(cfg config.Config) (Tctl, error) {
-	words := strings.Fields(cmp.Or(cfg.Cluster.Tctl, "tctl"))
-	if info, err := os.Stat(cfg.Cluster.Tctl); err == nil && info.Mode().IsRegular() {
-		words = []string{cfg.Cluster.Tctl} // a path with spaces
+	words, err := config.CommandWords(cmp.Or(strings.TrimSpace(cfg.Cluster.Tctl), "tctl"))
+	if err != nil {
+		return Tctl{}, fmt.Errorf("%w: cluster.tctl: %w", outcome.ErrInput, err)
 	}
 	path, err := exec.LookPath(words[0])
 	if err != nil {
@@ -52,7 +60,7 @@ func New(cfg config.Config) (Tctl, error) {
 			"install tctl, or name it in fleet.yaml (cluster: {tctl: /usr/local/bin/tctl}); without it, copy out/ to where "+
 				"tctl is and run \"tctl create\" for bot.yaml and \"tctl create -f\" for each token")
 	}
-	return Tctl{Path: path, Args: words[1:]}, nil
+	return Tctl{Path: path, Args: words[1:], turns: &turns{}}, nil
 }
 
 func unwrapExec(err error) error {
@@ -63,77 +71,64 @@ func unwrapExec(err error) error {
 }
 
 // remote reports whether tctl sees other files than we do.
-func (t Tctl) remote() bool { return len(t.Args) > 0 }
+func (t Tctl) remote() bool { return len(t.Args) > 0 || t.Runner != nil }
 
-// tctlError is a tctl that ended badly, with what it said.
-type runError struct {
-	args   []string
-	output string
-	err    error
-}
-
-func (e *runError) Error() string {
-	if e.output == "" {
-		return fmt.Sprintf("tctl %s: %v", strings.Join(e.args, " "), e.err)
-	}
-	return fmt.Sprintf("tctl %s: %v: %s", strings.Join(e.args, " "), e.err, e.output)
-}
-
-func (e *runError) Unwrap() error { return e.err }
+// prompts says whether tctl may ask somebody.
+func (t Tctl) prompts() bool { return t.Runner == nil && child.Terminal(t.Stdin) }
 
 // run runs tctl once and returns its standard output.
 func (t Tctl) run(ctx context.Context, stdin io.Reader, args ...string) ([]byte, error) {
-	all := slices.Concat(t.Args, args)
-	if t.Logf != nil {
-		t.Logf("running %s %s", t.Path, strings.Join(all, " "))
+	out := &child.Head{Max: maxOutput}
+	if err := t.stream(ctx, stdin, out, args...); err != nil {
+		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, t.Path, all...) //nolint:gosec // the user chose it
-	cmd.Stdin = stdin
-	stdout, stderr := &BoundedBuffer{Max: maxTctlOutput}, &BoundedBuffer{Max: 64 << 10}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if t.Stderr != nil && stdin != nil {
-		cmd.Stderr = io.MultiWriter(stderr, t.Stderr) // a prompt has to be seen
+	if out.Cut() {
+		return nil, fmt.Errorf("tctl %s: printed more than %d bytes", strings.Join(args, " "), maxOutput)
 	}
-	err := cmd.Run()
+	return out.Bytes(), nil
+}
+
+// stream runs tctl once and hands its standard output on. The error of a tctl that ended badly is a *runError.
+func (t Tctl) stream(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string) error {
+	words := &child.Tail{Max: maxWords}
+	stderr := io.Writer(words)
+	if t.prompts() {
+		shown := &promptWriter{w: t.Stderr}
+		stderr = io.MultiWriter(words, shown)
+		defer t.turns.take(args, shown)()
+	}
+	limit := cmp.Or(t.Timeout, DefaultTimeout)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := t.runner().Run(limited, stdin, stdout, stderr, args...)
 	switch {
+	case err == nil:
+		return nil
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		said := strings.TrimSpace(stderr.String() + "\n" + remote.Head(stdout.String(), 4096))
-		return nil, &runError{args: args, output: remote.Clean(said), err: err}
-	case stdout.cut:
-		return nil, &runError{args: args, err: fmt.Errorf("printed more than %d bytes", maxTctlOutput)}
+		return ctx.Err()
+	case limited.Err() != nil:
+		return fmt.Errorf("tctl %s: no answer in %s: %w", strings.Join(args, " "), limit, limited.Err())
 	}
-	return stdout.Bytes(), nil
-}
-
-// BoundedBuffer keeps the first max bytes.
-type BoundedBuffer struct {
-	bytes.Buffer
-	Max int
-	cut bool
-}
-
-func (b *BoundedBuffer) Write(p []byte) (int, error) {
-	room := b.Max - b.Len()
-	if len(p) > room {
-		b.cut = true
-		b.Buffer.Write(p[:max(room, 0)])
-		return len(p), nil
+	said := words.String()
+	if head, ok := stdout.(*child.Head); ok && strings.TrimSpace(said) == "" {
+		said = string(head.Bytes()) // of a wrapper that mixes both
 	}
-	return b.Buffer.Write(p)
+	return explain(&runError{args: args, said: parseWords(said), err: err})
 }
 
-// notFound recognises tctl's words for a resource that does not exist: `provisioning token(****) not found`,
-// `bot "x" not found`, `key "/tokens/x" is not found`. Anything else that is not found (a host, a file, a login) is a
-// failure: taken for an absent token, it would end with overwriting one.
-var notFound = regexp.MustCompile(
-	`(?im)^(ERROR: *)?(provisioning token|token|bot|user|key|resource)\b[^\n]*\b(not found|doesn't exist)`)
+// get reads with tctl; where somebody sits at a terminal, tctl may ask for a second factor.
+func (t Tctl) get(ctx context.Context, args ...string) ([]byte, error) {
+	var stdin io.Reader
+	if t.prompts() {
+		stdin = t.Stdin
+	}
+	return t.run(ctx, stdin, args...)
+}
 
-// Get reads one resource as JSON; errNoResource when the cluster has none of that name.
+// Get reads one resource as JSON; ErrNoResource when the cluster has none of that name.
 func (t Tctl) Get(ctx context.Context, kind, name string, into any) error {
-	out, err := t.run(ctx, nil, "get", kind+"/"+name, "--format=json")
-	if e := (*runError)(nil); errors.As(err, &e) && notFound.MatchString(e.output) {
+	out, err := t.get(ctx, "get", kind+"/"+name, "--format=json")
+	if e := (*runError)(nil); errors.As(err, &e) && e.said.missing(kind, name) {
 		return fmt.Errorf("%s %s: %w", kind, name, ErrNoResource)
 	}
 	if err != nil {
@@ -176,18 +171,15 @@ func checkJSON(out []byte) error {
 	return nil
 }
 
-// Create creates or, with force, replaces the resource in a file.
+// Create creates or, with force, replaces the resource in a file. A token is replaced without force, too: that is how
+// tctl creates them in every version.
 func (t Tctl) Create(ctx context.Context, file string, force bool) error {
 	args := []string{"create"}
 	if force {
 		args = append(args, "-f")
 	}
 	if !t.remote() {
-		stdin := t.Stdin
-		if stdin == nil {
-			stdin = strings.NewReader("")
-		}
-		_, err := t.run(ctx, stdin, append(args, file)...)
+		_, err := t.run(ctx, t.Stdin, append(args, file)...)
 		return err
 	}
 	f, err := os.Open(file) //nolint:gosec // our own file
@@ -201,10 +193,6 @@ func (t Tctl) Create(ctx context.Context, file string, force bool) error {
 
 // Remove deletes a resource.
 func (t Tctl) Remove(ctx context.Context, kind, name string) error {
-	stdin := t.Stdin
-	if stdin == nil {
-		stdin = strings.NewReader("")
-	}
-	_, err := t.run(ctx, stdin, "rm", kind+"/"+name)
+	_, err := t.run(ctx, t.Stdin, "rm", kind+"/"+name)
 	return err
 }

@@ -16,36 +16,44 @@ import (
 	"fleetctl/enroll/tctl"
 )
 
-// fakeTctl is a tctl whose cluster is a directory: token-NAME.json and bot-NAME.json. A command that the script does
-// not know fails. It logs its commands. An executable beside it, "break", makes create fail.
+// fakeTctl is a tctl whose cluster is a directory: token-NAME.json and bot-NAME.json. It says what the real one says:
+// errors in red, as a tree with tabs and an empty line behind it, names of tokens masked; create replaces a token with
+// or without -f, and a bot only with it. A command that the script does not know fails. It logs its commands. An
+// executable beside it, "break", makes create fail.
 const fakeTctl = `#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 echo "begin $*" >> log
 trap 'echo end >> log' EXIT
 trap '' PIPE
+fail() { printf '\033[31mERROR: \033[0m%b\n\n' "$1" >&2; exit 1; }
+missing() {
+	case "$1" in
+	token/*) fail "provisioning token($(echo "${1#token/}" | awk '{ n = int(length($0) * 3 / 4); m = substr($0, n + 1); while (n-- > 0) m = "*" m; print m }')) not found" ;;
+	bot/*) fail "fetching bot user\n\tuser \"bot-${1#bot/}\" not found" ;;
+	esac
+}
 case "$1 $2 $3" in
 "get "*"/"*" --format=json")
 	file="$(echo "$2" | tr / -).json"
-	if [ ! -e "$file" ]; then
-		case "$2" in
-		token/*) echo "ERROR: provisioning token(****) not found" >&2 ;;
-		*) echo "ERROR: bot \"${2#bot/}\" not found" >&2 ;;
-		esac
-		exit 1
-	fi
+	[ -e "$file" ] || missing "$2"
 	echo "["; cat "$file"; echo "]" ;;
 "create -f "*|"create "*)
 	file="$3"; [ "$2" = -f ] || file="$2"
-	if [ -e break ]; then echo "ERROR: the backend is on fire"; exit 1; fi
+	if [ -e break ]; then fail "upserting\n\tthe backend is on fire"; fi
 	name="$(sed -n 's/^  name: //p' "$file" | head -1)"
 	kind="$(sed -n 's/^kind: //p' "$file" | head -1)"
-	if [ "$2" != -f ] && [ -e "$kind-$name.json" ]; then echo "ERROR: already exists" >&2; exit 1; fi
-	if [ -e forget ]; then exit 0; fi
-	./yaml2json "$file" > "new-$$" && mv "new-$$" "$kind-$name.json" || exit 1 ;;
+	if [ "$kind" = bot ] && [ "$2" != -f ] && [ -e "bot-$name.json" ]; then fail "bot \"$name\" already exists"; fi
+	if [ ! -e forget ]; then
+		./yaml2json "$file" > "new-$$" && mv "new-$$" "$kind-$name.json" || exit 1
+	fi
+	[ "$kind" = token ] && kind=provision_token
+	echo "$kind \"$name\" has been created" ;;
 "rm token/"*)
-	rm "token-${2#token/}.json" ;;
+	[ -e "token-${2#token/}.json" ] || missing "$2"
+	rm "token-${2#token/}.json"
+	echo "token \"${2#token/}\" has been deleted" ;;
 *)
-	echo "ERROR: unscripted: $*" >&2; exit 1 ;;
+	fail "unscripted: $*" ;;
 esac
 `
 
@@ -278,7 +286,7 @@ func TestRolesOfABotAreNotOverwrittenUnasked(t *testing.T) {
 func TestApplySaysWhatTctlSaid(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ file, want string }{
-		"output on failure":             {"break", "the backend is on fire"},
+		"output on failure":             {"break", "upserting: the backend is on fire"},
 		"a success that was none shows": {"forget", "tctl reported success, but the cluster"},
 	}
 	for name, tt := range tests {
