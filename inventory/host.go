@@ -62,11 +62,11 @@ type Connection struct {
 	BecomeFlags    string
 }
 
-// Vault is the text of a value that is encrypted with Ansible Vault, and Unsafe one that Ansible would not evaluate.
-type (
-	Vault  = values.Vault
-	Unsafe = values.Unsafe
-)
+// Vault is the text of a value that is encrypted with Ansible Vault.
+type Vault = values.Vault
+
+// Unsafe is a text that Ansible would not evaluate.
+type Unsafe = values.Unsafe
 
 // ErrSealed says that a connection variable cannot be read: it is encrypted with Ansible Vault or holds a Jinja
 // expression.

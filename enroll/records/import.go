@@ -214,7 +214,7 @@ func parseIdentifyText(r io.Reader) (e importEntry, err error) {
 
 // importOne records one identity. The error is of the records; what is wrong with the entry is in the result.
 func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOptions) (outcome.Result, error) {
-	r := outcome.Result{Host: cmp.Or(e.Host, opts.Host, e.hostname), Outcome: outcome.Failed, Reason: outcome.Reason{Code: outcome.BadInput}}
+	r := outcome.End(cmp.Or(e.Host, opts.Host, e.hostname), outcome.Failed, outcome.BadInput, "")
 	if r.Host == "" {
 		r.Message = "the file does not say which host this is"
 		r.Hint = "name the host beside the file"
@@ -243,7 +243,8 @@ func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOp
 	}
 	r = outcome.Judge(r, verdict)
 	if len(verdict.Duplicates) > 0 && r.Outcome == outcome.OK {
-		r.Outcome, r.Reason = outcome.Failed, outcome.Because(outcome.DuplicateEK, "has the same EK as "+strings.Join(verdict.Duplicates, ", "))
+		others := strings.Join(verdict.Duplicates, ", ")
+		r.Outcome, r.Reason = outcome.Failed, outcome.Because(outcome.DuplicateEK, "has the same EK as "+others)
 	}
 	return r, nil
 }

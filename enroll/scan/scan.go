@@ -79,7 +79,7 @@ type sighting struct {
 // host scans one host and records the observation. The error is of the records.
 func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, error) {
 	if ctx.Err() != nil {
-		return outcome.Result{Host: h.Name, Outcome: outcome.Canceled, Reason: outcome.Because(outcome.WasCanceled, "canceled before it began")}, nil
+		return outcome.End(h.Name, outcome.Canceled, outcome.WasCanceled, "canceled before it began"), nil
 	}
 	seen, err := s.ask(ctx, h)
 	r := s.result(ctx, h, seen, err)
@@ -91,7 +91,7 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, e
 	defer cancel()
 	verdict, err := s.Store.Put(ctx, observation(s.ID, r, seen))
 	if err != nil {
-		r = outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.NotRecorded, remote.Clean(err.Error()))}
+		r = outcome.End(h.Name, outcome.Failed, outcome.NotRecorded, remote.Clean(err.Error()))
 		return r, fmt.Errorf("records: %w", err)
 	}
 	return outcome.Judge(r, verdict), nil
@@ -160,7 +160,8 @@ func observation(run int64, r outcome.Result, seen sighting) store.Observation {
 		EKHash: id.Hash, EKSerial: id.Serial, EKPub: id.PublicDER, EKCert: id.CertDER,
 		Proven: seen.report.Proven, Via: seen.via,
 	}
-	o.TPM, _ = json.Marshal(tpm.Details{Properties: seen.report.Properties, Findings: seen.report.Findings}) // strings, numbers and times: it can't fail
+	details := tpm.Details{Properties: seen.report.Properties, Findings: seen.report.Findings}
+	o.TPM, _ = json.Marshal(details) // strings, numbers and times: it can't fail
 	return o
 }
 
@@ -200,7 +201,8 @@ func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (
 	why := err
 	if seen, err = s.askShell(ctx, conn, q, why); seen.report != nil {
 		seen.report.Findings = append(seen.report.Findings, tpm.Finding{
-			Code: string(outcome.AskedThroughShell), Message: "asked through the shell: " + remote.Clean(why.Error()), Hint: outcome.HintOf(why),
+			Code: string(outcome.AskedThroughShell), Message: "asked through the shell: " + remote.Clean(why.Error()),
+			Hint: outcome.HintOf(why),
 		})
 	}
 	return seen, err

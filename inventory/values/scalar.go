@@ -39,6 +39,7 @@ func PlainScalar(s string) (any, error) {
 	return s, nil
 }
 
+// PlainWord reads the words of YAML 1.1 for true and false; any other text stays what it is.
 func PlainWord(s string) any {
 	switch s {
 	case "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON":
@@ -79,6 +80,7 @@ func isTimestamp(s string) bool {
 	return yamlTime.MatchString(s) && (len(s) == len("2006-01-02") || strings.ContainsRune(s, ':'))
 }
 
+// ParseYAMLInt reads a whole number of YAML 1.1: an int, or a *big.Int where it is larger.
 func ParseYAMLInt(s string) (any, error) {
 	text := strings.ReplaceAll(s, "_", "")
 	sign, digits := "", text
@@ -123,6 +125,7 @@ func sexagesimalInt(sign, digits string) (any, error) {
 	return makeInt(sign+sum.String(), 10)
 }
 
+// ParseYAMLFloat reads a float of YAML 1.1: a float64, with .inf and .nan.
 func ParseYAMLFloat(s string) (any, error) {
 	text := strings.ToLower(strings.ReplaceAll(s, "_", ""))
 	sign := 1.0

@@ -18,7 +18,7 @@ const (
 	argsKeptVal = "bcFiJlmop"
 )
 
-// parseSSHArgs reads arguments as OpenSSH's client does.
+// ParseArgs reads arguments as OpenSSH's client does.
 func ParseArgs(args []string) (sshArgs, error) {
 	var a sshArgs
 	for i := 0; i < len(args); i++ {

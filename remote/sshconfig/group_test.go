@@ -28,7 +28,7 @@ func TestNothingOutlivesAskingSSH(t *testing.T) {
 			defer cancel()
 			done := make(chan error, 1)
 			go func() {
-				_, err := NewResolver(ssh).Run(ctx, nil)
+				_, err := NewResolver(ssh).run(ctx, nil)
 				done <- err
 			}()
 			pid := orphan.Number(t, file)

@@ -45,6 +45,7 @@ type answer struct {
 	err    error
 }
 
+// NewResolver makes a Resolver that asks this ssh: "" finds it in PATH, "none" does without.
 func NewResolver(ssh string) *Resolver {
 	r := &Resolver{
 		limit: make(chan struct{}, max(2, runtime.NumCPU())), parsed: map[string]*sshConfig{}, answers: map[string]*answer{},
@@ -66,7 +67,7 @@ func (r *Resolver) Defaults() Values {
 		if r.ssh == "" {
 			return
 		}
-		if v, err := r.Run(context.Background(), []string{"-F", "none", "--", "localhost"}); err == nil {
+		if v, err := r.run(context.Background(), []string{"-F", "none", "--", "localhost"}); err == nil {
 			r.defaultValue = v
 		}
 	})
@@ -147,7 +148,7 @@ func (r *Resolver) ask(ctx context.Context, q Query, key string) (Values, error)
 			argv = append(argv, "-l", q.User)
 		}
 		argv = append(argv, q.Args.argv...)
-		a.values, a.err = r.Run(ctx, append(argv, "--", a.host))
+		a.values, a.err = r.run(ctx, append(argv, "--", a.host))
 	})
 	if a.err != nil && errors.Is(a.err, context.Canceled) { // somebody else's cancellation is not our answer
 		r.forget(key, a)
@@ -166,7 +167,7 @@ func (r *Resolver) forget(key string, a *answer) {
 	}
 }
 
-func (r *Resolver) Run(ctx context.Context, argv []string) (Values, error) {
+func (r *Resolver) run(ctx context.Context, argv []string) (Values, error) {
 	select {
 	case r.limit <- struct{}{}:
 		defer func() { <-r.limit }()

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxClean is how much of a host's words an error or a log line may carry, in bytes.
-const MaxClean = 2000
+// maxClean is how much of a host's words an error or a log line may carry, in bytes.
+const maxClean = 2000
 
 // Clean makes what a host said fit for a terminal, a log or a YAML file: control characters (ESC, backspace, carriage
 // return, the C1 set), Unicode's invisible and direction-changing characters and bytes that are no UTF-8 are written as
@@ -17,7 +17,7 @@ func Clean(s string) string {
 	var b strings.Builder
 	s = strings.TrimSpace(s)
 	for i := 0; i < len(s); {
-		if b.Len() >= MaxClean {
+		if b.Len() >= maxClean {
 			b.WriteString("…")
 			break
 		}
@@ -43,7 +43,7 @@ func writeClean(b *strings.Builder, r rune, raw string) {
 	}
 }
 
-// cleanLine is Clean on one line.
+// Line is Clean on one line.
 func Line(s string) string { return strings.Join(strings.Fields(Clean(s)), " ") }
 
 // Head is the beginning of a host's words, at most n bytes of them, uncleaned.
