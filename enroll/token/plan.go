@@ -17,7 +17,6 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
-	"fleetctl/remote"
 )
 
 // Input is everything that tokens depend on.
@@ -239,6 +238,9 @@ func (p *planner) judgeCertificates(all []candidate) []candidate {
 			}
 			continue
 		}
+		if reasons[i] != "" {
+			p.set.Unchecked = append(p.set.Unchecked, Unchecked{Host: c.host, Reason: reasons[i]})
+		}
 		c.rule = Rule{Host: c.host, EKHash: c.rec.Accepted.EKHash}
 		if p.in.Policy.Match == "hash+serial" {
 			c.rule.EKSerial = c.rec.Accepted.EKSerial
@@ -294,14 +296,25 @@ func (p *planner) issuer(cert, likely *x509.Certificate) (pemText, reason string
 	ca := likely
 	if ca == nil || tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now) != nil {
 		if ca = p.in.CAs.Issuer(cert); ca == nil {
-			return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas",
-				remote.Clean(cert.Issuer.String()))
+			return "", missingIssuer(p.in.CAs, cert)
 		}
 		if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
 			return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
 		}
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})), ""
+}
+
+// missingIssuer says which issuer a certificate needs that the bundle doesn't have.
+func missingIssuer(cas *tpm.CASet, cert *x509.Certificate) string {
+	m, _ := cas.Missing(cert)
+	switch {
+	case m.Refused != "":
+		return fmt.Sprintf("the issuer of its EK certificate (%s) is in token.ekcert_cas, but Go refuses it: %s", m.Name, m.Refused)
+	case m.URL != "":
+		return fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas; the certificate says where it is: %s", m.Name, m.URL)
+	}
+	return fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas", m.Name)
 }
 
 // makeBots lists the bots that tokens name.

@@ -68,13 +68,20 @@ type Move struct {
 	To   string `json:"to"`
 }
 
+// Unchecked is a host that joins by its EK hash alone although the fleet checks certificates.
+type Unchecked struct {
+	Host   string `json:"host"`
+	Reason string `json:"reason"` // why its certificate can't be checked
+}
+
 // Set is what the records make of a fleet: its bots and tokens, ready to be written or applied.
 type Set struct {
-	Tokens   []Token // by name, shards in their order
-	Bots     []Bot   // by name
-	Refused  []Refusal
-	Moved    []Move
-	Unproven []string // hosts whose rule rests on an identity that nobody proved
+	Tokens    []Token // by name, shards in their order
+	Bots      []Bot   // by name
+	Refused   []Refusal
+	Moved     []Move
+	Unchecked []Unchecked // hosts of a CA-checked fleet whose token checks no certificate
+	Unproven  []string    // hosts whose rule rests on an identity that nobody proved
 
 	hosts     map[string]string // host → token
 	mainBot   string
