@@ -7,48 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
 )
-
-// Input is everything that tokens depend on.
-type Input struct {
-	Records   []store.Record        // those with an accepted identity
-	Policy    config.Token          // names, limits, what hosts without a certificate get
-	Bot       config.Bot            // the bot of fleet.yaml
-	BotOf     map[string]config.Bot // by host, for hosts of the inventory
-	Machines  config.Machines       // which names are one machine
-	Earlier   []store.Token         // tokens that were made before
-	CAs       *tpm.CASet            // nil: EK hashes alone
-	Rebalance bool
-	Now       time.Time
-}
-
-// candidate is a machine on its way to a rule.
-type candidate struct {
-	host   string
-	names  []string // all of its names, with host
-	rec    store.Record
-	bot    string
-	issuer string // PEM of the CA that issued its certificate; "": hash-only
-	rule   Rule
-}
-
-// tokenPlanner makes tokens of an input, step by step.
-type planner struct {
-	in    Input
-	bots  map[string]config.Bot
-	kinds map[string]store.Token // earlier tokens by name
-	set   *Set
-}
 
 // Plan is the pure function from records, policy and earlier assignment to tokens. The same input gives the same
 // bytes. Its steps: machines with one EK become one or are refused; certificates are judged as the server will;
@@ -72,12 +38,6 @@ func Plan(in Input) (*Set, error) {
 	slices.SortFunc(p.set.Refused, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
 	return p.set, p.set.Lint()
 }
-
-func (in Input) maxRules() int { return cmp.Or(in.Policy.MaxRules, config.DefaultRules) }
-
-func (in Input) maxBytes() int { return cmp.Or(in.Policy.MaxBytes, config.DefaultBytes) }
-
-func (in Input) kind() string { return cmp.Or(in.Policy.Kind, KindBot) }
 
 // gatherBots finds each bot's roles; hosts that say different things of one bot are an error.
 func (p *planner) gatherBots() error {
@@ -118,10 +78,6 @@ func (p *planner) botOf(r store.Record) string {
 		return t.Bot
 	}
 	return p.in.Bot.Name
-}
-
-func (p *planner) refuse(host string, code outcome.Code, format string, args ...any) {
-	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Reason: outcome.Because(code, fmt.Sprintf(format, args...))})
 }
 
 // machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
@@ -331,18 +287,4 @@ func (p *planner) makeBots() {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		p.set.Bots = append(p.set.Bots, Bot{Name: name, Roles: slices.Clone(p.bots[name].Roles)})
 	}
-}
-
-// parallel runs fn for 0 to n-1 on all processors.
-func parallel(n int, fn func(i int)) {
-	workers := runtime.GOMAXPROCS(0)
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				fn(i)
-			}
-		})
-	}
-	wg.Wait()
 }
