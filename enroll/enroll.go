@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -192,11 +191,11 @@ func (e *enroller) prepare(ctx context.Context, d host.Desired) error {
 		return nil
 	}
 	e.installers[key] = nil // one that fails is reported once
-	prep := host.Preparer{Client: e.opts.client, Dir: filepath.Join(e.dir, strconv.Itoa(len(e.installers)))}
-	if err := os.Mkdir(prep.Dir, 0o700); err != nil {
+	dir := filepath.Join(e.dir, strconv.Itoa(len(e.installers)))
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	in, err := prep.Prepare(ctx, d.Tbot.Install, e.opts.Config.Cluster)
+	in, err := host.Prepare(ctx, e.opts.client, dir, d.Tbot.Install, e.opts.Config.Cluster)
 	if err != nil {
 		return err
 	}
@@ -212,10 +211,7 @@ func installKey(c config.Install) string {
 func (e *enroller) desired(h inventory.Host) (host.Desired, error) {
 	d, err := host.Desire(h, e.opts.Config, e.opts.TokenOf(h.Name), e.opts.Templates)
 	d.Adopt, d.Version = e.opts.Adopt, e.version
-	if d.Install = e.installers[installKey(d.Tbot.Install)]; d.Install != nil && d.Install.ByArch != nil {
-		d.Tbot.Binary = cmp.Or(d.Tbot.Binary, host.DefaultBinary)
-	}
-	return d, err
+	return d.Installing(e.installers[installKey(d.Tbot.Install)]), err
 }
 
 func (e *enroller) hostInTime(ctx context.Context, h inventory.Host) outcome.Result {
@@ -236,8 +232,8 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) outcome.Result {
 	if err != nil {
 		return outcome.Failure(ctx, h, err)
 	}
-	if d.Token == "" { // nothing that the host says could change that
-		return refused(h.Name, host.Plan(h, &host.Facts{Device: host.DeviceFacts{Path: "/dev/tpmrm0"}}, d))
+	if hopeless := d.Hopeless(); hopeless != nil {
+		return refused(h.Name, hopeless)
 	}
 	conn, err := e.connect(ctx, h)
 	if err != nil {
@@ -250,11 +246,11 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) outcome.Result {
 	}
 	steps := host.Plan(h, f, d)
 	switch {
-	case len(host.Problems(steps)) > 0:
+	case len(steps.Problems()) > 0:
 		return refused(h.Name, steps)
 	case e.opts.Check:
 		return e.planned(h, f, steps)
-	case !host.Changes(steps):
+	case !steps.Changes():
 		return e.unchanged(ctx, change{host: h, facts: f, desired: d, steps: steps})
 	}
 	c := change{host: h, facts: f, desired: d, steps: steps}
@@ -279,7 +275,7 @@ func (e *enroller) connect(ctx context.Context, h inventory.Host) (host.Conn, er
 // installFirst brings the new tbot where the plan has one, and makes the rest of the plan anew: the unit and the
 // configuration depend on where tbot is and on what it can. The step stays in the plan, as done and with its undo.
 func (e *enroller) installFirst(ctx context.Context, conn host.Conn, c *change) error {
-	i := slices.IndexFunc(c.steps, func(s host.Step) bool { return s.Installs })
+	i := c.steps.Installation()
 	if i < 0 {
 		return nil
 	}
@@ -294,9 +290,9 @@ func (e *enroller) installFirst(ctx context.Context, conn host.Conn, c *change) 
 		return err
 	}
 	rest := host.Plan(c.host, f, c.desired)
-	if slices.ContainsFunc(rest, func(s host.Step) bool { return s.Installs }) {
+	if rest.Installation() >= 0 {
 		return outcome.NewError(outcome.InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
-			cmp.Or(f.Tbot.Version, "of no known version"))
+			cmp.Or(f.TbotVersion(), "of no known version"))
 	}
 	f.Now = c.facts.Now // as it was before anything changed
 	c.facts, c.steps = f, append(c.steps, rest...)
@@ -304,9 +300,9 @@ func (e *enroller) installFirst(ctx context.Context, conn host.Conn, c *change) 
 }
 
 // refused is the result of a plan with problems: nothing is done, and all of them are named.
-func refused(name string, steps []host.Step) outcome.Result {
+func refused(name string, steps host.Steps) outcome.Result {
 	r := outcome.Result{Host: name, Outcome: outcome.Failed}
-	for i, p := range host.Problems(steps) {
+	for i, p := range steps.Problems() {
 		if i == 0 {
 			r.Reason = p
 			continue
@@ -317,9 +313,9 @@ func refused(name string, steps []host.Step) outcome.Result {
 }
 
 // planned is the result of a plan that isn't applied: because of --check, or because there is nothing to do.
-func (e *enroller) planned(h inventory.Host, f *host.Facts, steps []host.Step) outcome.Result {
+func (e *enroller) planned(h inventory.Host, f *host.Facts, steps host.Steps) outcome.Result {
 	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: e.stepResults(steps)}
-	if host.Changes(steps) {
+	if steps.Changes() {
 		r.Outcome = outcome.Changed
 	}
 	e.note(&r, f)
@@ -340,7 +336,7 @@ func (e *enroller) unchanged(ctx context.Context, c change) outcome.Result {
 
 // note adds what deserves attention although it stands in nobody's way.
 func (e *enroller) note(r *outcome.Result, f *host.Facts) {
-	if err := versions.CheckVersion(f.Tbot.Version, e.version); err != nil {
+	if err := versions.CheckVersion(f.TbotVersion(), e.version); err != nil {
 		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
 	}
 	if f.Skew.Abs() > host.SkewLimit {
@@ -353,7 +349,7 @@ func (e *enroller) note(r *outcome.Result, f *host.Facts) {
 	}
 }
 
-func (e *enroller) stepResults(steps []host.Step) []outcome.StepResult {
+func (e *enroller) stepResults(steps host.Steps) []outcome.StepResult {
 	out := make([]outcome.StepResult, len(steps))
 	for i, s := range steps {
 		out[i] = outcome.StepResult{Step: s.Name, Changed: s.Changes(), Reason: s.Reason}
@@ -369,21 +365,9 @@ type change struct {
 	host    inventory.Host
 	facts   *host.Facts
 	desired host.Desired
-	steps   []host.Step
+	steps   host.Steps
 	done    int // steps that are done
 	journal *hostJournal
-}
-
-// starts says whether the plan starts tbot, so that there is something to verify.
-func (c change) starts() bool {
-	for _, s := range c.steps {
-		for _, a := range s.Actions {
-			if a.Start {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // change applies a plan and verifies what came of it.
@@ -395,13 +379,13 @@ func (e *enroller) change(ctx context.Context, conn host.Conn, c change) outcome
 	}
 	err = e.installFirst(ctx, conn, &c)
 	if err == nil {
-		var done []outcome.StepResult
+		var done int
 		done, err = host.Apply(ctx, conn, c.steps[c.done:], host.ApplyOptions{
-			Pending: c.starts(), Jitter: e.jitter(), Journal: c.journal,
+			Pending: c.steps.Starts(), Jitter: e.jitter(), Journal: c.journal,
 		})
-		c.done += len(done)
+		c.done += done
 	}
-	if err == nil && c.starts() {
+	if err == nil && c.steps.Starts() {
 		joined, err = e.verify(ctx, conn, c)
 	}
 	if err != nil {

@@ -56,11 +56,11 @@ func (e *enroller) remove(ctx context.Context, h inventory.Host, made []host.Thi
 	}
 	steps := host.PlanRemoval(f, d, made)
 	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: e.stepResults(steps)}
-	if host.Changes(steps) {
+	if steps.Changes() {
 		r.Outcome = outcome.Changed
 	}
-	if e.opts.Check || len(host.Problems(steps)) > 0 {
-		if len(host.Problems(steps)) > 0 {
+	if e.opts.Check || len(steps.Problems()) > 0 {
+		if len(steps.Problems()) > 0 {
 			return refused(h.Name, steps)
 		}
 		return r

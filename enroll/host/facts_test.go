@@ -51,7 +51,7 @@ func TestPlanAndApplyInAChroot(t *testing.T) {
 			c.Runs = 0
 			again := Plan(h, gather(t, c, d), d)
 			for _, s := range again {
-				if s.Changes() || s.Problem != nil || s.Reason == "" {
+				if s.Changes() || s.problem != nil || s.Reason == "" {
 					t.Errorf("second plan: %+v", s)
 				}
 			}

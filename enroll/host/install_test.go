@@ -62,10 +62,10 @@ func install(t *testing.T, c *enrolltest.Chroot, d Desired) (first, second Step)
 	t.Helper()
 	h := inventory.Host{Name: "web-01"}
 	first = Plan(h, gather(t, c, d), d)[0]
-	if first.Name != "tbot" || !first.Installs {
+	if first.Name != "tbot" || !first.installs {
 		t.Fatalf("no installation: %+v", first)
 	}
-	if _, err := Apply(t.Context(), c, []Step{first}, ApplyOptions{}); err != nil {
+	if _, err := Apply(t.Context(), c, Steps{first}, ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return first, Plan(h, gather(t, c, d), d)[0]
@@ -73,7 +73,7 @@ func install(t *testing.T, c *enrolltest.Chroot, d Desired) (first, second Step)
 
 func prepared(t *testing.T, in config.Install, client *http.Client) *Installer {
 	t.Helper()
-	out, err := Preparer{Client: client, Dir: t.TempDir()}.Prepare(t.Context(), in, config.Cluster{ProxyServer: "teleport.example.com:443"})
+	out, err := Prepare(t.Context(), client, t.TempDir(), in, config.Cluster{ProxyServer: "teleport.example.com:443"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +83,7 @@ func prepared(t *testing.T, in config.Install, client *http.Client) *Installer {
 func installing(t *testing.T, in *Installer) Desired {
 	t.Helper()
 	d := testDesired(t, enrolltest.Config(), inventory.Host{Name: "web-01"})
-	d.Install = in
-	d.Tbot.Binary = DefaultBinary
-	return d
+	return d.Installing(in)
 }
 
 func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
@@ -93,18 +91,18 @@ func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	in := prepared(t, config.Install{From: "file", Files: map[string]string{"amd64": inFile(t, "t.tar.gz", tarball(t, "18.1.0")),
 		"arm64": inFile(t, "t.tar.gz", tarball(t, "18.1.0"))}}, nil)
-	if in.Version != "18.1.0" {
-		t.Errorf("version %q, want the tarball's", in.Version)
+	if in.version != "18.1.0" {
+		t.Errorf("version %q, want the tarball's", in.version)
 	}
 	first, second := install(t, c, installing(t, in))
-	if second.Changes() || second.Problem != nil {
+	if second.Changes() || second.problem != nil {
 		t.Errorf("second plan: %+v", second)
 	}
 	if got := c.Sh("tbot version; tbot.previous version 2>/dev/null || /usr/local/bin/tbot.previous version; stat -c '%a %U' /usr/local/bin/tbot; ls /usr/local/bin | grep -c fleetctl || :"); !strings.HasPrefix(got,
 		"Teleport v18.1.0") || !strings.Contains(got, "Teleport v17.2.1") || !strings.HasSuffix(got, "755 root\n0") {
 		t.Errorf("on the host: %s", got)
 	}
-	for _, a := range first.Undo {
+	for _, a := range first.undo {
 		if err := applyAction(t.Context(), c, a, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +129,7 @@ func TestPushGoesOnWhereItStopped(t *testing.T) {
 		if there != "rm -f /opt/part" {
 			c.Sh(there)
 		}
-		p := Push{Local: local, Remote: "/opt/part", SHA256: sum, Size: size}
+		p := push{local: local, remote: "/opt/part", sha256: sum, size: size}
 		if err := p.send(t.Context(), c); err != nil {
 			t.Fatalf("%s: %v", there, err)
 		}
@@ -204,7 +202,7 @@ func TestInstallWithTheClustersScript(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	proxy := strings.TrimPrefix(srv.URL, "https://")
-	in, err := Preparer{Client: srv.Client(), Dir: t.TempDir()}.Prepare(t.Context(),
+	in, err := Prepare(t.Context(), srv.Client(), t.TempDir(),
 		config.Install{From: "script", URL: srv.URL + "/install.sh"}, config.Cluster{ProxyServer: proxy})
 	if err != nil {
 		t.Fatal(err)
@@ -212,8 +210,8 @@ func TestInstallWithTheClustersScript(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	c.Sh("command -v curl || { printf '#!/bin/sh\n' >/usr/bin/curl; chmod 0755 /usr/bin/curl; }")
 	d := testDesired(t, enrolltest.Config(), inventory.Host{Name: "web-01"})
-	d.Install = in
-	if _, second := install(t, c, d); second.Changes() || second.Problem != nil {
+	d = d.Installing(in)
+	if _, second := install(t, c, d); second.Changes() || second.problem != nil {
 		t.Errorf("second plan: %+v", second)
 	}
 	if got := c.Sh("tbot version"); got != "Teleport v18.3.0 git:x enterprise" {
@@ -249,7 +247,7 @@ func TestInstallConfigurationErrors(t *testing.T) {
 		{"an unknown edition", config.Install{From: "script", Edition: "free"}, "none of oss"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Preparer{Dir: t.TempDir()}.Prepare(t.Context(), c.in, config.Cluster{})
+			_, err := Prepare(t.Context(), nil, t.TempDir(), c.in, config.Cluster{})
 			if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want something with %q", err, c.want)
 			}
@@ -267,8 +265,8 @@ func TestVersionInNames(t *testing.T) {
 	} {
 		var in Installer
 		in.setVersion(name)
-		if in.Version != want {
-			t.Errorf("%s: got %q, want %q", name, in.Version, want)
+		if in.version != want {
+			t.Errorf("%s: got %q, want %q", name, in.version, want)
 		}
 	}
 }
@@ -299,14 +297,14 @@ func TestInstallFromADebPackage(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	in := prepared(t, config.Install{From: "file", Files: map[string]string{"amd64": deb, "arm64": deb}}, nil)
 	first, second := install(t, c, installing(t, in))
-	if second.Changes() || second.Problem != nil {
+	if second.Changes() || second.problem != nil {
 		t.Errorf("second plan: %+v", second)
 	}
 	if got := c.Sh("tbot version; /usr/local/bin/tbot.previous version; ls /var/tmp | grep -c fleetctl || :"); !strings.HasPrefix(got,
 		"Teleport v18.4.0") || !strings.Contains(got, "Teleport v17.2.1") || !strings.HasSuffix(got, "\n0") {
 		t.Errorf("on the host: %s", got)
 	}
-	for _, a := range first.Undo {
+	for _, a := range first.undo {
 		if err := applyAction(t.Context(), c, a, 0); err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"fleetctl/enroll/config"
@@ -39,18 +38,22 @@ const (
 	httpTimeout = 20 * time.Second
 )
 
-// Preparer makes installers; it keeps what it unpacks in dir.
-type Preparer struct {
-	Client *http.Client // nil: the default one
-	Dir    string       // a temporary directory that the caller removes
+// preparer makes an installer; it keeps what it unpacks in dir.
+type preparer struct {
+	client *http.Client // nil: the default one
+	dir    string       // a temporary directory that the caller removes
 }
 
-// Prepare reads what a tbot.install names, so that whatever is wrong with it is known before any host is touched. The
-// result is nil for "none".
-func (p Preparer) Prepare(ctx context.Context, in config.Install, cluster config.Cluster) (*Installer, error) {
+// Prepare reads what a tbot.install names, so that whatever is wrong with it is known before any host is touched. What is
+// unpacked or downloaded is kept in dir, which the caller removes after the run. The result is nil for "none"; a nil client
+// is the default one.
+func Prepare(
+	ctx context.Context, client *http.Client, dir string, in config.Install, cluster config.Cluster,
+) (*Installer, error) {
+	p := preparer{client: client, dir: dir}
 	out := &Installer{
-		From: in.From, Version: strings.TrimPrefix(in.Version, "v"), Proxy: in.Proxy,
-		downloads: &downloads{client: p.Client, dir: p.Dir},
+		from: in.From, version: strings.TrimPrefix(in.Version, "v"), proxy: in.Proxy,
+		downloads: &downloads{client: client, dir: dir},
 	}
 	var err error
 	switch in.From {
@@ -86,7 +89,7 @@ func kindOf(name string) string {
 
 func (o *Installer) setVersion(from string) {
 	if m := versions.VersionIn.FindStringSubmatch(strings.NewReplacer("_", " ", "-v", " v").Replace(from)); m != nil {
-		o.Version = cmp.Or(o.Version, m[1])
+		o.version = cmp.Or(o.version, m[1])
 	}
 }
 
@@ -97,11 +100,11 @@ func knownArch(arch string) error {
 	return nil
 }
 
-func (p Preparer) files(in config.Install, out *Installer) error {
+func (p preparer) files(in config.Install, out *Installer) error {
 	if len(in.Files) == 0 {
 		return errors.New("from: file needs files: {amd64: PATH}")
 	}
-	out.ByArch = map[string]*Package{}
+	out.byArch = map[string]*release{}
 	for _, arch := range slices.Sorted(maps.Keys(in.Files)) {
 		if err := knownArch(arch); err != nil {
 			return err
@@ -115,33 +118,33 @@ func (p Preparer) files(in config.Install, out *Installer) error {
 				return fmt.Errorf("files: %s: %w", arch, err)
 			}
 		}
-		out.ByArch[arch] = pkg
+		out.byArch[arch] = pkg
 	}
 	return nil
 }
 
 // file makes a package of a local file. From a tarball tbot is taken out here, so that only it is pushed.
-func (p Preparer) file(name, arch string, out *Installer) (*Package, error) {
-	pkg := &Package{Kind: kindOf(name), Local: name}
-	if pkg.Kind == kindTarball {
+func (p preparer) file(name, arch string, out *Installer) (*release, error) {
+	pkg := &release{kind: kindOf(name), local: name}
+	if pkg.kind == kindTarball {
 		local, version, err := p.untar(name, arch)
 		if err != nil {
 			return nil, err
 		}
-		pkg.Kind, pkg.Local = kindBinary, local
-		out.Version = cmp.Or(out.Version, version)
+		pkg.kind, pkg.local = kindBinary, local
+		out.version = cmp.Or(out.version, version)
 	}
 	out.setVersion(filepath.Base(name))
-	if (pkg.Kind == kindDeb || pkg.Kind == kindRPM) && out.Version == "" {
+	if (pkg.kind == kindDeb || pkg.kind == kindRPM) && out.version == "" {
 		return nil, fmt.Errorf("%s: its name has no version: set tbot.install.version", name)
 	}
-	if pkg.Kind == kindBinary {
-		if err := checkELF(pkg.Local, arch); err != nil {
+	if pkg.kind == kindBinary {
+		if err := checkELF(pkg.local, arch); err != nil {
 			return nil, err
 		}
 	}
 	var err error
-	pkg.SHA256, pkg.Size, err = sumFile(pkg.Local)
+	pkg.sha256, pkg.size, err = sumFile(pkg.local)
 	return pkg, err
 }
 
@@ -195,7 +198,7 @@ func checkELF(name, arch string) error {
 }
 
 // untar takes tbot out of a release tarball, and its version where the tarball says it.
-func (p Preparer) untar(name, arch string) (local, version string, err error) {
+func (p preparer) untar(name, arch string) (local, version string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", "", err
@@ -221,7 +224,7 @@ func (p Preparer) untar(name, arch string) (local, version string, err error) {
 			}
 			version = strings.TrimPrefix(strings.TrimSpace(string(raw)), "v")
 		case h.Typeflag == tar.TypeReg && path.Base(h.Name) == "tbot":
-			local = filepath.Join(p.Dir, "tbot-"+arch)
+			local = filepath.Join(p.dir, "tbot-"+arch)
 			if err := saveFile(local, t); err != nil {
 				return "", "", err
 			}
@@ -248,17 +251,17 @@ func saveFile(name string, r io.Reader) error {
 var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // urls makes packages of a URL with {version} and {arch} in it; a checksum for each architecture is a must.
-func (p Preparer) urls(in config.Install, out *Installer) error {
+func (p preparer) urls(in config.Install, out *Installer) error {
 	if !strings.HasPrefix(in.URL, "https://") && !strings.HasPrefix(in.URL, "http://") {
 		return fmt.Errorf("url: %q is no http or https URL", in.URL)
 	}
 	if len(in.SHA256) == 0 {
 		return errors.New("from: url needs sha256: {amd64: 64 hex digits}: nothing else says that the mirror serves what you mean")
 	}
-	if strings.Contains(in.URL, "{version}") && out.Version == "" {
+	if strings.Contains(in.URL, "{version}") && out.version == "" {
 		return errors.New("url: holds {version}, and no version is given")
 	}
-	out.ByArch = map[string]*Package{}
+	out.byArch = map[string]*release{}
 	for _, arch := range slices.Sorted(maps.Keys(in.SHA256)) {
 		if err := knownArch(arch); err != nil {
 			return err
@@ -270,31 +273,31 @@ func (p Preparer) urls(in config.Install, out *Installer) error {
 		if len(in.SHA256) > 1 && !strings.Contains(in.URL, "{arch}") {
 			return errors.New("url: needs {arch}, since there are several architectures")
 		}
-		url := strings.NewReplacer("{version}", out.Version, "{arch}", arch).Replace(in.URL)
+		url := strings.NewReplacer("{version}", out.version, "{arch}", arch).Replace(in.URL)
 		out.setVersion(path.Base(url))
-		out.ByArch[arch] = &Package{Kind: kindOf(url), URL: url, SHA256: sum}
+		out.byArch[arch] = &release{kind: kindOf(url), url: url, sha256: sum}
 	}
-	if out.Version == "" {
+	if out.version == "" {
 		return errors.New("version: is needed: the URL doesn't say which one it serves")
 	}
 	return nil
 }
 
 // script fetches the installer and, where no version is given, asks the cluster for the one that it wants.
-func (p Preparer) script(ctx context.Context, in config.Install, cluster config.Cluster, out *Installer) error {
-	out.Edition = cmp.Or(in.Edition, "enterprise")
-	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.Edition) {
+func (p preparer) script(ctx context.Context, in config.Install, cluster config.Cluster, out *Installer) error {
+	out.edition = cmp.Or(in.Edition, "enterprise")
+	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.edition) {
 		return fmt.Errorf("edition: %q is none of oss, enterprise, cloud", in.Edition)
 	}
-	if out.Version == "" {
-		v, err := clusterVersion(ctx, p.Client, cluster.ProxyServer)
+	if out.version == "" {
+		v, err := clusterVersion(ctx, p.client, cluster.ProxyServer)
 		if err != nil {
 			return fmt.Errorf("version: %w", err)
 		}
-		out.Version = v
+		out.version = v
 	}
 	url := cmp.Or(in.URL, defaultInstaller)
-	script, err := fetch(ctx, p.Client, url)
+	script, err := fetch(ctx, p.client, url)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
@@ -304,7 +307,7 @@ func (p Preparer) script(ctx context.Context, in config.Install, cluster config.
 	if !bytes.HasPrefix(script, []byte("#!")) {
 		return fmt.Errorf("url: %s serves no script", url)
 	}
-	out.Script = script
+	out.script = script
 	return nil
 }
 
@@ -361,52 +364,4 @@ func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error)
 		err = fmt.Errorf("%s: more than 1 MiB", url)
 	}
 	return raw, err
-}
-
-// downloads keeps what the controller downloads for hosts that can't: once a run.
-type downloads struct {
-	client *http.Client
-	dir    string
-	mu     sync.Mutex
-	sizes  map[string]int64 // by checksum
-}
-
-// get downloads a URL, checks it and returns where it lies.
-func (d *downloads) get(ctx context.Context, url, sum string) (local string, size int64, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	local = filepath.Join(d.dir, "download-"+sum)
-	if size, ok := d.sizes[sum]; ok {
-		return local, size, nil
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", 0, err
-	}
-	client := d.client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", 0, err
-	}
-	defer resp.Body.Close() // only read
-	if resp.StatusCode != http.StatusOK {
-		return "", 0, fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	if err := saveFile(local, resp.Body); err != nil {
-		return "", 0, err
-	}
-	if err := checkSum(local, sum); err != nil {
-		return "", 0, fmt.Errorf("%s: %w", url, err)
-	}
-	if _, size, err = sumFile(local); err != nil {
-		return "", 0, err
-	}
-	if d.sizes == nil {
-		d.sizes = map[string]int64{}
-	}
-	d.sizes[sum] = size
-	return local, size, nil
 }

@@ -50,7 +50,7 @@ func verifyScript(f *Facts, d Desired, opts VerifyOptions) string {
 		host = "127.0.0.1"
 	}
 	trust := "" // before 17, /readyz says 200 whatever happens
-	if m := versions.Major(f.Tbot.Version); m == 0 || m >= 17 {
+	if m := versions.Major(f.tbot.version); m == 0 || m >= 17 {
 		trust = "1"
 	}
 	vars := fmt.Sprintf("DIAGHOST=%s\nDIAGPORT=%s\nTRUST=%s\nSINCE=%d\nWATCH=%d\nLIMIT=%d\nPENDING=%s\n",

@@ -99,13 +99,13 @@ func FuzzParseFacts(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for path, ff := range facts.Files {
-			if len(ff.Content) > maxFileContent {
-				t.Errorf("%s: %d bytes", path, len(ff.Content))
+		for path, ff := range facts.files {
+			if len(ff.content) > maxFileContent {
+				t.Errorf("%s: %d bytes", path, len(ff.content))
 			}
 		}
-		if facts.Device.Path != "" && !cleanPath(facts.Device.Path) {
-			t.Errorf("device %q", facts.Device.Path)
+		if facts.device.path != "" && !cleanPath(facts.device.path) {
+			t.Errorf("device %q", facts.device.path)
 		}
 	})
 }
