@@ -117,7 +117,7 @@ func TestPushGoesOnWhereItStopped(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
 	local := inFile(t, "tbot", content)
-	sum, size, err := sumFile(local)
+	f, err := sumFile(local)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,11 +129,11 @@ func TestPushGoesOnWhereItStopped(t *testing.T) {
 		if there != "rm -f /opt/part" {
 			c.Sh(there)
 		}
-		p := push{local: local, remote: "/opt/part", sha256: sum, size: size}
+		p := push{local: local, remote: "/opt/part", sha256: f.sha256, size: f.size}
 		if err := p.send(t.Context(), c); err != nil {
 			t.Fatalf("%s: %v", there, err)
 		}
-		if got := c.Sh("sha256sum </opt/part; stat -c %F /opt/part; head -n 1 /etc/passwd"); !strings.HasPrefix(got, sum) ||
+		if got := c.Sh("sha256sum </opt/part; stat -c %F /opt/part; head -n 1 /etc/passwd"); !strings.HasPrefix(got, f.sha256) ||
 			!strings.Contains(got, "regular file\nroot:") {
 			t.Errorf("%s: %s", there, got)
 		}

@@ -6,9 +6,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"debug/elf"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,62 +107,43 @@ func (p preparer) files(in config.Install, out *Installer) error {
 		if err := knownArch(arch); err != nil {
 			return err
 		}
-		pkg, err := p.file(in.Files[arch], arch, out)
+		pkg, err := p.file(in.Files[arch], arch, in.SHA256[arch], out)
 		if err != nil {
 			return fmt.Errorf("files: %s: %w", arch, err)
-		}
-		if want := in.SHA256[arch]; want != "" {
-			if err := checkSum(in.Files[arch], want); err != nil {
-				return fmt.Errorf("files: %s: %w", arch, err)
-			}
 		}
 		out.byArch[arch] = pkg
 	}
 	return nil
 }
 
-// file makes a package of a local file. From a tarball tbot is taken out here, so that only it is pushed.
-func (p preparer) file(name, arch string, out *Installer) (*release, error) {
-	pkg := &release{kind: kindOf(name), local: name}
-	if pkg.kind == kindTarball {
-		local, version, err := p.untar(name, arch)
-		if err != nil {
+// file makes a package of a local file with that checksum ("" for any). From a tarball tbot is taken out here, so that only
+// it is pushed.
+func (p preparer) file(name, arch, sum string, out *Installer) (*release, error) {
+	kind := kindOf(name)
+	f, err := sumFile(name)
+	if err == nil {
+		err = f.checkSum(sum)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if kind == kindTarball {
+		var version string
+		if f, version, err = p.untar(name); err != nil {
 			return nil, err
 		}
-		pkg.kind, pkg.local = kindBinary, local
-		out.version = cmp.Or(out.version, version)
+		kind, out.version = kindBinary, cmp.Or(out.version, version)
 	}
 	out.setVersion(filepath.Base(name))
-	if (pkg.kind == kindDeb || pkg.kind == kindRPM) && out.version == "" {
+	if (kind == kindDeb || kind == kindRPM) && out.version == "" {
 		return nil, fmt.Errorf("%s: its name has no version: set tbot.install.version", name)
 	}
-	if pkg.kind == kindBinary {
-		if err := checkELF(pkg.local, arch); err != nil {
+	if kind == kindBinary {
+		if err := checkELF(f.name, arch); err != nil {
 			return nil, err
 		}
 	}
-	var err error
-	pkg.sha256, pkg.size, err = sumFile(pkg.local)
-	return pkg, err
-}
-
-func sumFile(name string) (sum string, size int64, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close() // only read
-	h := sha256.New()
-	size, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), size, err
-}
-
-func checkSum(name, want string) error {
-	got, _, err := sumFile(name)
-	if err == nil && got != strings.ToLower(want) {
-		err = fmt.Errorf("%s has SHA-256 %s, not %s", name, got, want)
-	}
-	return err
+	return &release{kind: kind, local: f.name, sha256: f.sha256, size: f.size}, nil
 }
 
 // machines are ELF's names of the architectures.
@@ -198,54 +177,38 @@ func checkELF(name, arch string) error {
 }
 
 // untar takes tbot out of a release tarball, and its version where the tarball says it.
-func (p preparer) untar(name, arch string) (local, version string, err error) {
+func (p preparer) untar(name string) (tbot stored, version string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return "", "", err
+		return stored{}, "", err
 	}
 	defer f.Close() // only read
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		return "", "", fmt.Errorf("%s: %w", name, err)
+		return stored{}, "", fmt.Errorf("%s: %w", name, err)
 	}
-	for t := tar.NewReader(z); ; {
+	for t := tar.NewReader(z); tbot.name == "" || version == ""; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
-			return "", "", fmt.Errorf("%s: %w", name, err)
-		}
 		switch {
+		case err != nil:
 		case h.Typeflag == tar.TypeReg && path.Base(h.Name) == "VERSION":
-			raw, err := io.ReadAll(io.LimitReader(t, 100))
-			if err != nil {
-				return "", "", fmt.Errorf("%s: %w", name, err)
-			}
+			var raw []byte
+			raw, err = io.ReadAll(io.LimitReader(t, 100))
 			version = strings.TrimPrefix(strings.TrimSpace(string(raw)), "v")
 		case h.Typeflag == tar.TypeReg && path.Base(h.Name) == "tbot":
-			local = filepath.Join(p.dir, "tbot-"+arch)
-			if err := saveFile(local, t); err != nil {
-				return "", "", err
-			}
+			tbot, err = storeFile(p.dir, "tbot-*", t, maxProgram)
 		}
-		if local != "" && version != "" {
-			break
+		if err != nil {
+			return stored{}, "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if local == "" {
-		return "", "", fmt.Errorf("%s: holds no tbot", name)
+	if tbot.name == "" {
+		return stored{}, "", fmt.Errorf("%s: holds no tbot", name)
 	}
-	return local, version, nil
-}
-
-func saveFile(name string, r io.Reader) error {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
+	return tbot, version, nil
 }
 
 var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -297,7 +260,7 @@ func (p preparer) script(ctx context.Context, in config.Install, cluster config.
 		out.version = v
 	}
 	url := cmp.Or(in.URL, defaultInstaller)
-	script, err := fetch(ctx, p.client, url)
+	script, err := httpDocument(ctx, p.client, url)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
@@ -318,12 +281,12 @@ func clusterVersion(ctx context.Context, client *http.Client, proxy string) (str
 		return "", errors.New("only a proxy (cluster.proxy_server) says which version the cluster runs: set tbot.install.version")
 	}
 	base := "https://" + strings.TrimSuffix(proxy, ":443")
-	if raw, err := fetch(ctx, client, base+"/v1/webapi/automaticupgrades/channel/default/version"); err == nil {
+	if raw, err := httpDocument(ctx, client, base+"/v1/webapi/automaticupgrades/channel/default/version"); err == nil {
 		if v := strings.TrimPrefix(strings.TrimSpace(string(raw)), "v"); versions.VersionIn.FindString(v) == v && v != "" {
 			return v, nil
 		}
 	}
-	raw, err := fetch(ctx, client, base+"/v1/webapi/ping")
+	raw, err := httpDocument(ctx, client, base+"/v1/webapi/ping")
 	if err != nil {
 		return "", err
 	}
@@ -338,30 +301,4 @@ func clusterVersion(ctx context.Context, client *http.Client, proxy string) (str
 		return "", fmt.Errorf("%s/v1/webapi/ping: %q is no version", base, remote.Cut(ping.ServerVersion, 40))
 	}
 	return v, nil
-}
-
-// fetch gets a small document.
-func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error) {
-	if client == nil {
-		client = http.DefaultClient
-	}
-	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close() // only read
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
-	if err == nil && len(raw) > maxReply {
-		err = fmt.Errorf("%s: more than 1 MiB", url)
-	}
-	return raw, err
 }

@@ -50,11 +50,13 @@ func (p pacedReader) Read(b []byte) (int, error) {
 
 // send pushes the file: what is there already of it stays, as far as it goes; then the checksum decides, and a wrong
 // one gets a second try from the start.
-func (p push) send(ctx context.Context, conn Conn) (err error) {
+func (p push) send(ctx context.Context, conn Conn) error {
 	if p.url != "" {
-		if p.local, p.size, err = p.via.get(ctx, p.url, p.sha256); err != nil {
+		f, err := p.via.get(ctx, p.url, p.sha256)
+		if err != nil {
 			return err
 		}
+		p.local, p.size = f.name, f.size
 	}
 	for range 2 {
 		have, whole, err := p.there(ctx, conn)
