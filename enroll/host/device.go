@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/sh"
 	"fleetctl/remote"
 )
 
@@ -45,21 +46,7 @@ var tpmFacts = factsOf{
 	},
 }
 
-const deviceScript = `device() {
-  if [ -n "$DEV" ]; then echo "$DEV"; return; fi
-  for c in /sys/class/tpm/tpm*; do
-    [ -e "$c" ] || continue
-    v=$(cat "$c/tpm_version_major" 2>/dev/null)
-    [ "${v:-2}" = 2 ] || continue
-    n=${c##*/tpm}
-    if [ -e "/dev/tpmrm$n" ]; then echo "/dev/tpmrm$n"; else echo "/dev/tpm$n"; fi
-    return
-  done
-  for c in /dev/tpmrm[0-9]* /dev/tpm[0-9]*; do
-    if [ -e "$c" ]; then echo "$c"; return; fi
-  done
-}
-for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
+const deviceScript = sh.TPMDevice + `for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
   [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
   if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
 done
@@ -69,7 +56,7 @@ for c in /sys/class/tpm/tpm*; do
   if [ "$(cat "$c/tpm_version_major" 2>/dev/null)" = 1 ]; then o=1; else n=1; fi
 done
 if [ -n "$n" ]; then echo device.sysfs=1; elif [ -n "$o" ]; then echo device.tpm12=1; fi
-DEV=$(device)
+[ -n "$DEV" ] || DEV=$(tpm_device)
 if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   kv device.path "$DEV"
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket

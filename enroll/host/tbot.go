@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/sh"
 	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 )
@@ -35,14 +36,8 @@ var tbotProgramFacts = factsOf{
 	},
 }
 
-const tbotScript = `t=$BIN
-if [ -z "$t" ]; then
-  t=$(command -v tbot 2>/dev/null)
-  for c in /usr/local/bin/tbot /opt/teleport/default/bin/tbot /opt/teleport/system/bin/tbot; do
-    case $t in /*) break;; esac
-    if [ -x "$c" ]; then t=$c; fi
-  done
-fi
+const tbotScript = sh.FindTbot + `t=$BIN
+[ -n "$t" ] || t=$(find_tbot)
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
