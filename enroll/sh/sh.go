@@ -3,17 +3,20 @@
 package sh
 
 // TPMDevice is the function tpm_device, which prints the device that tbot would take, as go-attestation chooses it: the
-// first TPM 2.0 that sysfs knows, by its resource manager where there is one. Where there is no sysfs, as in containers, it
-// is what lies in /dev.
+// first TPM 2.0 that sysfs knows, by its resource manager where there is one. Where sysfs knows no TPM, as in containers, it
+// is what lies in /dev; where it knows a 1.2 alone, there is none.
 const TPMDevice = `tpm_device() {
+  known=
   for c in /sys/class/tpm/tpm*; do
     [ -e "$c" ] || continue
+    known=1
     v=$(cat "$c/tpm_version_major" 2>/dev/null)
     [ "${v:-2}" = 2 ] || continue
     n=${c##*/tpm}
     if [ -e "/dev/tpmrm$n" ]; then echo "/dev/tpmrm$n"; else echo "/dev/tpm$n"; fi
     return
   done
+  if [ -n "$known" ]; then return; fi
   for c in /dev/tpmrm[0-9]* /dev/tpm[0-9]*; do
     if [ -e "$c" ]; then echo "$c"; return; fi
   done

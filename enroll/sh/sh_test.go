@@ -35,6 +35,7 @@ func TestPieces(t *testing.T) {
 		{"the first that is a 2.0", sh.TPMDevice, "tpm_device",
 			map[string]string{"/sys/class/tpm/tpm0/tpm_version_major": "1", "/sys/class/tpm/tpm1/tpm_version_major": "2", "/dev/tpm0": "", "/dev/tpm1": ""}, "/dev/tpm1"},
 		{"an old kernel that doesn't say the version", sh.TPMDevice, "tpm_device", map[string]string{"/sys/class/tpm/tpm0/x": "", "/dev/tpm0": ""}, "/dev/tpm0"},
+		{"a TPM 1.2 is none", sh.TPMDevice, "tpm_device", map[string]string{"/sys/class/tpm/tpm0/tpm_version_major": "1", "/dev/tpm0": ""}, ""},
 		{"a container without sysfs", sh.TPMDevice, "tpm_device", map[string]string{"/dev/tpmrm3": ""}, "/dev/tpmrm3"},
 		{"no TPM", sh.TPMDevice, "tpm_device", nil, ""},
 		{"a tbot in PATH", sh.FindTbot, "find_tbot", map[string]string{"/bin/tbot": "", "/usr/local/bin/tbot": ""}, "/bin/tbot"},
