@@ -108,7 +108,7 @@ func (e *enroller) askVersion(ctx context.Context) {
 	if err != nil && e.opts.Logf != nil {
 		e.opts.Logf("the cluster's version is not known: %v", err)
 	}
-	e.version = v
+	e.version, _ = versions.Parse(v)
 }
 
 // acceptedHash finds the EKPub hash that a host has a rule for.
@@ -136,7 +136,7 @@ type enroller struct {
 	opts       EnrollOptions
 	dir        string                     // temporary, for what installers unpack
 	installers map[string]*host.Installer // by their configuration, as JSON
-	version    string                     // of the cluster; "" when it isn't known
+	version    versions.Version           // of the cluster; the zero Version when it isn't known
 }
 
 func newEnroller(ctx context.Context, hosts []inventory.Host, opts EnrollOptions) (*enroller, error) {
@@ -292,7 +292,7 @@ func (e *enroller) installFirst(ctx context.Context, conn host.Conn, c *change) 
 	rest := host.Plan(c.host, f, c.desired)
 	if rest.Installation() >= 0 {
 		return outcome.NewError(outcome.InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
-			cmp.Or(f.TbotVersion(), "of no known version"))
+			cmp.Or(f.TbotVersion().String(), "of no known version"))
 	}
 	f.Now = c.facts.Now // as it was before anything changed
 	c.facts, c.steps = f, append(c.steps, rest...)
@@ -336,7 +336,7 @@ func (e *enroller) unchanged(ctx context.Context, c change) outcome.Result {
 
 // note adds what deserves attention although it stands in nobody's way.
 func (e *enroller) note(r *outcome.Result, f *host.Facts) {
-	if err := versions.CheckVersion(f.TbotVersion(), e.version); err != nil {
+	if err := versions.Compatible(f.TbotVersion(), e.version); err != nil {
 		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
 	}
 	if f.Skew.Abs() > host.SkewLimit {

@@ -146,7 +146,7 @@ func (s HostStatus) failed(r outcome.Result) HostStatus {
 }
 
 func (s *HostStatus) observe(f *host.Facts, steps []host.Step, token string) {
-	s.Tbot, s.Service, s.Ready, s.Token = f.TbotVersion(), f.Active(), f.Ready(), token
+	s.Tbot, s.Service, s.Ready, s.Token = f.TbotVersion().String(), f.Active(), f.Ready(), token
 	for _, step := range steps {
 		if step.Changes() {
 			s.Drift = append(s.Drift, step.Name)

@@ -19,11 +19,11 @@ import (
 type Desired struct {
 	Host    inventory.Host
 	Cluster config.Cluster
-	Tbot    config.Tbot // overrides of groups and of the host applied
-	Token   string      // the token the host joins with
-	Device  string      // tpm_device of the inventory; "" for the one tbot would take
-	Adopt   bool        // replace a configuration or a unit that somebody else wrote
-	Version string      // of the cluster; "" when it isn't known
+	Tbot    config.Tbot      // overrides of groups and of the host applied
+	Token   string           // the token the host joins with
+	Device  string           // tpm_device of the inventory; "" for the one tbot would take
+	Adopt   bool             // replace a configuration or a unit that somebody else wrote
+	Version versions.Version // of the cluster; the zero Version when it isn't known
 
 	install   *Installer // where tbot comes from; nil when it must be there
 	templates *templates.Set
@@ -55,7 +55,8 @@ func Desire(h inventory.Host, cfg config.Config, token string, set *templates.Se
 	d := Desired{
 		Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: cmp.Or(token, "none"), Device: string(vars.Device), templates: set,
 	}
-	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, tbot: tbotFacts{path: "/usr/local/bin/tbot", version: "18.0.0"}}} {
+	newest, _ := versions.Parse("18.4.0")
+	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, tbot: tbotFacts{path: defaultBinary, version: newest}}} {
 		if _, err := d.render(&f); err != nil {
 			return Desired{}, config.HostError(h, err)
 		}
@@ -82,8 +83,9 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 		Binary: cmp.Or(string(d.Tbot.Binary), f.tbot.path, "/usr/local/bin/tbot"),
 		Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage), DiagAddr: d.Tbot.DiagAddr,
 		TbotYAML: strings.TrimRight(string(body), "\n"), Outputs: outputDirs(d.Tbot.Services),
-		PIDFile: versions.Major(f.tbot.version) >= 16, Systemd: f.Systemd,
+		Systemd: f.Systemd,
 	}
+	data.UpdaterFlags, data.UpdaterLinks = d.updaterNeeds(f)
 	if f.device.typ == "char" || f.device.typ == "" {
 		data.Device = cmp.Or(d.Device, f.device.path, "/dev/tpmrm0")
 	}
@@ -109,7 +111,7 @@ func (d Desired) Installed(f *Facts) (store.Installed, error) {
 		return store.Installed{}, err
 	}
 	return store.Installed{
-		Token: d.Token, TbotVersion: f.tbot.version, ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
+		Token: d.Token, TbotVersion: f.tbot.version.String(), ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
 		User: d.Tbot.User, Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage),
 	}, nil
 }

@@ -46,7 +46,8 @@ var tpmFacts = factsOf{
 	},
 }
 
-const deviceScript = sh.TPMDevice + `for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
+const deviceScript = sh.TPMDevice + `
+for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
   [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
   if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
 done

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 )
 
@@ -34,7 +35,7 @@ const defaultBinary = "/usr/local/bin/tbot"
 // be there.
 type Installer struct {
 	from    string
-	version string              // of Teleport, without "v"; "" for a bare binary of which nothing says it
+	version versions.Version    // of Teleport; the zero Version for a bare binary of which nothing says it
 	byArch  map[string]*release // GOARCH; of file and url
 	proxy   string              // for downloads on the host
 	script  []byte              // of script: the cluster's installer
@@ -65,7 +66,7 @@ func (d Desired) Installing(in *Installer) Desired {
 func (p *planner) install() {
 	in := p.d.install
 	const name = "tbot"
-	if link := p.f.tbot.link; strings.HasPrefix(link, "/opt/teleport/") || p.updaterOwns() {
+	if link := p.f.tbot.link; strings.HasPrefix(link, "/opt/teleport/") || p.f.updaterOwns() {
 		p.problem(name, outcome.TbotManaged, "Teleport's updater manages this tbot",
 			"set tbot.install.from to none for this host, or take the updater away")
 		return
@@ -104,15 +105,16 @@ func (p *planner) installed(in *Installer, pkg *release) string {
 		return t.path + " is that file"
 	case pkg.kind == kindBinary && pkg.local != "":
 		return ""
-	case in.version != "" && t.version == in.version:
-		return t.path + " is version " + t.version
+	case in.version.Same(t.version):
+		return t.path + " is version " + t.version.String()
 	}
 	return ""
 }
 
 func (p *planner) installReason() string {
 	if t := p.f.tbot; t.path != "" {
-		return fmt.Sprintf("%s is version %s, not %s", t.path, cmp.Or(t.version, "unknown"), cmp.Or(p.d.install.version, "the given one"))
+		return fmt.Sprintf("%s is version %s, not %s", t.path, cmp.Or(t.version.String(), "unknown"),
+			cmp.Or(p.d.install.version.String(), "the given one"))
 	}
 	return "it isn't there"
 }
@@ -190,7 +192,7 @@ tar -xzOf "$part" "$member" >"$new"
 
 // installScript runs the cluster's own installer.
 func (p *planner) installScript(in *Installer) {
-	if p.f.tbot.path != "" && p.f.tbot.version == in.version {
+	if p.f.tbot.path != "" && in.version.Same(p.f.tbot.version) {
 		p.done("tbot", "%s is version %s", p.f.tbot.path, in.version)
 		return
 	}
@@ -205,7 +207,7 @@ func (p *planner) installScript(in *Installer) {
 	}
 	dest := cmp.Or(p.f.tbot.path, defaultBinary)
 	keep := fmt.Sprintf("if [ -f %[1]s ]; then cp -p %[1]s %[1]s.previous; fi\n", remote.Quote(dest))
-	script += keep + fmt.Sprintf("bash -s %s %s >&2", remote.Quote(in.version), remote.Quote(in.edition))
+	script += keep + fmt.Sprintf("bash -s %s %s >&2", remote.Quote(in.version.String()), remote.Quote(in.edition))
 	step := p.do("tbot", p.installReason(), action{script: script, stdin: in.script})
 	step.installs = true
 	if p.f.tbot.path != "" {

@@ -91,7 +91,7 @@ func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	in := prepared(t, config.Install{From: "file", Files: map[string]string{"amd64": inFile(t, "t.tar.gz", tarball(t, "18.1.0")),
 		"arm64": inFile(t, "t.tar.gz", tarball(t, "18.1.0"))}}, nil)
-	if in.version != "18.1.0" {
+	if in.version.String() != "18.1.0" {
 		t.Errorf("version %q, want the tarball's", in.version)
 	}
 	first, second := install(t, c, installing(t, in))
@@ -244,6 +244,7 @@ func TestInstallConfigurationErrors(t *testing.T) {
 		{"a URL without a version", config.Install{From: "url", URL: "https://m/tbot", SHA256: map[string]string{"amd64": sum}}, "version: is needed"},
 		{"two architectures and one URL", config.Install{From: "url", URL: "https://m/tbot-1.2.3", SHA256: map[string]string{"amd64": sum, "arm64": sum}}, "needs {arch}"},
 		{"half a checksum", config.Install{From: "url", URL: "https://m/tbot-1.2.3", SHA256: map[string]string{"amd64": "aa"}}, "64 hex"},
+		{"a version that is none", config.Install{From: "script", Version: "latest"}, "is no version"},
 		{"an unknown edition", config.Install{From: "script", Edition: "free"}, "none of oss"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -252,22 +253,6 @@ func TestInstallConfigurationErrors(t *testing.T) {
 				t.Errorf("got %v, want something with %q", err, c.want)
 			}
 		})
-	}
-}
-
-func TestVersionInNames(t *testing.T) {
-	for name, want := range map[string]string{
-		"teleport-ent_17.2.1_amd64.deb":                    "17.2.1",
-		"teleport-ent-17.2.1-1.x86_64.rpm":                 "17.2.1",
-		"teleport-ent-v18.0.0-rc.1-linux-amd64-bin.tar.gz": "18.0.0-rc.1",
-		"teleport-v17.2.1-linux-arm64-bin.tar.gz":          "17.2.1",
-		"tbot": "",
-	} {
-		var in Installer
-		in.setVersion(name)
-		if in.version != want {
-			t.Errorf("%s: got %q, want %q", name, in.version, want)
-		}
 	}
 }
 

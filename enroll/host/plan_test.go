@@ -10,6 +10,7 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/templates"
 )
@@ -26,11 +27,20 @@ type planCase struct {
 	token  string // "-": none
 }
 
+// version is a version that a test knows to be one.
+func version(s string) versions.Version {
+	v, ok := versions.Parse(s)
+	if !ok {
+		panic(s)
+	}
+	return v
+}
+
 // debian is a Debian 12 as it comes, with a TPM and a tbot.
 func debian() *Facts {
 	return &Facts{
 		arch: "amd64", Now: 1763900000, Systemd: 252, udev: true,
-		tbot:    tbotFacts{path: "/usr/local/bin/tbot", version: "17.2.1"},
+		tbot:    tbotFacts{path: "/usr/local/bin/tbot", version: version("17.2.1")},
 		device:  deviceFacts{path: "/dev/tpmrm0", typ: "char", mode: 0o600, owner: "root", group: "root", sysfs: true},
 		files:   fileSet{},
 		service: serviceFacts{load: "not-found", active: "inactive"},
@@ -71,7 +81,7 @@ func TestPlan(t *testing.T) {
 		{name: "systemd 219 gets only what it knows", facts: func(f *Facts) { f.Systemd = 219 }},
 		{name: "without systemd all but the service", facts: func(f *Facts) { f.Systemd = 0; f.service = serviceFacts{} }},
 		{name: "no tbot is a problem", facts: func(f *Facts) { f.tbot = tbotFacts{} }},
-		{name: "a tbot without the tpm method is a problem", facts: func(f *Facts) { f.tbot.version = "15.2.4" }},
+		{name: "a tbot without the tpm method is a problem", facts: func(f *Facts) { f.tbot.version = version("15.2.4") }},
 		{name: "no TPM is a problem", facts: func(f *Facts) { f.device = deviceFacts{} }},
 		{name: "no token is a problem", token: "-"},
 		{name: "not being root is a problem", facts: func(f *Facts) { f.uid = 1000 }},
@@ -81,9 +91,15 @@ func TestPlan(t *testing.T) {
 		{name: "the updater's unit is left alone", facts: func(f *Facts) {
 			f.files[unitPath] = fileFacts{typ: "file", mode: 0o644, owner: "root", group: "root", content: "# teleport-update (17.2.1)\n[Unit]\n"}
 		}},
+		{name: "the updater's unit of 18.4 keeps what it watches", facts: updaters},
+		{name: "an updater's tbot with another storage", facts: updaters, config: func(c *config.Config) { c.Tbot.Storage = "/var/lib/tbot" }},
+		{name: "an updater's tbot that is too old to be watched", facts: func(f *Facts) {
+			updaters(f)
+			f.tbot.version = version("18.3.2")
+		}},
 		{name: "a masked unit is a problem", facts: func(f *Facts) { f.service.load, f.service.enabled = "masked", "masked" }},
 		{name: "hardening is switched off by the inventory", vars: map[string]any{"tbot": map[string]any{"hardening": false}}},
-		{name: "tbot 15 calls services outputs", facts: func(f *Facts) { f.tbot.version = "15.4.0" }, config: withService},
+		{name: "tbot 15 calls services outputs", facts: func(f *Facts) { f.tbot.version = version("15.4.0") }, config: withService},
 		{name: "an output in tmp and one in home open the sandbox", config: func(c *config.Config) {
 			c.Tbot.Services = []map[string]any{identityIn("/tmp/id"), identityIn("/home/deploy/id")}
 		}},
@@ -132,6 +148,16 @@ func foreign(f *Facts) {
 	f.files[unitPath] = fileFacts{typ: "file", mode: 0o644, owner: "root", group: "root", content: "[Unit]\nDescription=mine\n"}
 }
 
+// updaters is a host of Teleport's updater, which wrote the unit.
+func updaters(f *Facts) {
+	unit, err := os.ReadFile("testdata/tbot.service.teleport-update-18.4")
+	if err != nil {
+		panic(err)
+	}
+	f.tbot.version = version("18.4.0")
+	f.files[unitPath] = fileFacts{typ: "file", mode: 0o644, owner: "root", group: "root", content: string(unit)}
+}
+
 func identityIn(path string) map[string]any {
 	return map[string]any{"type": "identity", "destination": map[string]any{"type": "directory", "path": path}}
 }
@@ -163,7 +189,8 @@ func TestPlanOfAnEnrolledHost(t *testing.T) {
 		{name: "a device that lost its group", change: func(f *Facts) { f.device.group, f.device.mode, f.device.opens = "root", 0o600, "denied" },
 			changes: []string{"TPM device /dev/tpmrm0"}},
 		{name: "a TPM that tbot holds is fine", change: func(f *Facts) { f.device.opens = "busy" }},
-		{name: "tbot is alive but not ready", change: func(f *Facts) { f.ready = "503" }, changes: []string{"restart"}},
+		{name: "a tbot that is alive but not ready stays alone", change: func(f *Facts) { f.ready = "503" }},
+		{name: "a newer tbot that is alive but not ready, too", change: func(f *Facts) { f.ready, f.tbot.version = "503", version("17.5.4") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

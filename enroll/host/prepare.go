@@ -50,10 +50,13 @@ func Prepare(
 ) (*Installer, error) {
 	p := preparer{client: client, dir: dir}
 	out := &Installer{
-		from: in.From, version: strings.TrimPrefix(in.Version, "v"), proxy: in.Proxy,
+		from: in.From, proxy: in.Proxy,
 		downloads: &downloads{client: client, dir: dir},
 	}
 	var err error
+	if in.Version != "" && !out.setVersion(in.Version) {
+		return nil, fmt.Errorf("%w: tbot.install: version: %q is no version of Teleport, e.g. 18.4.0", outcome.ErrInput, in.Version)
+	}
 	switch in.From {
 	case "", installNone:
 		return nil, nil
@@ -85,10 +88,12 @@ func kindOf(name string) string {
 	return kindBinary
 }
 
-func (o *Installer) setVersion(from string) {
-	if m := versions.VersionIn.FindStringSubmatch(strings.NewReplacer("_", " ", "-v", " v").Replace(from)); m != nil {
-		o.version = cmp.Or(o.version, m[1])
+// setVersion takes the version in a name, unless it is known already, and says whether it is.
+func (o *Installer) setVersion(name string) bool {
+	if o.version.IsZero() {
+		o.version = versions.FromName(name)
 	}
+	return !o.version.IsZero()
 }
 
 func knownArch(arch string) error {
@@ -132,10 +137,10 @@ func (p preparer) file(name, arch, sum string, out *Installer) (*release, error)
 		if f, version, err = p.untar(name); err != nil {
 			return nil, err
 		}
-		kind, out.version = kindBinary, cmp.Or(out.version, version)
+		kind = kindBinary
+		out.setVersion(version)
 	}
-	out.setVersion(filepath.Base(name))
-	if (kind == kindDeb || kind == kindRPM) && out.version == "" {
+	if !out.setVersion(filepath.Base(name)) && (kind == kindDeb || kind == kindRPM) {
 		return nil, fmt.Errorf("%s: its name has no version: set tbot.install.version", name)
 	}
 	if kind == kindBinary {
@@ -221,7 +226,7 @@ func (p preparer) urls(in config.Install, out *Installer) error {
 	if len(in.SHA256) == 0 {
 		return errors.New("from: url needs sha256: {amd64: 64 hex digits}: nothing else says that the mirror serves what you mean")
 	}
-	if strings.Contains(in.URL, "{version}") && out.version == "" {
+	if strings.Contains(in.URL, "{version}") && out.version.IsZero() {
 		return errors.New("url: holds {version}, and no version is given")
 	}
 	out.byArch = map[string]*release{}
@@ -236,11 +241,11 @@ func (p preparer) urls(in config.Install, out *Installer) error {
 		if len(in.SHA256) > 1 && !strings.Contains(in.URL, "{arch}") {
 			return errors.New("url: needs {arch}, since there are several architectures")
 		}
-		url := strings.NewReplacer("{version}", out.version, "{arch}", arch).Replace(in.URL)
+		url := strings.NewReplacer("{version}", out.version.String(), "{arch}", arch).Replace(in.URL)
 		out.setVersion(path.Base(url))
 		out.byArch[arch] = &release{kind: kindOf(url), url: url, sha256: sum}
 	}
-	if out.version == "" {
+	if out.version.IsZero() {
 		return errors.New("version: is needed: the URL doesn't say which one it serves")
 	}
 	return nil
@@ -252,7 +257,7 @@ func (p preparer) script(ctx context.Context, in config.Install, cluster config.
 	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.edition) {
 		return fmt.Errorf("edition: %q is none of oss, enterprise, cloud", in.Edition)
 	}
-	if out.version == "" {
+	if out.version.IsZero() {
 		v, err := clusterVersion(ctx, p.client, cluster.ProxyServer)
 		if err != nil {
 			return fmt.Errorf("version: %w", err)
@@ -276,29 +281,29 @@ func (p preparer) script(ctx context.Context, in config.Install, cluster config.
 
 // clusterVersion asks the proxy which version its clients should have: the automatic upgrades' channel where there is
 // one, else the proxy's own version.
-func clusterVersion(ctx context.Context, client *http.Client, proxy string) (string, error) {
+func clusterVersion(ctx context.Context, client *http.Client, proxy string) (versions.Version, error) {
 	if proxy == "" {
-		return "", errors.New("only a proxy (cluster.proxy_server) says which version the cluster runs: set tbot.install.version")
+		return versions.Version{}, errors.New("only a proxy (cluster.proxy_server) says which version the cluster runs: set tbot.install.version")
 	}
 	base := "https://" + strings.TrimSuffix(proxy, ":443")
 	if raw, err := httpDocument(ctx, client, base+"/v1/webapi/automaticupgrades/channel/default/version"); err == nil {
-		if v := strings.TrimPrefix(strings.TrimSpace(string(raw)), "v"); versions.VersionIn.FindString(v) == v && v != "" {
+		if v, ok := versions.Parse(strings.TrimSpace(string(raw))); ok {
 			return v, nil
 		}
 	}
 	raw, err := httpDocument(ctx, client, base+"/v1/webapi/ping")
 	if err != nil {
-		return "", err
+		return versions.Version{}, err
 	}
 	var ping struct {
 		ServerVersion string `json:"server_version"`
 	}
 	if err := json.Unmarshal(raw, &ping); err != nil {
-		return "", fmt.Errorf("%s/v1/webapi/ping: %w", base, err)
+		return versions.Version{}, fmt.Errorf("%s/v1/webapi/ping: %w", base, err)
 	}
-	v := strings.TrimPrefix(ping.ServerVersion, "v")
-	if v == "" || versions.VersionIn.FindString(v) != v {
-		return "", fmt.Errorf("%s/v1/webapi/ping: %q is no version", base, remote.Cut(ping.ServerVersion, 40))
+	v, ok := versions.Parse(ping.ServerVersion)
+	if !ok {
+		return versions.Version{}, fmt.Errorf("%s/v1/webapi/ping: %q is no version", base, remote.Cut(ping.ServerVersion, 40))
 	}
 	return v, nil
 }

@@ -12,10 +12,10 @@ import (
 
 // tbotFacts say which tbot there is.
 type tbotFacts struct {
-	path    string // absolute; "" when there is none
-	version string // "17.2.1"; "" when it didn't say
-	link    string // what path resolves to, when it is a symbolic link
-	sha256  string // of the file, where an installation asks for it
+	path    string           // absolute; "" when there is none
+	version versions.Version // the zero Version when it didn't say
+	link    string           // what path resolves to, when it is a symbolic link
+	sha256  string           // of the file, where an installation asks for it
 }
 
 // tbotProgramFacts are of the program.
@@ -32,7 +32,7 @@ var tbotProgramFacts = factsOf{
 		"tbot.path":    func(f *Facts, v string) error { return setPath(v, &f.tbot.path) },
 		"tbot.link":    func(f *Facts, v string) error { return setPath(v, &f.tbot.link) },
 		"tbot.sha256":  func(f *Facts, v string) error { f.tbot.sha256 = v; return nil },
-		"tbot.version": func(f *Facts, v string) error { f.tbot.version = versions.FromOutput(v).String(); return nil },
+		"tbot.version": func(f *Facts, v string) error { f.tbot.version = versions.FromOutput(v); return nil },
 	},
 }
 
@@ -47,8 +47,8 @@ if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
 fi
 `
 
-// TbotVersion is what the host's tbot says of itself; "" for nothing.
-func (f *Facts) TbotVersion() string { return f.tbot.version }
+// TbotVersion is what the host's tbot says of itself; the zero Version for nothing.
+func (f *Facts) TbotVersion() versions.Version { return f.tbot.version }
 
 // tbot has to be there before anything points to it.
 func (p *planner) tbot() {
@@ -66,13 +66,14 @@ func (p *planner) tbot() {
 			"install it, say where it is (tbot.binary), or let fleetctl install it (tbot.install.from)")
 		return
 	}
-	if m := versions.Major(t.version); m > 0 && versions.TooOld(t.version) {
-		p.problem("tbot", outcome.TbotTooOld, fmt.Sprintf("tbot %s doesn't know the tpm join method: it came with 15.3.0", t.version),
+	if versions.TooOldForTPM(t.version) {
+		p.problem("tbot", outcome.TbotTooOld, fmt.Sprintf("tbot %s doesn't know the tpm join method: it came with %s", t.version,
+			versions.Needs(versions.TPMJoin)),
 			"install a newer tbot: the cluster's major version is best")
 		return
 	}
-	reason := fmt.Sprintf("%s is there, version %s", t.path, cmp.Or(t.version, "unknown"))
-	if err := versions.CheckVersion(t.version, p.d.Version); err != nil {
+	reason := fmt.Sprintf("%s is there, version %s", t.path, cmp.Or(t.version.String(), "unknown"))
+	if err := versions.Compatible(t.version, p.d.Version); err != nil {
 		reason += "; " + err.Error()
 	}
 	p.done("tbot", "%s", reason)

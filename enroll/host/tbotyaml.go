@@ -13,19 +13,21 @@ import (
 	"fleetctl/templates"
 )
 
-// tbotFile is /etc/tbot.yaml, configuration version v2.
+// tbotFile is tbot.yaml, configuration version v2. How some of it is spelt depends on the version of tbot: versions.TTLKey,
+// versions.ListKey.
 type tbotFile struct {
 	Version     string         `yaml:"version"`
 	ProxyServer string         `yaml:"proxy_server,omitempty"`
 	AuthServer  string         `yaml:"auth_server,omitempty"`
 	Onboarding  tbotOnboarding `yaml:"onboarding"`
 	Storage     tbotStorage    `yaml:"storage"`
+	OldTTL      string         `yaml:"certificate_ttl,omitempty"`
 	TTL         string         `yaml:"credential_ttl,omitempty"`
 	Renewal     string         `yaml:"renewal_interval,omitempty"`
 	DiagAddr    string         `yaml:"diag_addr,omitempty"`
 
 	Services []map[string]any `yaml:"services,omitempty"`
-	Outputs  []map[string]any `yaml:"outputs,omitempty"` // the name of services up to 15.x
+	Outputs  []map[string]any `yaml:"outputs,omitempty"` // where older versions want those types that began as outputs
 }
 
 type tbotOnboarding struct {
@@ -38,20 +40,28 @@ type tbotStorage struct {
 	Path string `yaml:"path"`
 }
 
-// tbotYAML makes tbot.yaml for a tbot of the given version ("" when it is not known) and parses it back.
-func (d Desired) tbotYAML(version string) ([]byte, error) {
+// tbotYAML makes tbot.yaml for a tbot of the given version and parses it back.
+func (d Desired) tbotYAML(version versions.Version) ([]byte, error) {
 	f := tbotFile{
 		Version:     "v2",
 		ProxyServer: d.Cluster.ProxyServer, AuthServer: d.Cluster.AuthServer,
 		Onboarding: tbotOnboarding{JoinMethod: "tpm", Token: d.Token},
 		Storage:    tbotStorage{Type: "directory", Path: string(d.Tbot.Storage)},
-		TTL:        string(d.Tbot.CredentialTTL), Renewal: string(d.Tbot.RenewalInterval),
-		DiagAddr: d.Tbot.DiagAddr,
+		Renewal:    string(d.Tbot.RenewalInterval),
+		DiagAddr:   d.Tbot.DiagAddr,
 	}
-	if versions.Major(version) == 15 {
-		f.Outputs = d.Tbot.Services
+	if versions.TTLKey(version) == "credential_ttl" {
+		f.TTL = string(d.Tbot.CredentialTTL)
 	} else {
-		f.Services = d.Tbot.Services
+		f.OldTTL = string(d.Tbot.CredentialTTL)
+	}
+	for _, s := range d.Tbot.Services {
+		typ, _ := s["type"].(string)
+		if versions.ListKey(typ, version) == versions.OutputsList {
+			f.Outputs = append(f.Outputs, s)
+		} else {
+			f.Services = append(f.Services, s)
+		}
 	}
 	raw, err := yaml.Marshal(f)
 	if err != nil {

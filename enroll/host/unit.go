@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 )
 
@@ -27,6 +26,7 @@ type serviceFacts struct {
 	active  string // active, inactive, failed, activating…
 	enabled string // enabled, disabled, masked…
 	header  string // the first line of the unit file in use, where that is not unitPath
+	start   string // what it starts, likewise
 	reload  bool   // daemon-reload is due
 }
 
@@ -42,6 +42,7 @@ var unitFacts = factsOf{
 		"service.active":  func(f *Facts, v string) error { f.service.active = v; return nil },
 		"service.enabled": func(f *Facts, v string) error { f.service.enabled = v; return nil },
 		"service.header":  func(f *Facts, v string) error { f.service.header = v; return nil },
+		"service.start":   func(f *Facts, v string) error { f.service.start = v; return nil },
 		"service.reload":  func(f *Facts, v string) error { f.service.reload = v == "yes"; return nil },
 		"ready":           func(f *Facts, v string) error { f.ready = v; return nil },
 		"pending":         func(f *Facts, v string) error { return setTruth(v, &f.pending) },
@@ -57,7 +58,11 @@ if [ -d /run/systemd/system ] && has systemctl; then
       ActiveState) kv service.active "$v";;
       UnitFileState) kv service.enabled "$v";;
       NeedDaemonReload) kv service.reload "$v";;
-      FragmentPath) if [ -n "$v" ] && [ "$v" != "$UNIT" ] && [ -f "$v" ]; then kv service.header "$(head -n 1 "$v")"; fi;;
+      FragmentPath)
+        if [ -n "$v" ] && [ "$v" != "$UNIT" ] && [ -f "$v" ]; then
+          kv service.header "$(head -n 1 "$v")"
+          kv service.start "$(sed -n 's/^ExecStart=//p' "$v" | tail -n 1)"
+        fi;;
     esac
   done
   if [ -n "$DIAGPORT" ]; then kv ready "$(http "$DIAGHOST" "$DIAGPORT" /readyz)"; fi
@@ -70,9 +75,6 @@ func (f *Facts) Active() string { return f.service.active }
 // Ready is the HTTP status of /readyz, "000" when nothing answers, and "" when it wasn't asked.
 func (f *Facts) Ready() string { return f.ready }
 
-// updaterHeader begins the units of Teleport's own updater; those are never overwritten.
-const updaterHeader = "# teleport-update"
-
 // service is the unit, its drop-ins, and that it is enabled and runs what was planned.
 func (p *planner) service() {
 	if p.f.Systemd == 0 {
@@ -83,7 +85,7 @@ func (p *planner) service() {
 		p.problem("service", outcome.UnitMasked, UnitName+" is masked", "systemctl unmask "+UnitName)
 		return
 	}
-	if p.updaterOwns() {
+	if p.f.updaterOwns() {
 		p.done("unit", "it belongs to Teleport's updater: a drop-in says what is different")
 		p.unitFile("drop-in for the updater's unit", updaterPath, p.files.updater)
 	} else {
@@ -95,11 +97,6 @@ func (p *planner) service() {
 	p.daemonReload()
 	p.enable()
 	p.run()
-}
-
-func (p *planner) updaterOwns() bool {
-	first, _, _ := strings.Cut(p.f.files[unitPath].content, "\n")
-	return strings.HasPrefix(first, updaterHeader) || strings.HasPrefix(p.f.service.header, updaterHeader)
 }
 
 func (p *planner) unitFile(name, path string, content []byte) {
@@ -170,8 +167,6 @@ func (p *planner) run() {
 		p.do("restart", "changed: "+strings.Join(p.restart, ", "), action{script: start, start: true})
 	case p.f.pending:
 		p.do("restart", "something changed since it started", action{script: start, start: true})
-	case p.f.ready != "" && p.f.ready != "200" && versions.Major(p.f.tbot.version) >= 17:
-		p.do("restart", "/readyz says "+p.f.ready, action{script: start, start: true})
 	default:
 		p.done("service", "active and running what is planned")
 	}

@@ -49,8 +49,8 @@ func verifyScript(f *Facts, d Desired, opts VerifyOptions) string {
 	if host == "" || host == "0.0.0.0" {
 		host = "127.0.0.1"
 	}
-	trust := "" // before 17, /readyz says 200 whatever happens
-	if m := versions.Major(f.tbot.version); m == 0 || m >= 17 {
+	trust := ""
+	if versions.Readyz(f.tbot.version).JoinedBy200() {
 		trust = "1"
 	}
 	vars := fmt.Sprintf("DIAGHOST=%s\nDIAGPORT=%s\nTRUST=%s\nSINCE=%d\nWATCH=%d\nLIMIT=%d\nPENDING=%s\n",
