@@ -80,6 +80,7 @@ func Plan(h inventory.Host, f *Facts, d Desired) Steps {
 	}
 	p.files = r
 	p.tbot()
+	p.services()
 	p.accounts()
 	p.tpmAccess()
 	p.storage()

@@ -138,6 +138,9 @@ func outputDirs(services []map[string]any) []string {
 			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) {
 				dirs = append(dirs, path)
 			}
+			if path, ok := v["destination"].(string); ok && cleanPath(path) { // short for a directory
+				dirs = append(dirs, path)
+			}
 			for _, e := range v {
 				walk(e)
 			}

@@ -54,6 +54,8 @@ const (
 	StorageNotDir  Code = "storage-not-dir"
 	StorageDenied  Code = "storage-denied"
 	UnitMasked     Code = "unit-masked"
+	ServiceTooNew  Code = "service-too-new"
+	RolesRefused   Code = "roles-refused"
 	Hook           Code = "hook"
 	NotStarted     Code = "not-started"
 	StepFailed     Code = "step-failed"
@@ -80,6 +82,8 @@ const (
 	// Warnings of a host that may do well all the same.
 	AskedThroughShell          Code = "asked-through-shell"
 	VersionSkew                Code = "version-skew"
+	UnknownKey                 Code = "unknown-key"
+	UnknownService             Code = "unknown-service"
 	JoinUnconfirmed            Code = "join-unconfirmed"
 	FindingEKCertUnparseable   Code = "ekcert-unparseable"
 	FindingEKCertUnreadable    Code = "ekcert-unreadable"
