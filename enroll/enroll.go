@@ -317,6 +317,8 @@ func (e *enroller) planned(h inventory.Host, f *host.Facts, steps host.Steps) ou
 	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: e.stepResults(steps)}
 	if steps.Changes() {
 		r.Outcome = outcome.Changed
+	} else if why := f.Trouble(); why != "" {
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.NotReady, why)})
 	}
 	e.note(&r, f)
 	return r
@@ -428,7 +430,7 @@ func (e *enroller) verify(ctx context.Context, conn host.Conn, c change) (string
 	if err != nil {
 		return "", err
 	}
-	if h.State == "joined" {
+	if h.Joined() {
 		return h.By, nil
 	}
 	return "", &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}

@@ -168,8 +168,8 @@ func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed)
 	case f.Systemd > 0 && f.Active() != "active":
 		s.State, s.Message = outcome.StateUnhealthy, host.UnitName+" is "+cmp.Or(f.Active(), "not there")
 		s.Hint = "journalctl -u tbot on the host says why"
-	case f.Ready() != "" && f.Ready() != "200":
-		s.State, s.Message = outcome.StateUnhealthy, "/readyz says "+f.Ready()
+	case f.Trouble() != "":
+		s.State, s.Message = outcome.StateUnhealthy, f.Trouble()
 	case len(s.Drift) > 0:
 		s.State = outcome.StateDrifted
 		s.Hint = "fleetctl enroll repairs it; a dry run shows what"

@@ -37,8 +37,8 @@ type Facts struct {
 	dirs    map[int]dirFacts // output directories, by their place in the list
 	files   fileSet
 	service serviceFacts
-	ready   string // HTTP status of /readyz, "000" when nothing answers, or "" when it wasn't asked
-	pending bool   // a restart is due: an earlier run didn't get that far
+	ready   readyz
+	pending bool // a restart is due: an earlier run didn't get that far
 }
 
 // factsOf is how the facts of one thing are gathered: a piece of the script, and what takes each of its values.
@@ -48,7 +48,7 @@ type factsOf struct {
 	calls  func(Desired) []string   // commands after all pieces, for things of which there are several; may be nil
 	set    map[string]func(*Facts, string) error
 	each   map[string]func(*factsParser, int, string) error // "key.N=value": of the N-th of several
-	long   string                                           // the key of each whose values may be long
+	long   string                                           // the key whose values may be long
 }
 
 // shellVar is a variable on top of a script.
@@ -165,14 +165,14 @@ func (p *factsParser) line(key, value string) error {
 	n, err := strconv.Atoi(number)
 	numbered = numbered && err == nil && n >= 0
 	for _, part := range p.parts {
+		limit := maxFactValue
+		if key == part.long || name == part.long {
+			limit = 2 * maxFileContent
+		}
 		if set, ok := part.set[key]; ok {
-			return check(value, maxFactValue, func() error { return set(p.facts, value) })
+			return check(value, limit, func() error { return set(p.facts, value) })
 		}
 		if set, ok := part.each[name]; ok && numbered {
-			limit := maxFactValue
-			if name == part.long {
-				limit = 2 * maxFileContent
-			}
 			return check(value, limit, func() error { return set(p, n, value) })
 		}
 	}

@@ -189,8 +189,8 @@ func TestPlanOfAnEnrolledHost(t *testing.T) {
 		{name: "a device that lost its group", change: func(f *Facts) { f.device.group, f.device.mode, f.device.opens = "root", 0o600, "denied" },
 			changes: []string{"TPM device /dev/tpmrm0"}},
 		{name: "a TPM that tbot holds is fine", change: func(f *Facts) { f.device.opens = "busy" }},
-		{name: "a tbot that is alive but not ready stays alone", change: func(f *Facts) { f.ready = "503" }},
-		{name: "a newer tbot that is alive but not ready, too", change: func(f *Facts) { f.ready, f.tbot.version = "503", version("17.5.4") }},
+		{name: "a tbot that is alive but not ready stays alone", change: func(f *Facts) { f.ready.status = "503" }},
+		{name: "a newer tbot that is alive but not ready, too", change: func(f *Facts) { f.ready.status, f.tbot.version = "503", version("17.5.4") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

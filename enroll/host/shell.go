@@ -18,8 +18,9 @@ func assignments(vars ...shellVar) string {
 // scriptPrelude is what the scripts for facts, apply and verify share. has: is there such a command? kv: print a fact;
 // free text loses what is not printable. asuser: run a script as tbot's user, with the groups that the files say it
 // has; its words come after the script. nologin: the shell of an account that nobody logs in to. parents: make the
-// directories above a path. opens: what opening a device as tbot's user says. http: the status code of a GET, from
-// whatever can do it.
+// directories above a path. opens: what opening a device as tbot's user says. http: a GET by whatever can do
+// it; the status code, 000 where nothing answers, then the body, 16 KiB of it at most and none of an error where only wget
+// is there.
 const scriptPrelude = `LC_ALL=C; export LC_ALL
 PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; export PATH
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -48,12 +49,19 @@ opens() {
 }
 bracket() { case $1 in *:*) echo "[$1]";; *) echo "$1";; esac; }
 http() {
-  if has curl; then curl -s -g --noproxy '*' -o /dev/null -m 3 -w '%{http_code}' "http://$(bracket "$1"):$2$3" 2>/dev/null || :
+  has curl || has bash || has wget || return 0
+  http_said=$(httpraw "$1" "$2" "$3" 2>/dev/null | head -c 16384 | tr -d '\r\000' |
+    sed -e '1{' -e 's/^HTTP[^ ]* \([0-9][0-9][0-9]\).*/\1/' -e p -e '}' -e '1,/^$/d')
+  case $http_said in [0-9][0-9][0-9]*) printf '%s\n' "$http_said";; *) echo 000;; esac
+}
+httpraw() {
+  url="http://$(bracket "$1"):$2$3"
+  if has curl; then curl -s -g -i --noproxy '*' -m 3 "$url"
   elif has bash; then
-    bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 &&
-      read -r -t 3 _ code _ <&3 && printf %s "$code"' bash "$1" "$2" "$3" 2>/dev/null || printf 000
-  elif has wget; then
-    if wget -q -T 3 -O /dev/null "http://$(bracket "$1"):$2$3" 2>/dev/null; then printf 200; else printf 000; fi
+    bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 || exit
+      while IFS= read -r -t 3 l <&3 || [ -n "$l" ]; do printf "%s\n" "$l"; done' bash "$1" "$2" "$3"
+  elif http_said=$(wget -q -T 3 -O - "$url"); then printf 'HTTP/1.0 200 OK\n\n%s\n' "$http_said"
+  else wget -S -T 3 -O /dev/null "$url" 2>&1 | sed -n 's/.*\(HTTP\/1\.[01] [0-9][0-9][0-9]\).*/\1/p' | head -n 1
   fi
 }
 `

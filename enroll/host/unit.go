@@ -3,7 +3,6 @@ package host
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"strings"
 
 	"fleetctl/enroll/outcome"
@@ -33,7 +32,7 @@ type serviceFacts struct {
 // unitFacts are of the service and of tbot's health.
 var unitFacts = factsOf{
 	vars: func(d Desired) []shellVar {
-		host, port, _ := net.SplitHostPort(d.Tbot.DiagAddr)
+		host, port := d.diagAddr()
 		return []shellVar{{"UNIT", unitPath}, {"PENDING", pendingPath}, {"DIAGHOST", host}, {"DIAGPORT", port}}
 	},
 	script: unitScript,
@@ -44,9 +43,11 @@ var unitFacts = factsOf{
 		"service.header":  func(f *Facts, v string) error { f.service.header = v; return nil },
 		"service.start":   func(f *Facts, v string) error { f.service.start = v; return nil },
 		"service.reload":  func(f *Facts, v string) error { f.service.reload = v == "yes"; return nil },
-		"ready":           func(f *Facts, v string) error { f.ready = v; return nil },
+		"ready":           setReady,
+		"ready.body":      func(f *Facts, v string) error { f.ready.body = v; return nil },
 		"pending":         func(f *Facts, v string) error { return setTruth(v, &f.pending) },
 	},
+	long: "ready.body",
 }
 
 const unitScript = `if [ -e "$PENDING" ]; then echo pending=1; fi
@@ -65,15 +66,17 @@ if [ -d /run/systemd/system ] && has systemctl; then
         fi;;
     esac
   done
-  if [ -n "$DIAGPORT" ]; then kv ready "$(http "$DIAGHOST" "$DIAGPORT" /readyz)"; fi
+  r=
+  if [ -n "$DIAGPORT" ]; then r=$(http "$DIAGHOST" "$DIAGPORT" /readyz); fi
+  if [ -n "$r" ]; then
+    kv ready "$(printf '%s\n' "$r" | head -n 1)"
+    printf 'ready.body=%s\n' "$(printf '%s\n' "$r" | tail -n +2 | tr -s '\n\t ' ' ' | tr -cd ' -~')"
+  fi
 fi
 `
 
 // Active is what systemd says of the service: active, inactive, failed, activating…; "" when there is none.
 func (f *Facts) Active() string { return f.service.active }
-
-// Ready is the HTTP status of /readyz, "000" when nothing answers, and "" when it wasn't asked.
-func (f *Facts) Ready() string { return f.ready }
 
 // service is the unit, its drop-ins, and that it is enabled and runs what was planned.
 func (p *planner) service() {

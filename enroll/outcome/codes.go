@@ -78,10 +78,14 @@ const (
 	ClusterCertificate Code = "cluster-certificate"
 	PermissionDenied   Code = "permission"
 	AccessDenied       Code = "access-denied"
+	EKCertExpired      Code = "ekcert-expired"
+	StorageInUse       Code = "storage-in-use"
+	UnknownFlag        Code = "unknown-flag"
 
 	// Warnings of a host that may do well all the same.
 	AskedThroughShell          Code = "asked-through-shell"
 	VersionSkew                Code = "version-skew"
+	NotReady                   Code = "not-ready"
 	UnknownKey                 Code = "unknown-key"
 	UnknownService             Code = "unknown-service"
 	JoinUnconfirmed            Code = "join-unconfirmed"
