@@ -244,7 +244,7 @@ func (e *enroller) host(ctx context.Context, h inventory.Host) outcome.Result {
 	if err != nil {
 		return outcome.Failure(ctx, h, err)
 	}
-	steps := host.Plan(h, f, d)
+	steps := host.Plan(f, d)
 	switch {
 	case len(steps.Problems()) > 0:
 		return refused(h.Name, steps)
@@ -289,7 +289,7 @@ func (e *enroller) installFirst(ctx context.Context, conn host.Conn, c *change) 
 	if err != nil {
 		return err
 	}
-	rest := host.Plan(c.host, f, c.desired)
+	rest := host.Plan(f, c.desired)
 	if rest.Installation() >= 0 {
 		return outcome.NewError(outcome.InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
 			cmp.Or(f.TbotVersion().String(), "of no known version"))

@@ -134,7 +134,7 @@ func (e *enroller) look(ctx context.Context, h inventory.Host) (*host.Facts, hos
 	if err != nil {
 		return nil, nil, err
 	}
-	return f, host.Plan(h, f, d), nil
+	return f, host.Plan(f, d), nil
 }
 
 func (s HostStatus) failed(r outcome.Result) HostStatus {

@@ -17,14 +17,14 @@ import (
 // Desired is what a host should be like. It is computed from fleet.yaml, the inventory and the host's token alone;
 // what depends on the host itself (its tbot's and systemd's version) is settled by Plan.
 type Desired struct {
-	Host    inventory.Host
-	Cluster config.Cluster
 	Tbot    config.Tbot      // overrides of groups and of the host applied
-	Token   string           // the token the host joins with
-	Device  string           // tpm_device of the inventory; "" for the one tbot would take
 	Adopt   bool             // replace a configuration or a unit that somebody else wrote
 	Version versions.Version // of the cluster; the zero Version when it isn't known
 
+	host      inventory.Host
+	cluster   config.Cluster
+	token     string     // the token the host joins with; "" when it has none
+	device    string     // tpm_device of the inventory; "" for the one tbot would take
 	install   *Installer // where tbot comes from; nil when it must be there
 	templates *templates.Set
 }
@@ -53,7 +53,7 @@ func Desire(h inventory.Host, cfg config.Config, token string, set *templates.Se
 		return Desired{}, err
 	}
 	d := Desired{
-		Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: cmp.Or(token, "none"), Device: string(vars.Device), templates: set,
+		host: h, cluster: cfg.Cluster, Tbot: tbot, token: cmp.Or(token, "none"), device: string(vars.Device), templates: set,
 	}
 	newest, _ := versions.Parse("18.4.0")
 	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, tbot: tbotFacts{path: defaultBinary, version: newest}}} {
@@ -61,7 +61,7 @@ func Desire(h inventory.Host, cfg config.Config, token string, set *templates.Se
 			return Desired{}, config.HostError(h, err)
 		}
 	}
-	d.Token = token
+	d.token = token
 	return d, nil
 }
 
@@ -78,7 +78,7 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 	}
 	data := templates.Data{
 		Header: templates.Marker + ": changes made here are taken back by its next run.",
-		Host:   d.Host.Name, Groups: d.Host.Groups, Vars: config.PublicVars(d.Host.Vars), Token: d.Token,
+		Host:   d.host.Name, Groups: d.host.Groups, Vars: config.PublicVars(d.host.Vars), Token: d.token,
 		User: d.Tbot.User, Group: d.Tbot.Group,
 		Binary: cmp.Or(string(d.Tbot.Binary), f.tbot.path, "/usr/local/bin/tbot"),
 		Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage), DiagAddr: d.Tbot.DiagAddr,
@@ -87,7 +87,7 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 	}
 	data.UpdaterFlags, data.UpdaterLinks = d.updaterNeeds(f)
 	if f.device.typ == "char" || f.device.typ == "" {
-		data.Device = cmp.Or(d.Device, f.device.path, "/dev/tpmrm0")
+		data.Device = cmp.Or(d.device, f.device.path, "/dev/tpmrm0")
 	}
 	if !data.Root() {
 		data.Access = accessGroup
@@ -111,7 +111,7 @@ func (d Desired) Installed(f *Facts) (store.Installed, error) {
 		return store.Installed{}, err
 	}
 	return store.Installed{
-		Token: d.Token, TbotVersion: f.tbot.version.String(), ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
+		Token: d.token, TbotVersion: f.tbot.version.String(), ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
 		User: d.Tbot.User, Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage),
 	}, nil
 }

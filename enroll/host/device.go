@@ -31,7 +31,7 @@ type deviceFacts struct {
 
 // tpmFacts are of the device and of who gives it to whom. They come after those of the account.
 var tpmFacts = factsOf{
-	vars:   func(d Desired) []shellVar { return []shellVar{{"DEV", d.Device}} },
+	vars:   func(d Desired) []shellVar { return []shellVar{{"DEV", d.device}} },
 	script: deviceScript,
 	set: map[string]func(*Facts, string) error{
 		"rules":       func(f *Facts, v string) error { return setPath(v, &f.rules) },

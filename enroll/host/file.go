@@ -183,7 +183,7 @@ func (p *planner) gone(name, path, reason string) bool {
 }
 
 func (p *planner) diff(old, want string) string {
-	return Unified(maskSecrets(old, p.d.Token), maskSecrets(want, p.d.Token))
+	return Unified(maskSecrets(old, p.d.token), maskSecrets(want, p.d.token))
 }
 
 // fileAway plans that a file of ours goes, with what was kept beside it; an adopted file comes back.

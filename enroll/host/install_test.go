@@ -60,15 +60,14 @@ func inFile(t *testing.T, name string, content []byte) string {
 // installed runs the installation step of a plan, then plans anew.
 func install(t *testing.T, c *enrolltest.Chroot, d Desired) (first, second Step) {
 	t.Helper()
-	h := inventory.Host{Name: "web-01"}
-	first = Plan(h, gather(t, c, d), d)[0]
+	first = Plan(gather(t, c, d), d)[0]
 	if first.Name != "tbot" || !first.installs {
 		t.Fatalf("no installation: %+v", first)
 	}
 	if _, err := Apply(t.Context(), c, Steps{first}, ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	return first, Plan(h, gather(t, c, d), d)[0]
+	return first, Plan(gather(t, c, d), d)[0]
 }
 
 func prepared(t *testing.T, in config.Install, client *http.Client) *Installer {
@@ -109,6 +108,18 @@ func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
 	}
 	if got := c.Sh("tbot version"); !strings.HasPrefix(got, "Teleport v17.2.1") {
 		t.Errorf("after the rollback: %s", got)
+	}
+}
+
+// TestAPlanThatInstallsJudgesServicesByTheNewTbot: what the old one would refuse is no problem.
+func TestAPlanThatInstallsJudgesServicesByTheNewTbot(t *testing.T) {
+	for installs, want := range map[string]bool{"18.2.0": false, "17.2.2": true} {
+		d := planCase{config: func(c *config.Config) { c.Tbot.Services = []map[string]any{{"type": "kubernetes/argo-cd"}} }}.desired(t)
+		d = d.Installing(&Installer{from: installURL, version: version(installs), byArch: map[string]*release{
+			"amd64": {kind: kindTarball, url: "https://m/x.tar.gz", sha256: strings.Repeat("a", 64)}}})
+		if bad := Plan(debian(), d).Problems(); (len(bad) > 0) != want {
+			t.Errorf("%s: %+v", installs, bad)
+		}
 	}
 }
 
@@ -169,7 +180,7 @@ func TestInstallFromAMirror(t *testing.T) {
 			if c.sum != "" {
 				in.SHA256 = map[string]string{"amd64": c.sum}
 				d := installing(t, prepared(t, in, nil))
-				_, err := Apply(t.Context(), host, Plan(inventory.Host{}, gather(t, host, d), d)[:1], ApplyOptions{})
+				_, err := Apply(t.Context(), host, Plan(gather(t, host, d), d)[:1], ApplyOptions{})
 				if err == nil || !strings.Contains(err.Error(), "SHA-256") {
 					t.Errorf("got %v", err)
 				}
@@ -245,6 +256,7 @@ func TestInstallConfigurationErrors(t *testing.T) {
 		{"two architectures and one URL", config.Install{From: "url", URL: "https://m/tbot-1.2.3", SHA256: map[string]string{"amd64": sum, "arm64": sum}}, "needs {arch}"},
 		{"half a checksum", config.Install{From: "url", URL: "https://m/tbot-1.2.3", SHA256: map[string]string{"amd64": "aa"}}, "64 hex"},
 		{"a version that is none", config.Install{From: "script", Version: "latest"}, "is no version"},
+		{"a version without the tpm method", config.Install{From: "url", URL: "https://m/tbot-15.2.4", SHA256: map[string]string{"amd64": sum}}, "15.3.0"},
 		{"an unknown edition", config.Install{From: "script", Edition: "free"}, "none of oss"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

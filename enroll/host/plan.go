@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"fleetctl/enroll/outcome"
-	"fleetctl/inventory"
 	"fleetctl/remote"
 )
 
@@ -68,8 +67,8 @@ func (s Steps) Problems() []outcome.Reason {
 
 // Plan compares what a host is like with what it should be like. It is pure: the same arguments give the same steps, in
 // the order in which Apply runs them. After an Apply the next plan has no step that changes anything.
-func Plan(h inventory.Host, f *Facts, d Desired) Steps {
-	p := &planner{host: h, f: f, d: d}
+func Plan(f *Facts, d Desired) Steps {
+	p := &planner{f: f, d: d}
 	if !p.preconditions() {
 		return p.steps
 	}
@@ -99,7 +98,6 @@ func (d Desired) Hopeless() Steps {
 }
 
 type planner struct {
-	host    inventory.Host
 	f       *Facts
 	d       Desired
 	files   *rendered
@@ -141,10 +139,10 @@ func (p *planner) root() bool {
 }
 
 func (p *planner) token() bool {
-	if p.d.Token == "" {
+	if p.d.token == "" {
 		p.problem("token", outcome.NoToken, "no token has a rule for this host", "scan it first: fleetctl scan")
 	}
-	return p.d.Token != ""
+	return p.d.token != ""
 }
 
 func (p *planner) tpm() {

@@ -117,29 +117,28 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h, d := c.desired(t)
+			d := c.desired(t)
 			f := debian()
 			if c.facts != nil {
 				c.facts(f)
 			}
-			golden(t, c.name, printPlan(Plan(h, f, d)))
+			golden(t, c.name, printPlan(Plan(f, d)))
 		})
 	}
 }
 
-func (c planCase) desired(t *testing.T) (inventory.Host, Desired) {
+func (c planCase) desired(t *testing.T) Desired {
 	t.Helper()
 	cfg := enrolltest.Config()
 	if c.config != nil {
 		c.config(&cfg)
 	}
-	h := inventory.Host{Name: "web-01", Vars: c.vars}
-	d := testDesired(t, cfg, h)
+	d := testDesired(t, cfg, inventory.Host{Name: "web-01", Vars: c.vars})
 	d.Adopt = c.adopt
 	if c.token == "-" {
-		d.Token = ""
+		d.token = ""
 	}
-	return h, d
+	return d
 }
 
 func foreign(f *Facts) {
@@ -204,7 +203,7 @@ func TestPlanOfAnEnrolledHost(t *testing.T) {
 				c.change(f)
 			}
 			var got []string
-			for _, s := range Plan(h, f, testDesired(t, cfg, h)) {
+			for _, s := range Plan(f, testDesired(t, cfg, h)) {
 				if s.problem != nil || s.Reason == "" {
 					t.Errorf("%+v", s)
 				}
@@ -225,7 +224,7 @@ func TestPlanNotesAStorageWithoutACLs(t *testing.T) {
 	desired := testDesired(t, enrolltest.Config(), h)
 	f := enrolled(desired)
 	f.storage.acl = "none"
-	for _, s := range Plan(h, f, desired) {
+	for _, s := range Plan(f, desired) {
 		if s.Name == "storage /var/lib/teleport/bot" {
 			if s.Changes() || !strings.Contains(s.Reason, "no ACLs") {
 				t.Errorf("%+v", s)

@@ -69,6 +69,10 @@ func Prepare(
 	default:
 		err = fmt.Errorf("from: %q is none of none, file, url, script", in.From)
 	}
+	if err == nil && versions.TooOldForTPM(out.version) {
+		err = fmt.Errorf("version: tbot %s doesn't know the tpm join method: it came with %s",
+			out.version, versions.Needs(versions.TPMJoin))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: tbot.install: %w", outcome.ErrInput, err)
 	}
@@ -283,7 +287,8 @@ func (p preparer) script(ctx context.Context, in config.Install, cluster config.
 // one, else the proxy's own version.
 func clusterVersion(ctx context.Context, client *http.Client, proxy string) (versions.Version, error) {
 	if proxy == "" {
-		return versions.Version{}, errors.New("only a proxy (cluster.proxy_server) says which version the cluster runs: set tbot.install.version")
+		return versions.Version{}, errors.New("only a proxy (cluster.proxy_server) says which version the cluster runs: " +
+			"set tbot.install.version")
 	}
 	base := "https://" + strings.TrimSuffix(proxy, ":443")
 	if raw, err := httpDocument(ctx, client, base+"/v1/webapi/automaticupgrades/channel/default/version"); err == nil {

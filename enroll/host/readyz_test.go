@@ -57,7 +57,7 @@ func TestA503AloneChangesNothing(t *testing.T) {
 		for _, body := range []string{"", identityUnhealthy, readyzSample(t, "503-service"), readyzSample(t, "503-initializing")} {
 			f := enrolled(d)
 			f.tbot.version, f.ready = version(v), readyz{"503", body}
-			for _, s := range Plan(h, f, d) {
+			for _, s := range Plan(f, d) {
 				if s.Changes() {
 					t.Errorf("%s, %.40q: %s: %s", v, body, s.Name, s.Reason)
 				}

@@ -17,7 +17,7 @@ import (
 // services refuses what this tbot would refuse, before anything is changed, and says what it would leave out without a
 // word. What no tbot knows is for Warnings.
 func (p *planner) services() {
-	v := p.f.tbot.version
+	v := p.version()
 	var left []string
 	for i, s := range p.d.Tbot.Services {
 		at := fmt.Sprintf("tbot.services[%d]", i)
@@ -35,6 +35,14 @@ func (p *planner) services() {
 	if len(left) > 0 {
 		p.done("services", "tbot %s leaves out what came later: %s", v, strings.Join(left, ", "))
 	}
+}
+
+// version is that of the tbot that will run: the one that the plan installs, else the one that is there.
+func (p *planner) version() versions.Version {
+	if p.steps.Installation() >= 0 {
+		return p.d.install.version
+	}
+	return p.f.tbot.version
 }
 
 // ignoredKeys are the keys of a service and of its destination that a tbot is too old for. It says nothing of them.

@@ -64,7 +64,7 @@ func TestServicesThatATbotWouldRefuse(t *testing.T) {
 func TestWarningsNameThePlace(t *testing.T) {
 	cfg := enrolltest.Config()
 	cfg.Tbot.Services = []map[string]any{
-		{"type": "identity", "destinaton": "/opt/a", "destination": map[string]any{"type": "directory", "path": "/opt/a", "acl": "off"}},
+		{"type": "identity", "destinations": "/opt/a", "destination": map[string]any{"type": "directory", "path": "/opt/a", "acl": "off"}},
 		{"type": "teapot"},
 		{"type": "identity", "destination": map[string]any{"type": "floppy"}},
 		{"type": "identity", "name": "fine", "credential_ttl": "1h", "destination": "/opt/b"},
@@ -73,7 +73,7 @@ func TestWarningsNameThePlace(t *testing.T) {
 		"tbot": map[string]any{"services": []any{map[string]any{"type": "database", "databse": "x"}}}}}}
 	got := Warnings(hosts, cfg)
 	want := []string{
-		"tbot.services[0].destinaton: no tbot reads that in a service of type identity",
+		"tbot.services[0].destinations: no tbot reads that in a service of type identity",
 		"tbot.services[0].destination.acl: no tbot reads that in a destination of type directory",
 		`tbot.services[1]: no tbot that is known has services of type "teapot"`,
 		`tbot.services[2].destination: no tbot has destinations of type "floppy"`,

@@ -44,8 +44,8 @@ type tbotStorage struct {
 func (d Desired) tbotYAML(version versions.Version) ([]byte, error) {
 	f := tbotFile{
 		Version:     "v2",
-		ProxyServer: d.Cluster.ProxyServer, AuthServer: d.Cluster.AuthServer,
-		Onboarding: tbotOnboarding{JoinMethod: "tpm", Token: d.Token},
+		ProxyServer: d.cluster.ProxyServer, AuthServer: d.cluster.AuthServer,
+		Onboarding: tbotOnboarding{JoinMethod: "tpm", Token: d.token},
 		Storage:    tbotStorage{Type: "directory", Path: string(d.Tbot.Storage)},
 		Renewal:    string(d.Tbot.RenewalInterval),
 		DiagAddr:   d.Tbot.DiagAddr,
@@ -92,7 +92,7 @@ func (d Desired) checkTbotYAML(raw []byte) error {
 	}
 	want := f
 	want.Version = "v2"
-	want.Onboarding = tbotOnboarding{JoinMethod: "tpm", Token: d.Token}
+	want.Onboarding = tbotOnboarding{JoinMethod: "tpm", Token: d.token}
 	want.Storage = tbotStorage{Type: "directory", Path: string(d.Tbot.Storage)}
 	if !reflect.DeepEqual(f, want) {
 		return fmt.Errorf("templates: %s: the result has another version, onboarding or storage than it must have",

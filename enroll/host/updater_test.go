@@ -19,13 +19,13 @@ func TestSystemdAcceptsTheDropInForTheUpdatersUnit(t *testing.T) {
 	for name, storage := range map[string]config.Path{"in the storage": "/var/lib/teleport/bot", "elsewhere": "/var/lib/tbot"} {
 		t.Run("a socket "+name, func(t *testing.T) {
 			t.Parallel()
-			h, d := planCase{config: func(c *config.Config) { c.Tbot.Storage = storage }}.desired(t)
+			d := planCase{config: func(c *config.Config) { c.Tbot.Storage = storage }}.desired(t)
 			f := debian()
 			updaters(f)
 			c := enrolltest.NewChroot(t)
 			c.Sh("mkdir -p " + dropInDir)
 			files := []remote.File{{Path: unitPath, Content: []byte(f.files[unitPath].content), Mode: 0o644, Owner: "root", Group: "root"}}
-			for _, s := range Plan(h, f, d) {
+			for _, s := range Plan(f, d) {
 				for _, a := range s.actions {
 					if a.file != nil && strings.HasPrefix(a.file.Path, dropInDir) {
 						files = append(files, *a.file)

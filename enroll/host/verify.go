@@ -19,10 +19,9 @@ type Health struct {
 	By  string   // what says that it joined: readyz or journal; "" when nothing does
 	Log []string // the journal's last lines, when it is not joined
 
-	state    string   // joined; active (it runs, and whether it joined can't be told); failed, restarting, not-joined
-	restarts int      // how often it ended while it was watched
-	lines    []string // the journal, when it is not joined
-	storage  string   // tbot's storage
+	state   string   // joined; active (it runs, and whether it joined can't be told); failed, restarting, not-joined
+	lines   []string // the journal, when it is not joined
+	storage string   // tbot's storage
 }
 
 // Joined says whether tbot has joined and runs steadily.
@@ -44,7 +43,8 @@ func Verify(ctx context.Context, conn Conn, f *Facts, d Desired, opts VerifyOpti
 		return Health{}, fmt.Errorf("verify: %w", err)
 	}
 	if out.ExitCode != 0 {
-		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		said := remote.Clean(remote.Tail(string(out.Stderr), 300))
+		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, said)
 	}
 	h, err := parseHealth(out.Stdout)
 	h.storage = string(d.Tbot.Storage)
@@ -148,7 +148,6 @@ done
 if [ "$state" = joined ]; then rm -f "$PENDING"; fi
 kv state "$state"
 kv by "$by"
-kv restarts "$ends"
 if [ "$state" != joined ]; then
   n=0
   log 200 | while IFS= read -r l; do n=$((n + 1)); kv "log.$n" "$l"; done
@@ -174,8 +173,6 @@ func parseHealth(out []byte) (Health, error) {
 			err = setWord(value, &h.state, "joined", "active", "failed", "restarting", "not-joined")
 		case key == "by":
 			err = setWord(value, &h.By, "", "readyz", "journal")
-		case key == "restarts":
-			h.restarts, err = strconv.Atoi(value)
 		case key == "end":
 			whole = true
 		case strings.HasPrefix(key, "log.") && len(h.lines) < maxJournal:
