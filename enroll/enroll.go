@@ -33,6 +33,7 @@ type EnrollOptions struct {
 	Check      bool // change nothing: the results say what would be done
 	Diff       bool // results hold diffs of file contents
 	Adopt      bool // replace a configuration or a unit that somebody else wrote
+	Strict     bool // take what tbot would ignore in its services for errors
 	NoRollback bool // leave changed files as they are when something fails
 	Forks      int
 	Timeout    time.Duration // a host
@@ -170,6 +171,13 @@ func (e *enroller) close() {
 // errors.
 func (e *enroller) check(ctx context.Context, hosts []inventory.Host) error {
 	var errs []error
+	if warnings := host.Warnings(hosts, e.opts.Config); e.opts.Strict {
+		errs = append(errs, host.Strict(warnings))
+	} else if e.opts.Logf != nil {
+		for _, w := range warnings {
+			e.opts.Logf("%s", w.Message)
+		}
+	}
 	for _, h := range hosts {
 		d, err := e.desired(h)
 		if err != nil {
