@@ -111,6 +111,10 @@ func (k *console) Note(n enroll.Note) {
 			k.app.say("token.ekcert_cas: left out: %s", why)
 		}
 		k.app.say("token.ekcert_cas: %d certificates are used, %d things were left out", n.Used, len(n.Left))
+	case enroll.TbotIgnores:
+		for _, w := range n.Warnings {
+			k.app.say("%s", w.Message)
+		}
 	default:
 		k.app.say("%s", noteText(n))
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 
+	"fleetctl/enroll/sh"
 	"fleetctl/remote"
 )
 
@@ -14,15 +15,9 @@ import (
 const maxRecord = 4 << 20
 
 // recordBody prints what tbot, systemd and the unit's journal say, each behind a line that names it.
-const recordBody = `part() { printf '\n@@part %s\n' "$1"; }
+const recordBody = sh.FindTbot + `part() { printf '\n@@part %s\n' "$1"; }
 t=$BIN
-if [ -z "$t" ]; then
-  t=$(command -v tbot 2>/dev/null)
-  for c in /usr/local/bin/tbot /opt/teleport/default/bin/tbot /opt/teleport/system/bin/tbot; do
-    case $t in /*) break;; esac
-    if [ -x "$c" ]; then t=$c; fi
-  done
-fi
+if [ -z "$t" ]; then t=$(find_tbot); fi
 part tbot-version.txt
 if [ -n "$t" ]; then "$t" version </dev/null 2>&1; else echo "no tbot"; fi
 part tbot-tpm-identify.txt
@@ -38,7 +33,7 @@ if has systemctl; then
   journalctl -u tbot.service -o cat --no-pager -n 500 2>&1
 fi
 part readyz.json
-if [ -n "$DIAGPORT" ] && has curl; then curl -s -g --noproxy '*' -m 5 "http://$(bracket "$DIAGHOST"):$DIAGPORT/readyz" 2>&1; fi
+if [ -n "$DIAGPORT" ]; then http "$DIAGHOST" "$DIAGPORT" /readyz; fi
 part tbot.yaml
 cat "$CONFIG" 2>&1
 part end
@@ -51,8 +46,8 @@ type Recorded map[string]string
 // tbot.yaml are masked.
 func Record(ctx context.Context, conn Conn, d Desired) (Recorded, error) {
 	diagHost, diagPort, _ := net.SplitHostPort(d.Tbot.DiagAddr)
-	vars := fmt.Sprintf("BIN=%s\nCONFIG=%s\nDIAGHOST=%s\nDIAGPORT=%s\n", remote.Quote(string(d.Tbot.Binary)),
-		remote.Quote(string(d.Tbot.Config)), remote.Quote(diagHost), remote.Quote(diagPort))
+	vars := assignments(shellVar{"BIN", string(d.Tbot.Binary)}, shellVar{"CONFIG", string(d.Tbot.Config)},
+		shellVar{"DIAGHOST", diagHost}, shellVar{"DIAGPORT", diagPort})
 	out, err := conn.Run(ctx, remote.Cmd{Script: vars + scriptPrelude + recordBody, Become: true, MaxOutput: maxRecord})
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
@@ -72,6 +67,6 @@ func Record(ctx context.Context, conn Conn, d Desired) (Recorded, error) {
 		return nil, fmt.Errorf("record: %w", errFacts)
 	}
 	delete(parts, "end")
-	parts["tbot.yaml"] = maskSecrets(parts["tbot.yaml"], d.Token)
+	parts["tbot.yaml"] = maskSecrets(parts["tbot.yaml"], d.token)
 	return parts, nil
 }
