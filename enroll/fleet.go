@@ -29,7 +29,8 @@ type Fleet struct {
 	Access    Access
 	Watcher   Watcher
 
-	dial func(context.Context, remote.Target) (host.Conn, error) // tests put their own there; nil: Access
+	dial  func(context.Context, remote.Target) (host.Conn, error) // tests put their own there; nil: Access
+	pause time.Duration                                           // between questions for joins; 0: confirmPause
 }
 
 // Access says how hosts are reached. It is called once, before any host is contacted and after everything that can be
