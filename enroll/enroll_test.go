@@ -418,6 +418,20 @@ func TestAnEnrollThatWasCanceledIsResumed(t *testing.T) {
 	}
 }
 
+func TestAnEnrollThatIsCanceledInItsScanTellsWhomItSaw(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	l.reach.Forks = 1
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l.heard.onHost = func(outcome.Result) { cancel() }
+	report, err := l.enrollIn(ctx)
+	l.check("enroll", report.Results, err, "web-01 ok, web-02 canceled canceled, web-03 canceled canceled", context.Canceled)
+	if w := l.writes(); len(w) > 0 || len(l.cluster.Commands()) > 0 {
+		t.Errorf("it wrote %v and asked the cluster %d times", w, len(l.cluster.Commands()))
+	}
+}
+
 func TestAHostThatIsInterruptedHalfWay(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
