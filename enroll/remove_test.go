@@ -190,13 +190,85 @@ func TestARemovalOfHostsThatDoNotAnswer(t *testing.T) {
 	if !strings.Contains(report.Results[1].Message, "Read-only") {
 		t.Errorf("message: %s", report.Results[1].Message)
 	}
-	for _, name := range []string{"web-01", "web-02", "web-03"} {
-		if !l.gone(name) {
-			t.Errorf("%s may still get a rule", name)
+	for _, name := range []string{"web-01", "web-02"} {
+		if rec := l.record(name); rec.Accepted != nil || rec.Token != "" {
+			t.Errorf("%s may still get a rule: %+v", name, rec)
 		}
 	}
-	if got := l.cluster.Rules("fleet"); len(got) != 0 {
-		t.Errorf("rules %v", got)
+	if got := l.cluster.Rules("fleet"); len(got) != 0 || !l.gone("web-03") {
+		t.Errorf("rules %v, web-03 gone: %v", got, l.gone("web-03"))
+	}
+}
+
+// TestWhatARemovalDidNotGetToIsTakenAwayByTheNext has a host on which more than accounts would be left: a directory with
+// credentials, a device of another group.
+func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		first  func(*lab) (HostsReport, error)
+		want   string
+		status string // between the two
+	}{
+		{"the host is down", func(l *lab) (HostsReport, error) {
+			l.with("web-01", func(s *enrolltest.State) { s.Down = true })
+			defer l.with("web-01", func(s *enrolltest.State) { s.Down = false })
+			return l.remove(RemoveOptions{Names: []string{"web-01"}})
+		}, "web-01 unreachable disconnected", "web-01 unfinished"},
+		{"the host dies in the middle", func(l *lab) (HostsReport, error) {
+			l.breaks(func(e enrolltest.Event) error {
+				if strings.Contains(e.Text, "tbot.yaml") && changesHost(e) {
+					return enrolltest.ErrDrop
+				}
+				return nil
+			})
+			defer l.breaks(nil)
+			return l.remove(RemoveOptions{Names: []string{"web-01"}})
+		}, "web-01 unreachable disconnected", "web-01 unfinished"},
+		{"the cluster does not take it", func(l *lab) (HostsReport, error) {
+			l.cluster.Before = func(c enrolltest.Command) error {
+				if c.Verb == "rm" {
+					return errors.New("connection refused")
+				}
+				return nil
+			}
+			defer func() { l.cluster.Before = nil }()
+			return l.remove(RemoveOptions{Names: []string{"web-01"}})
+		}, "", "web-01 unfinished"},
+		{"nobody knows the password", func(l *lab) (HostsReport, error) {
+			l.Access = refuseAccess
+			defer func() { l.Access = l.access }()
+			return l.remove(RemoveOptions{Names: []string{"web-01"}})
+		}, "", "web-01 unfinished"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 1)
+			l.Config.Tbot.Services = []map[string]any{identityIn("/opt/machine-id/app")}
+			l.with("web-01", func(s *enrolltest.State) {
+				s.Groups["tpm"] = 400
+				f := s.Files[s.Device]
+				f.Mode, f.Group = 0o640, "tpm"
+			})
+			before := l.host["web-01"].Tree()
+			l.enrolled()
+			report, err := tt.first(l)
+			if told(report.Results) != tt.want || err == nil {
+				t.Errorf("first removal: %s, %v", told(report.Results), err)
+			}
+			if made, err := l.tokens(TokensOptions{Apply: true}); err != nil || made.Set.TokenOf("web-01") != "" || len(l.cluster.Rules("fleet")) > 0 {
+				t.Errorf("it has a rule: %v, %v", made.Set.Assignment(), err)
+			}
+			if rep, err := Status(t.Context(), l.Fleet); states(rep) != tt.status || !errors.Is(err, outcome.ErrHostsFailed) ||
+				!strings.Contains(rep.Hosts[0].Hint, "remove") {
+				t.Errorf("status: %+v, %v", rep.Hosts, err)
+			}
+			report, err = l.remove(RemoveOptions{Names: []string{"web-01"}})
+			l.check("second removal", report.Results, err, "web-01 changed", nil)
+			if after := l.host["web-01"].Tree(); after != before || !l.gone("web-01") {
+				t.Errorf("it left something (record gone: %v):\n%s", l.gone("web-01"), host.Unified(before, after))
+			}
+		})
 	}
 }
 
