@@ -456,19 +456,43 @@ func TestAHostThatIsInterruptedHalfWay(t *testing.T) {
 
 func TestAHostThatTakesTooLong(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, 2)
+	l := newLab(t, 1)
 	if _, err := l.enroll(func(o *EnrollOptions) { o.TokensOnly = true }); err != nil {
 		t.Fatal(err)
 	}
-	l.reach.Timeout = time.Second
+	l.reach.Timeout = 500 * time.Millisecond
 	l.breaks(func(e enrolltest.Event) error {
-		if e.Host == "web-01" && e.Kind == "file" {
+		if e.Kind == "file" {
 			return enrolltest.ErrHang
 		}
 		return nil
 	})
 	report, err := l.enroll(func(o *EnrollOptions) { o.InstallOnly = true })
-	l.check("enroll", report.Results, err, "web-01 unreachable timeout, web-02 changed", outcome.ErrHostsFailed)
+	l.check("enroll", report.Results, err, "web-01 unreachable timeout", outcome.ErrHostsFailed)
+	l.breaks(nil)
+	l.reach.Timeout = 0
+	report, err = l.enroll(func(o *EnrollOptions) { o.InstallOnly = true })
+	l.check("the next run", report.Results, err, "web-01 changed", nil)
+}
+
+func TestRulesOfOthersLeaveTheTokensOfAnEnrollWhenPruned(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.enrolled()
+	l.foreign(`{description: old box, ek_public_hash: "` + enrolltest.Hash(77) + `"}`)
+	l.enrolled()
+	if got := l.cluster.Rules("fleet"); len(got) != 2 {
+		t.Errorf("without pruning: %v", got)
+	}
+	report, err := l.enroll(func(o *EnrollOptions) { o.Prune, o.Check = true, true })
+	if l.check("dry run", report.Results, err, "web-01 ok", outcome.ErrChanges); !report.ClusterDiffers || len(l.cluster.Rules("fleet")) != 2 {
+		t.Errorf("differs: %v, rules %v", report.ClusterDiffers, l.cluster.Rules("fleet"))
+	}
+	report, err = l.enroll(func(o *EnrollOptions) { o.Prune = true })
+	l.check("pruning", report.Results, err, "web-01 ok", nil)
+	if got := l.cluster.Rules("fleet"); !slices.Equal(got, []string{l.host["web-01"].TPM.EKHash()}) {
+		t.Errorf("rules %v", got)
+	}
 }
 
 func TestNothingIsResumedThatIsNotThere(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
+	"fleetctl/remote/remotetest"
 )
 
 // tbotHere is the version of tbot on every host and of the cluster.
@@ -36,6 +37,7 @@ type lab struct {
 	heard   *listener
 	out     string // the directory of files
 	reach   work.Reach
+	ssh     *remotetest.Fleet
 
 	mu     sync.Mutex
 	fault  func(enrolltest.Event) error // before something happens on any host; nil: nothing goes wrong
@@ -55,7 +57,8 @@ func newLab(t *testing.T, n int) *lab {
 		h.TPM, h.Cluster, h.Before = newTPM(t, i+1), l.cluster, l.before
 		hosts, l.host[h.Name] = append(hosts, h), h
 	}
-	_, targets := enrolltest.Serve(t, hosts...)
+	ssh, targets := enrolltest.Serve(t, hosts...)
+	l.ssh = ssh
 	source := filepath.Join(t.TempDir(), "inventory.yaml")
 	if err := os.WriteFile(source, enrolltest.Inventory(targets), 0o600); err != nil {
 		t.Fatal(err)
@@ -87,7 +90,7 @@ func newTPM(t *testing.T, number int) *enrolltest.TPM {
 
 // access is the real dialer, without second tries.
 func (l *lab) access(context.Context, []inventory.Host) (work.Reach, func(), error) {
-	d, err := remote.NewDialer(remote.Options{SSH: "none", Retries: -1, HandshakeTimeout: 5 * time.Second})
+	d, err := remote.NewDialer(remote.Options{SSH: "none", Retries: -1})
 	if err != nil {
 		return work.Reach{}, nil, err
 	}
@@ -448,4 +451,28 @@ var errNoAccess = errors.New("nobody knows the password")
 // refuseAccess is an Access that comes to nothing.
 func refuseAccess(context.Context, []inventory.Host) (work.Reach, func(), error) {
 	return work.Reach{}, nil, errNoAccess
+}
+
+// rekey writes into known_hosts that a host has the key of another one.
+func (l *lab) rekey(host, of string) {
+	l.t.Helper()
+	file := l.ssh.KnownHosts()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	addr := func(name string) string {
+		i := slices.IndexFunc(l.Inventory, func(h inventory.Host) bool { return h.Name == name })
+		return fmt.Sprintf("[%v]:", l.Inventory[i].Vars["ansible_host"])
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	line := func(name string) int {
+		return slices.IndexFunc(lines, func(s string) bool { return strings.HasPrefix(s, addr(name)) })
+	}
+	where, _, _ := strings.Cut(lines[line(host)], " ")
+	_, key, _ := strings.Cut(lines[line(of)], " ")
+	lines[line(host)] = where + " " + key
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
 }

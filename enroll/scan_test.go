@@ -25,6 +25,7 @@ func TestScanAsksHostsInEveryWay(t *testing.T) {
 	}{
 		{name: "the helper is pushed, and the TPM proves its key", via: scan.ViaHelper, proven: true},
 		{name: "without a proof the identity is unproven", change: func(_ *lab, o *ScanOptions) { o.Proof = false }, via: scan.ViaHelper},
+		{name: "the helper may stay for the next scan", change: func(_ *lab, o *ScanOptions) { o.KeepHelper = true }, via: scan.ViaHelper, proven: true},
 		{name: "TPM commands go through the shell", change: func(_ *lab, o *ScanOptions) { o.Via = scan.ViaShell }, via: scan.ViaShell, proven: true},
 		{name: "the tbot of the host is taken at its word", change: func(_ *lab, o *ScanOptions) { o.Via = scan.ViaTbot }, via: scan.ViaTbot},
 		{name: "tbot agrees with the helper", change: func(_ *lab, o *ScanOptions) { o.Compare = true }, via: scan.ViaHelper, proven: true},
@@ -84,10 +85,12 @@ func TestScanNamesWhatIsWrongWithAHost(t *testing.T) {
 		{"a host that is down is unreachable", func(l *lab) {
 			l.with("web-01", func(s *enrolltest.State) { s.Down = true })
 		}, "unreachable disconnected"},
-		{"a host key that changed is no failure of the TPM", func(l *lab) {
-			l.set("web-01", "ansible_host", l.Inventory[1].Vars["ansible_host"])
+		{"a user whom the host does not let in", func(l *lab) {
 			l.set("web-01", "ansible_user", "nobody-here")
 		}, "unreachable auth-failed"},
+		{"a host that shows another host key", func(l *lab) {
+			l.rekey("web-01", "web-02")
+		}, "unreachable host-key-changed"},
 		{"a wrong sudo password", func(l *lab) {
 			l.with("web-01", func(s *enrolltest.State) { s.Sudo = remotetest.Sudo{Password: "right"} })
 			l.reach.Become.Password = "wrong"
