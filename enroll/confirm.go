@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -51,7 +52,7 @@ func (c *confirmation) end(ctx context.Context, results []outcome.Result) {
 				delete(open, i)
 			}
 		}
-		if len(open) == 0 || try == confirmTries-1 || wait(ctx, confirmPause) != nil {
+		if len(open) == 0 || try == confirmTries-1 || wait(ctx, cmp.Or(c.pause, confirmPause)) != nil {
 			break
 		}
 	}

@@ -90,11 +90,11 @@ func (e *enrollment) do(ctx context.Context) error {
 	defer closeAll()
 	if !e.opts.InstallOnly {
 		scanned, err := e.scan(ctx, reach, e.Hosts, 0, e.opts.Ask)
+		for _, r := range scanned.Results { // also when it was stopped: the report says how far it came
+			e.results[r.Host] = r
+		}
 		if err != nil {
 			return err
-		}
-		for _, r := range scanned.Results {
-			e.results[r.Host] = r
 		}
 	}
 	stages := func(run int64) error {

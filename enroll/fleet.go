@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"fleetctl/enroll/config"
@@ -29,7 +30,8 @@ type Fleet struct {
 	Access    Access
 	Watcher   Watcher
 
-	dial func(context.Context, remote.Target) (host.Conn, error) // tests put their own there; nil: Access
+	dial  func(context.Context, remote.Target) (host.Conn, error) // tests put their own there; nil: Access
+	pause time.Duration                                           // between questions for joins; 0: confirmPause
 }
 
 // Access says how hosts are reached. It is called once, before any host is contacted and after everything that can be
@@ -69,9 +71,23 @@ func (f Fleet) reach(ctx context.Context, hosts []inventory.Host) (work.Reach, f
 	return reach, closeAll, err
 }
 
-// run is a run of the records whose results the watcher hears.
+// run is a run of the records whose results the watcher hears. Hosts speak of what they do whenever they do it, also
+// while the result of another one is told: the watcher hears one at a time.
 func (f Fleet) run(id int64) work.Run {
-	return work.Run{ID: id, Store: f.Store, OnResult: f.Watcher.Host, Logf: f.Watcher.Logf}
+	var turn sync.Mutex
+	return work.Run{
+		ID: id, Store: f.Store,
+		OnResult: func(r outcome.Result) {
+			turn.Lock()
+			defer turn.Unlock()
+			f.Watcher.Host(r)
+		},
+		Logf: func(format string, args ...any) {
+			turn.Lock()
+			defer turn.Unlock()
+			f.Watcher.Logf(format, args...)
+		},
+	}
 }
 
 // inRun begins a run in the records, and ends it as fn ends, also when the context is done already.

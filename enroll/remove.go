@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
+	"time"
 
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
@@ -28,7 +30,7 @@ type RemoveOptions struct {
 // leave the cluster, then what enroll put on the hosts goes. The error is ErrInput for a name that nobody knows,
 // ErrHostsFailed when a host did not do well, ErrChanges in a dry run.
 func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, error) {
-	r := &removal{Fleet: f, opts: opts, made: map[string][]string{}}
+	r := &removal{Fleet: f, opts: opts, installed: map[string]store.Installed{}}
 	r.opts.Names = slices.Compact(slices.Sorted(slices.Values(opts.Names)))
 	if err := r.choose(ctx); err != nil {
 		return HostsReport{}, err
@@ -47,9 +49,9 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 // removal is one run of Remove.
 type removal struct {
 	Fleet
-	opts  RemoveOptions
-	known []string            // those of the names that the records have
-	made  map[string][]string // host → what enroll made there
+	opts      RemoveOptions
+	known     []string                   // those of the names that the records have
+	installed map[string]store.Installed // by host: what enroll made there
 }
 
 // choose finds the hosts in the inventory and in the records. One that is in neither is a mistake; one that only the
@@ -67,7 +69,7 @@ func (r *removal) choose(ctx context.Context) error {
 		if err == nil {
 			r.known = append(r.known, name)
 			if rec.Installed != nil {
-				r.made[name] = rec.Installed.Made
+				r.installed[name] = *rec.Installed
 			}
 		}
 		i := slices.IndexFunc(r.Inventory, func(h inventory.Host) bool { return h.Name == name })
@@ -98,7 +100,7 @@ func (r *removal) check(ctx context.Context) (report HostsReport, err error) {
 }
 
 // do removes the rules, then what is on the hosts.
-func (r *removal) do(ctx context.Context, run int64) (HostsReport, error) {
+func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err error) {
 	if err := r.showDiff(ctx); err != nil {
 		return HostsReport{}, err
 	}
@@ -107,6 +109,9 @@ func (r *removal) do(ctx context.Context, run int64) (HostsReport, error) {
 		if err := r.Store.Forget(ctx, r.known...); err != nil {
 			return HostsReport{}, err
 		}
+	}
+	if !r.opts.Offline {
+		defer func() { err = errors.Join(err, r.remember(ctx, run, report.Results)) }()
 	}
 	if err := r.tokens(ctx); err != nil {
 		return HostsReport{}, err
@@ -119,6 +124,33 @@ func (r *removal) do(ctx context.Context, run int64) (HostsReport, error) {
 		return HostsReport{Run: run}, nil
 	}
 	return r.hostsAway(ctx, run)
+}
+
+// remember keeps in the records what enroll made on hosts that the removal did not come to the end of, without an
+// identity, so that the next removal can take it away.
+func (r *removal) remember(ctx context.Context, run int64, results []outcome.Result) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(r.installed)) {
+		last := outcome.Result{Outcome: outcome.Canceled, Reason: outcome.Reason{Message: "not started"}}
+		if i := slices.IndexFunc(results, func(res outcome.Result) bool { return res.Host == name }); i >= 0 {
+			last = results[i]
+		}
+		in := r.installed[name]
+		if in.Made == nil || !last.Bad() && last.Outcome != outcome.Canceled {
+			continue
+		}
+		in.Run, in.State, in.Step = run, stateRemoving, "removal"
+		_, err := r.Store.Put(ctx, store.Observation{
+			Host: name, Run: run, At: time.Now().UTC(), Outcome: string(last.Outcome), Status: string(last.Code), Message: last.Message,
+		})
+		if err == nil {
+			err = r.Store.SetInstalled(ctx, name, &in)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // showDiff notes what changes in the cluster when the hosts go.
@@ -167,7 +199,7 @@ func (r *removal) hostsAway(ctx context.Context, run int64) (HostsReport, error)
 	crew.at(run, reach)
 	r.Watcher.Begin(StageRemove, len(r.Hosts))
 	results := crew.now.Hosts(ctx, reach, r.Hosts, func(ctx context.Context, h inventory.Host) outcome.Result {
-		return crew.remove(ctx, h, host.ParseMade(r.made[h.Name]), r.opts.Check)
+		return crew.remove(ctx, h, host.ParseMade(r.installed[h.Name].Made), r.opts.Check)
 	})
 	r.Watcher.End()
 	report := HostsReport{Run: run, Results: results}

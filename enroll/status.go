@@ -207,6 +207,9 @@ func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed)
 	switch {
 	case !f.Enrolled() && in == nil:
 		s.State, s.Message, s.Drift = outcome.StateNotEnrolled, "enroll has not been here", nil
+	case in != nil && in.State == stateRemoving:
+		s.State, s.Message, s.Drift = outcome.StateUnfinished, "its removal did not come to its end", nil
+		s.Hint = "fleetctl remove completes it"
 	case len(bad) > 0:
 		s.State, s.Reason = outcome.StateBroken, bad[0]
 	case in != nil && in.State != "":

@@ -84,6 +84,12 @@ func TestInstancesHaveTheShapeOfTheirVersion(t *testing.T) {
 		if code != 0 || !json.Valid([]byte(out)) {
 			t.Fatal(out)
 		}
+		if of, _ := tctl(t, c, "get", "bot_instance/fleet", "--format=json"); of != out {
+			t.Errorf("of the bot: %s", of)
+		}
+		if none, code := tctl(t, c, "get", "bot_instance/other", "--format=json"); code != 0 || none != "[]\n" {
+			t.Errorf("of another bot: %d, %s", code, none)
+		}
 		for _, word := range []string{"seconds", "ek_pub_hash"} {
 			has := strings.Contains(out, word)
 			if should := strings.Contains(strings.Join(want, " "), word); has != should {

@@ -1,0 +1,261 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/outcome"
+	"fleetctl/inventory"
+)
+
+// states are what a status says of hosts: "web-01 healthy, web-02 drifted".
+func states(rep StatusReport) string {
+	var out []string
+	for _, h := range rep.Hosts {
+		out = append(out, h.Host+" "+string(h.State))
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestStatusSaysHowAHostIs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*lab) // of web-01, after the enroll
+		state  outcome.Code
+		says   string // a part of message, hint or drift
+		err    error
+	}{
+		{"nothing happened to it", func(*lab) {}, outcome.StateHealthy, "", nil},
+		{"somebody edited the configuration", func(l *lab) {
+			l.with("web-01", func(s *enrolltest.State) {
+				f := s.Files["/etc/tbot.yaml"]
+				f.Content = append(slices.Clone(f.Content), "# mine\n"...)
+			})
+		}, outcome.StateDrifted, "/etc/tbot.yaml", outcome.ErrChanges},
+		{"its rule is gone from the token", func(l *lab) {
+			l.foreignOnly(l.host["web-02"].TPM.EKHash(), "web-02")
+		}, outcome.StateDrifted, "rule in the cluster: there is none in token fleet", outcome.ErrChanges},
+		{"its rule has another description", func(l *lab) {
+			l.foreignOnly(l.host["web-01"].TPM.EKHash(), "old")
+		}, outcome.StateDrifted, `rule in the cluster: description: "old" → "web-01"`, outcome.ErrChanges},
+		{"an earlier run stopped half-way", func(l *lab) {
+			in := *l.record("web-01").Installed
+			in.State, in.Step = stateApplying, "/etc/tbot.yaml"
+			if err := l.Store.SetInstalled(l.t.Context(), "web-01", &in); err != nil {
+				l.t.Fatal(err)
+			}
+		}, outcome.StateUnfinished, "an earlier run stopped at: /etc/tbot.yaml", outcome.ErrHostsFailed},
+		{"tbot was stopped", func(l *lab) {
+			l.with("web-01", func(s *enrolltest.State) { s.Service.State = "inactive" })
+		}, outcome.StateUnhealthy, "tbot.service is inactive", outcome.ErrHostsFailed},
+		{"tbot itself says that it is not ready", func(l *lab) {
+			l.with("web-01", func(s *enrolltest.State) { s.Service.Ready = "503" })
+		}, outcome.StateUnhealthy, "/readyz says 503", outcome.ErrHostsFailed},
+		{"its TPM went away", func(l *lab) {
+			l.with("web-01", func(s *enrolltest.State) { delete(s.Files, s.Device); s.Sysfs = false })
+		}, outcome.StateBroken, "no TPM", outcome.ErrHostsFailed},
+		{"nobody becomes root there any more", func(l *lab) {
+			l.with("web-01", func(s *enrolltest.State) { s.Sudo.Denied = true })
+		}, outcome.StateBroken, "sudo", outcome.ErrHostsFailed},
+		{"it is down", func(l *lab) {
+			l.with("web-01", func(s *enrolltest.State) { s.Down = true })
+		}, outcome.StateUnreachable, "", outcome.ErrHostsFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 2)
+			l.Config.Tbot.DiagAddr = "127.0.0.1:3001"
+			l.enrolled()
+			tt.change(l)
+			l.writes()
+			l.heard.forget()
+			trees, runs, mark := l.trees(), l.runs(), len(l.cluster.Commands())
+			rep, err := Status(t.Context(), l.Fleet)
+			if !errors.Is(err, tt.err) || tt.err == nil && err != nil {
+				t.Errorf("error %v, want %v", err, tt.err)
+			}
+			if got, want := states(rep), "web-01 "+string(tt.state)+", web-02 healthy"; got != want {
+				t.Fatalf("got %s, want %s\n%+v", got, want, rep.Hosts[0])
+			}
+			h := rep.Hosts[0]
+			if said := h.Message + h.Hint + strings.Join(h.Drift, ", "); !strings.Contains(said, tt.says) {
+				t.Errorf("it says %q, want %q", said, tt.says)
+			}
+			if h.EKHash != l.host["web-01"].TPM.EKHash() || h.Since == nil || rep.Counts[tt.state] == 0 || rep.Counts[outcome.StateHealthy] == 0 {
+				t.Errorf("%+v, counts %v", h, rep.Counts)
+			}
+			well := rep.Hosts[1]
+			if well.Joined == nil || well.Tbot != tbotHere || well.Token != "fleet" || well.Service != "active" || well.Ready != "200" {
+				t.Errorf("the healthy one: %+v", well)
+			}
+			if w := l.writes(); len(w) > 0 || l.trees() != trees || l.runs() != runs || !slices.Equal(l.asked(mark), []string{"get"}) {
+				t.Errorf("it wrote %v, runs %s, asked to %v", w, l.runs(), l.asked(mark))
+			}
+			if got := strings.Join(l.heard.stages, ", "); got != "status 2, end" || len(l.heard.results) != 2 || len(l.heard.notes) > 0 {
+				t.Errorf("the watcher heard %s, %s, %+v", got, told(l.heard.results), l.heard.notes)
+			}
+		})
+	}
+}
+
+// foreignOnly makes token fleet one with a single rule besides those of the other hosts, as somebody's edit does.
+func (l *lab) foreignOnly(hash, description string) {
+	l.t.Helper()
+	doc := "kind: token\nversion: v2\nmetadata: {name: fleet}\nspec:\n  roles: [Bot]\n  join_method: tpm\n  bot_name: fleet\n" +
+		"  tpm:\n    allow:\n    - {description: " + description + ", ek_public_hash: \"" + hash + "\"}\n"
+	if hash != l.host["web-02"].TPM.EKHash() {
+		doc += "    - {description: web-02, ek_public_hash: \"" + l.host["web-02"].TPM.EKHash() + "\"}\n"
+	}
+	if err := l.cluster.Put(doc); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func TestStatusOfHostsThatNeverCameSoFar(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	l.choose("web-01")
+	l.enrolled()
+	// web-02 joined another cluster of that name: ours knows of no join.
+	other := enrolltest.NewCluster(t, tbotHere)
+	l.choose("web-01", "web-02")
+	if _, err := l.enroll(func(o *EnrollOptions) { o.TokensOnly = true }); err != nil {
+		t.Fatal(err)
+	}
+	l.host["web-02"].Cluster = joinsAnything{other}
+	l.enrolled()
+	l.Hosts = l.Inventory
+	rep, err := Status(t.Context(), l.Fleet)
+	if got, want := states(rep), "web-01 healthy, web-02 never-joined, web-03 not-enrolled"; got != want || !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Errorf("got %s, %v", got, err)
+	}
+	if h := rep.Hosts[2]; len(h.Drift) > 0 || h.Message != "enroll has not been here" || h.Since != nil {
+		t.Errorf("%+v", h)
+	}
+}
+
+// joinsAnything lets everybody join, and keeps it for itself.
+type joinsAnything struct{ *enrolltest.Cluster }
+
+func (joinsAnything) Join(enrolltest.JoinRequest) error { return nil }
+
+func TestJoinsThatNoHostAccountsFor(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	now := time.Now()
+	l.cluster.Now = func() time.Time { return now }
+	l.enrolled()
+	l.Inventory = slices.DeleteFunc(l.Inventory, func(h inventory.Host) bool { return h.Name == "web-02" })
+	l.Hosts = l.Inventory
+	// A stranger's rule, which somebody put there and whose TPM joined at once; and one that did so long ago.
+	fresh, old := enrolltest.Hash(70), enrolltest.Hash(71)
+	l.foreign(`{description: fresh, ek_public_hash: "`+fresh+`"}`, `{description: old, ek_public_hash: "`+old+`"}`)
+	join := func(hash string) {
+		if err := l.cluster.Join(enrolltest.JoinRequest{Host: "x", EKHash: hash, Token: "fleet", Tbot: tbotHere}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	join(fresh)
+	now = now.Add(-3 * time.Hour)
+	join(old)
+	now = now.Add(3 * time.Hour)
+	rep, err := Status(t.Context(), l.Fleet)
+	if got := states(rep); got != "web-01 healthy, web-03 healthy" || !errors.Is(err, outcome.ErrChanges) {
+		t.Errorf("%s, %v", got, err)
+	}
+	var strange []string
+	for _, s := range rep.Strange {
+		strange = append(strange, s.EKHash+" "+s.Host+" "+s.Bot)
+	}
+	want := []string{fresh + "  fleet", l.host["web-02"].TPM.EKHash() + " web-02 fleet"}
+	slices.Sort(want)
+	if !slices.Equal(strange, want) {
+		t.Errorf("strange joins %q, want %q", strange, want)
+	}
+}
+
+func TestStatusWithoutTheCluster(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.enrolled()
+	l.heard.forget()
+	l.cluster.Before = func(enrolltest.Command) error { return errors.New("connection refused") }
+	rep, err := Status(t.Context(), l.Fleet)
+	if got := states(rep); got != "web-01 healthy" || err != nil || rep.Hosts[0].Joined != nil {
+		t.Errorf("a cluster that cannot be asked: %s, %v", got, err)
+	}
+	var about []ClusterSubject
+	for _, n := range heard[ClusterSilent](l) {
+		if about = append(about, n.About); n.Err == nil || !strings.Contains(n.Err.Error(), "connection refused") {
+			t.Errorf("%+v", n)
+		}
+	}
+	if !slices.Equal(about, []ClusterSubject{AboutJoins, AboutTokens}) {
+		t.Errorf("notes about %v", about)
+	}
+	l.heard.forget()
+	mark := len(l.cluster.Commands())
+	l.Cluster = nil
+	rep, err = Status(t.Context(), l.Fleet)
+	if got := states(rep); got != "web-01 healthy" || err != nil || len(l.heard.notes) > 0 || len(l.cluster.Commands()) != mark {
+		t.Errorf("no tctl: %s, %v, notes %+v", got, err, l.heard.notes)
+	}
+}
+
+func TestAStatusThatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	f := l.Fleet
+	f.Access = refuseAccess
+	if _, err := Status(t.Context(), f); !errors.Is(err, errNoAccess) {
+		t.Errorf("without access: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l.heard.onHost = func(outcome.Result) { cancel() }
+	if rep, err := Status(ctx, l.Fleet); !errors.Is(err, context.Canceled) || len(rep.Hosts) > 0 {
+		t.Errorf("canceled: %v, %+v", err, rep)
+	}
+	l.heard.onHost = nil
+	l.sick(func(call string) error {
+		if call == "record web-01" {
+			return errSick
+		}
+		return nil
+	})
+	rep, err := Status(t.Context(), l.Fleet)
+	if got := states(rep); got != "web-01 broken, web-02 healthy" || !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Errorf("a record that cannot be read: %s, %v", got, err)
+	}
+	f = l.Fleet
+	f.Config.Tbot.Install.From = "file"
+	if _, err := Status(t.Context(), f); !errors.Is(err, outcome.ErrInput) {
+		t.Errorf("an installer that is not there: %v", err)
+	}
+}
+
+func TestHostStatesGoFromGoodToBad(t *testing.T) {
+	t.Parallel()
+	all := HostStates()
+	if all[0] != outcome.StateHealthy || all[len(all)-1] != outcome.StateUnreachable || len(slices.Compact(slices.Sorted(slices.Values(all)))) != 8 {
+		t.Errorf("%v", all)
+	}
+	for _, tt := range []struct {
+		state outcome.Code
+		want  outcome.Outcome
+	}{
+		{outcome.StateHealthy, outcome.OK}, {outcome.StateDrifted, outcome.OK}, {outcome.StateNeverJoined, outcome.Failed},
+		{outcome.StateUnhealthy, outcome.Failed}, {outcome.StateBroken, outcome.Failed}, {outcome.StateUnreachable, outcome.Unreachable},
+	} {
+		if r := (HostStatus{Host: "a", State: tt.state}).result(); r.Outcome != tt.want {
+			t.Errorf("%s is %s", tt.state, r.Outcome)
+		}
+	}
+}
