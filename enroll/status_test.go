@@ -55,8 +55,8 @@ func TestStatusSaysHowAHostIs(t *testing.T) {
 			l.with("web-01", func(s *enrolltest.State) { s.Service.State = "inactive" })
 		}, outcome.StateUnhealthy, "tbot.service is inactive", outcome.ErrHostsFailed},
 		{"tbot itself says that it is not ready", func(l *lab) {
-			l.with("web-01", func(s *enrolltest.State) { s.Service.Ready = "503" })
-		}, outcome.StateUnhealthy, "/readyz says 503", outcome.ErrHostsFailed},
+			l.with("web-01", func(s *enrolltest.State) { s.Service.Unhealthy = map[string]string{"identity-output-1": "disk full"} })
+		}, outcome.StateUnhealthy, "identity-output-1 is unhealthy (disk full)", outcome.ErrHostsFailed},
 		{"its TPM went away", func(l *lab) {
 			l.with("web-01", func(s *enrolltest.State) { delete(s.Files, s.Device); s.Sysfs = false })
 		}, outcome.StateBroken, "no TPM", outcome.ErrHostsFailed},

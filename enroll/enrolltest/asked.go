@@ -15,7 +15,7 @@ type asked struct {
 }
 
 var (
-	askedVar = regexp.MustCompile(`^([A-Z]+)=((?:[^\s'"]|'[^']*'|\\')*)$`)
+	askedVar = regexp.MustCompile(`^([A-Za-z]+)=((?:[^\s'"]|'[^']*'|\\')*)$`)
 	askedKey = regexp.MustCompile(`\b(?:kv ([a-z][a-z0-9._]*) |echo ([a-z][a-z0-9._]*)=[a-z0-9]+\b)`)
 )
 

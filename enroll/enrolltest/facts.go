@@ -3,6 +3,7 @@ package enrolltest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"path"
 	"regexp"
@@ -12,12 +13,12 @@ import (
 
 const (
 	factVars = "U G A DEV STORAGE BIN UNIT PENDING DIAGHOST DIAGPORT SUM"
-	factKeys = `uid arch now os.id os.like os.version systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256
+	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256
 		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.path
-		device.type device.stat device.opens storage.acl storage.usable pending service.load service.active service.sub
-		service.enabled service.reload service.restarts service.result service.exit service.fragment service.header ready`
-	verifyVars = "DIAGHOST DIAGPORT TRUST SINCE WATCH LIMIT PENDING"
-	verifyKeys = "state by ready restarts"
+		device.type device.stat device.opens storage.acl storage.usable pending service.load service.active service.enabled
+		service.reload service.header service.start ready ready.body`
+	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE WATCH LIMIT PENDING JOINED REFUSED"
+	verifyKeys = "state by"
 )
 
 // facts answers the script that gathers facts.
@@ -30,9 +31,6 @@ func (h *Host) facts(user string, a asked) (string, bool) {
 	out.kv("uid", s.Users[user].UID)
 	out.kv("arch", s.Arch)
 	out.kv("now", h.now().Unix())
-	out.kv("os.id", s.OS.ID)
-	out.kv("os.like", s.OS.Like)
-	out.kv("os.version", s.OS.Version)
 	if s.Systemd > 0 {
 		out.kv("systemd", s.Systemd)
 	}
@@ -110,8 +108,8 @@ func (h *Host) deviceFacts(out *answer, a asked) {
 	out.yes("device.sysfs", s.Sysfs && !s.TPM12)
 	out.yes("device.tpm12", s.Sysfs && s.TPM12)
 	dev := a.vars["DEV"]
-	if dev == "" && (!s.Sysfs || !s.TPM12) {
-		dev = s.Device
+	if dev == "" {
+		dev = s.tpmDevice()
 	}
 	f, _, err := s.follow("root", dev)
 	if dev == "" || err != nil {
@@ -161,7 +159,7 @@ func (h *Host) serviceFacts(out *answer, a asked) {
 		return
 	}
 	v, fragment := &s.Service, s.fragment()
-	load, enabled, result := "loaded", "disabled", v.Result
+	load, enabled := "loaded", "disabled"
 	switch {
 	case v.Masked:
 		load, enabled, fragment = "masked", "masked", maskedBy
@@ -170,39 +168,81 @@ func (h *Host) serviceFacts(out *answer, a asked) {
 	case v.Enabled:
 		enabled = "enabled"
 	}
-	if result == "" {
-		result = "success"
-	}
 	out.kv("service.load", load)
 	out.kv("service.active", v.active())
-	out.kv("service.sub", v.sub())
-	out.kv("service.fragment", fragment)
 	if f := s.Files[fragment]; f != nil && fragment != a.vars["UNIT"] {
 		first, _, _ := strings.Cut(string(f.Content), "\n")
 		out.kv("service.header", first)
+		start := ""
+		for line := range strings.Lines(string(f.Content)) {
+			if value, ok := strings.CutPrefix(line, "ExecStart="); ok {
+				start = strings.TrimSpace(value)
+			}
+		}
+		out.kv("service.start", start)
 	}
 	out.kv("service.enabled", enabled)
 	out.kv("service.reload", map[bool]string{true: "yes", false: "no"}[fragment != "" && s.stale()])
-	out.kv("service.restarts", v.Restarts)
-	out.kv("service.result", result)
-	out.kv("service.exit", v.ExitCode)
 	if port := a.vars["DIAGPORT"]; port != "" {
-		out.kv("ready", h.ready(port))
+		if code, body := h.ready(port, "/readyz"); code != "" {
+			out.kv("ready", code)
+			out.kv("ready.body", strings.Join(strings.Fields(body), " "))
+		}
 	}
 }
 
-// ready is what a GET of /readyz says, by the tools that the host has for it.
-func (h *Host) ready(port string) string {
+// ready is what a GET of a path of tbot's health says, by the tools that the host has for it: wget tells no body of an error.
+func (h *Host) ready(port, path string) (code, body string) {
 	v, tools := &h.s.Service, h.s.Tools
+	reads := slices.Contains(tools, "curl") || slices.Contains(tools, "bash")
 	switch {
-	case !slices.Contains(tools, "curl") && !slices.Contains(tools, "bash") && !slices.Contains(tools, "wget"):
-		return ""
+	case !reads && !slices.Contains(tools, "wget"):
+		return "", ""
 	case v.active() != "active" || !strings.HasSuffix(v.Diag, ":"+port):
-		return "000"
-	case !slices.Contains(tools, "curl") && !slices.Contains(tools, "bash") && v.Ready != "200":
-		return "000" // wget tells no status
+		return "000", ""
 	}
-	return v.Ready
+	if code, body = v.readyz(path); !reads && code != "200" {
+		body = ""
+	}
+	return code, body
+}
+
+// readyz answers at diag_addr. Up to 17.5.3 and 18.0.1 it is 200 whatever happens, and there are no services to ask for;
+// later it is 503 while any service is not well.
+func (v *Service) readyz(path string) (code, body string) {
+	if !v.health {
+		return map[bool]string{true: "200", false: "404"}[path == "/readyz"], ""
+	}
+	type service struct {
+		Status string `json:"status"`
+		Reason string `json:"reason,omitempty"`
+	}
+	all := map[string]service{"identity": {Status: "healthy"}, "heartbeat": {Status: "healthy"}}
+	if !v.joined {
+		all["identity"] = service{"unhealthy", "renewing identity"}
+	}
+	for name, why := range v.Unhealthy {
+		all[name] = service{"unhealthy", why}
+	}
+	code, status := "200", "healthy"
+	if name, one := strings.CutPrefix(path, "/readyz/"); one {
+		s, known := all[name]
+		switch {
+		case !known:
+			return "404", ""
+		case s.Status != "healthy":
+			code = "503"
+		}
+		raw, _ := json.Marshal(s) // strings: it can't fail
+		return code, string(raw)
+	}
+	for _, s := range all {
+		if s.Status != "healthy" {
+			code, status = "503", "unhealthy"
+		}
+	}
+	raw, _ := json.Marshal(map[string]any{"status": status, "pid": v.PID, "services": all})
+	return code, string(raw)
 }
 
 func (h *Host) dirFact(out *answer, key, name string) {

@@ -28,7 +28,7 @@ func init() { // they call each other by way of the tables
 	}
 	shCommands = map[string]shCommand{
 		":": shTrue, "true": shTrue, "false": func(*shell, []string) int { return 1 }, "export": shTrue,
-		"echo": shEcho, "printf": shPrintf, "exit": shExit, "set": shSet, "umask": shUmask, "[": shTest, "test": shTest,
+		"echo": shEcho, "printf": shPrintf, "exit": shExit, "return": shLeave, "break": shLeave, "continue": shLeave, "set": shSet, "umask": shUmask, "[": shTest, "test": shTest,
 		"command": shCommandV, "cat": shCat, "cut": shCut, "grep": shGrep, "stat": shStat, "sha256sum": shSHA256, "id": shID,
 		"mkdir": shMkdir, "rmdir": shRmdir, "rm": shRm, "cp": shCp, "ln": shLn, "mv": shMv, "chown": shChown,
 		"chgrp": shChgrp, "chmod": shChmod, "tar": shTar, "curl": shCurl, "wget": shWget, "bash": shBash, "exec": shExec,
@@ -317,4 +317,21 @@ func shID(s *shell, args []string) int {
 		return s.unknown("%q", args)
 	}
 	return s.say("id", fmt.Sprintf("%d\n", s.host.s.Users[s.user].UID))
+}
+
+// shLeave is return, break and continue, of what is innermost.
+func shLeave(s *shell, args []string) int {
+	code := s.last
+	if len(args) > 1 {
+		if args[0] != "return" {
+			return s.unknown("%q", args)
+		}
+		n, err := strconv.Atoi(args[1])
+		if err != nil {
+			return s.unknown("%q", args)
+		}
+		code = n
+	}
+	s.leaves, s.last = args[0], code
+	return code
 }

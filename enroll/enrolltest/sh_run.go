@@ -23,9 +23,10 @@ type shell struct {
 	funcs   map[string]shCmd
 	umask   uint32
 	errexit bool
-	tested  int  // above zero where a failure does not end the script
-	exited  bool // the script ends
-	last    int  // $?
+	tested  int    // above zero where a failure does not end the script
+	exited  bool   // the script ends
+	leaves  string // return, break or continue, until what it leaves has ended
+	last    int    // $?
 }
 
 func (h *Host) newShell(ctx context.Context, user string, in io.Reader, out, err io.Writer) *shell {
@@ -70,7 +71,7 @@ func (s *shell) script(text string) int {
 
 func (s *shell) list(list shList) {
 	for _, a := range list {
-		if s.exited || s.ctx.Err() != nil {
+		if s.exited || s.leaves != "" || s.ctx.Err() != nil {
 			return
 		}
 		s.andOr(a)
@@ -90,7 +91,7 @@ func (s *shell) andOr(a shAndOr) {
 		if !final || pipe.not {
 			s.tested--
 		}
-		if s.exited {
+		if s.exited || s.leaves != "" {
 			return
 		}
 		if final && !pipe.not && s.last != 0 && s.errexit && s.tested == 0 {
@@ -200,9 +201,15 @@ func (s *shell) forCmd(c shCmd) int {
 	for _, w := range s.fields(c.words) {
 		s.vars[c.name] = w
 		s.block(c.body)
-		if s.exited {
+		if s.leaves == "continue" {
+			s.leaves = ""
+		}
+		if s.exited || s.leaves != "" {
 			break
 		}
+	}
+	if s.leaves == "break" {
+		s.leaves = ""
 	}
 	return s.last
 }
@@ -233,7 +240,7 @@ func (s *shell) call(args []string) int {
 		saved := s.args
 		s.args = append([]string{s.args[0]}, args[1:]...)
 		s.list(f.body)
-		s.args = saved
+		s.args, s.leaves = saved, ""
 		return s.last
 	}
 	if f := shCommands[args[0]]; f != nil {

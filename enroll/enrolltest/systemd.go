@@ -17,20 +17,26 @@ type Service struct {
 	Restarts int
 	Result   string // "": success
 	ExitCode int    // of the process that ended last
-	Ready    string // what /readyz answers, "200" or "503", while it is active
 	Diag     string // diag_addr of the configuration that runs
 	Journal  []Line
+
+	// Unhealthy are services of the running tbot that are not well, and what they say.
+	Unhealthy map[string]string
 
 	user     string            // who it runs as
 	loaded   map[string]string // the unit files as systemd has read them; nil: it has not
 	starting bool              // guards against a start within a start
 	joined   bool              // it has an identity of the token that it was given
+	health   bool              // tbot says how its services are (17.5.4, 18.0.2 and later)
+	starts   int               // how often it was started
 }
 
 // Line is one entry of the journal.
 type Line struct {
 	At   time.Time
 	Text string
+
+	start int // of the service, from 1: systemd's invocation
 }
 
 func (v *Service) active() string {
@@ -38,16 +44,6 @@ func (v *Service) active() string {
 		return "inactive"
 	}
 	return v.State
-}
-
-func (v *Service) sub() string {
-	switch v.active() {
-	case "active":
-		return "running"
-	case "activating":
-		return "auto-restart"
-	}
-	return map[string]string{"failed": "failed", "inactive": "dead"}[v.active()]
 }
 
 const (
@@ -231,7 +227,8 @@ func (h *Host) start(s *shell) int {
 	if v.PID < 1000 {
 		v.PID = 1000
 	}
-	v.State, v.user, v.Ready, v.Diag, v.joined = "activating", u.user, "", "", false
+	v.starts++
+	v.State, v.user, v.Diag, v.joined, v.health, v.Unhealthy = "activating", u.user, "", false, false, nil
 	for _, pre := range u.pre {
 		sub := h.newShell(s.ctx, "root", strings.NewReader(""), s.out, s.err)
 		words := strings.Fields(strings.TrimLeft(pre, "+!-@"))
@@ -276,6 +273,6 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 // log writes to tbot's journal, a line an entry.
 func (h *Host) log(text string) {
 	for line := range strings.Lines(text) {
-		h.s.Service.Journal = append(h.s.Service.Journal, Line{h.now(), strings.TrimSuffix(line, "\n")})
+		h.s.Service.Journal = append(h.s.Service.Journal, Line{h.now(), strings.TrimSuffix(line, "\n"), h.s.Service.starts})
 	}
 }

@@ -92,34 +92,38 @@ func (b *bot) joinedLine() {
 		stop, b.Name, now.Format(time.RFC3339), now.Add(61*time.Minute).Format(time.RFC3339))
 }
 
-// output writes what a service has to write to its directory. It says whether it could: a service that cannot does not
-// end tbot.
-func (b *bot) output(service map[string]any) bool {
+// output writes what a service has to write to its directory, and says why it could not: that does not end tbot.
+func (b *bot) output(service map[string]any) string {
 	to, _ := service["destination"].(map[string]any)
 	dir, _ := to["path"].(string)
 	if to["type"] != "directory" || dir == "" {
-		return true
+		return ""
 	}
 	user, name := b.unit.user, path.Join(dir, "identity")
 	if _, _, err := b.s.follow(user, dir); errors.Is(err, errNoEntry) {
 		_ = b.s.create(user, dir, File{Kind: Dir, Mode: 0o700}) // what it could not make, the write says
 	}
 	if err := b.s.write(user, name, []byte("an identity\n"), false, 0o077); err != nil {
-		b.log(red + "generating identity\n\topen " + name + ": " + lowerFirst(err.Error()) + "\n")
-		return false
+		why := "generating identity\n\topen " + name + ": " + lowerFirst(err.Error())
+		b.log(red + why + "\n")
+		return why
 	}
-	return true
+	return ""
 }
 
-// listen is what /readyz answers from now on: up to 17.5.3 and 18.0.1 it is 200 whatever happens.
+// listen begins to answer at diag_addr, and does what the services have to do.
 func (b *bot) listen() {
 	v := &b.s.Service
-	healthy := v.joined
-	for _, service := range append(slices.Clone(b.config.Services), b.config.Outputs...) {
-		healthy = v.joined && b.output(service) && healthy
-	}
-	v.Diag, v.Ready = b.config.Diag, "200"
-	if !healthy && since(b.version, "17.5.4", "18.0.2") {
-		v.Ready = "503"
+	v.Diag, v.health = b.config.Diag, since(b.version, "17.5.4", "18.0.2")
+	for i, service := range append(slices.Clone(b.config.Services), b.config.Outputs...) {
+		if !v.joined {
+			break
+		}
+		if why := b.output(service); why != "" {
+			if v.Unhealthy == nil {
+				v.Unhealthy = map[string]string{}
+			}
+			v.Unhealthy[fmt.Sprintf("%v-output-%d", service["type"], i+1)] = why
+		}
 	}
 }

@@ -15,29 +15,24 @@ func (h *Host) verify(a asked) (string, bool) {
 	if !h.check("the verify script", a, verifyVars, out.known) {
 		return "", false
 	}
-	ends := 0
-	if v := &h.s.Service; v.State == "activating" || v.State == "active" && !v.joined {
+	v := &h.s.Service
+	first, ends := v.starts, 0
+	if v.State == "activating" || v.State == "active" && !v.joined {
 		ends = map[bool]int{true: 1}[v.State == "activating"]
 		h.tick()
 	}
 	state, by := h.health(a)
-	if state == "restarting" {
-		ends = 2
-	}
-	ready := ""
-	if port := a.vars["DIAGPORT"]; port != "" && h.s.Service.active() == "active" {
-		ready = h.ready(port)
-	}
 	if state == "joined" {
 		delete(h.s.Files, a.vars["PENDING"])
 	}
 	out.kv("state", state)
 	out.kv("by", by)
-	out.kv("ready", ready)
-	out.kv("restarts", ends)
 	if state != "joined" {
-		lines := h.journal(a.vars["SINCE"])
-		for i, line := range lines[max(0, len(lines)-20):] {
+		if a.vars["TELLS"] == "" || ends == 0 {
+			first = v.starts
+		}
+		lines := h.journal(a, first)
+		for i, line := range lines[max(0, len(lines)-200):] {
 			out.kv(fmt.Sprintf("log.%d", i+1), line)
 		}
 	}
@@ -46,34 +41,47 @@ func (h *Host) verify(a asked) (string, bool) {
 }
 
 func (h *Host) health(a asked) (state, by string) {
-	port, trust := a.vars["DIAGPORT"], a.vars["TRUST"] != ""
-	switch h.s.Service.active() {
+	v, port := &h.s.Service, a.vars["DIAGPORT"]
+	switch v.active() {
 	case "activating":
 		return "restarting", ""
 	case "failed", "inactive":
 		return "failed", ""
 	}
-	if port != "" && trust && h.ready(port) == "200" {
+	if port != "" && h.joins(a, port) {
 		return "joined", "readyz"
 	}
-	for _, line := range h.journal(a.vars["SINCE"]) {
-		if strings.Contains(line, "Fetched new bot identity") {
-			return "joined", "journal"
-		}
-	}
-	if port != "" && trust {
+	fresh := strings.Join(h.journal(a, v.starts), "\n")
+	refused, err := regexp.Compile(a.vars["REFUSED"])
+	switch {
+	case a.vars["JOINED"] == "" || a.vars["REFUSED"] == "" || err != nil:
+		h.failf("not modelled: the verify script looks for %q and %q: %v", a.vars["JOINED"], a.vars["REFUSED"], err)
+		return "failed", ""
+	case strings.Contains(fresh, a.vars["JOINED"]):
+		return "joined", "journal"
+	case port != "" && a.vars["TRUST"] != "", refused.MatchString(fresh):
 		return "not-joined", ""
 	}
 	return "active", ""
 }
 
-// journal are the entries since a time in Unix seconds.
-func (h *Host) journal(from string) []string {
+// joins says whether tbot's health proves a join.
+func (h *Host) joins(a asked, port string) bool {
+	code, _ := h.ready(port, "/readyz")
+	if code == "200" && a.vars["TRUST"] != "" {
+		return true
+	}
+	own, _ := h.ready(port, "/readyz/identity")
+	return a.vars["ASK"] != "" && own == "200"
+}
+
+// journal are the entries of a start and later ones, where systemd tells starts apart, else those since a time.
+func (h *Host) journal(a asked, start int) []string {
 	var first int64
-	_, _ = fmt.Sscan(from, &first) // the script's own number
+	_, _ = fmt.Sscan(a.vars["SINCE"], &first) // the script's own number
 	var out []string
 	for _, line := range h.s.Service.Journal {
-		if line.At.Unix() >= first {
+		if a.vars["TELLS"] != "" && line.start >= start || a.vars["TELLS"] == "" && line.At.Unix() >= first {
 			out = append(out, line.Text)
 		}
 	}
@@ -82,30 +90,44 @@ func (h *Host) journal(from string) []string {
 
 // probe answers a scan's first script for the user that asks.
 func (h *Host) probe(user string, a asked) (string, bool) {
-	devices := regexp.MustCompile(`for d in ([^;]+); do`).FindStringSubmatch(a.text)
-	printed := regexp.MustCompile(`printf '([a-z]+)=%s\\n'`).FindAllStringSubmatch(a.text, -1)
-	known := map[string]bool{"os": true, "arch": true, "uid": true, "device": true, "access": true}
-	for _, m := range printed {
+	for _, m := range regexp.MustCompile(`printf '([a-z]+)=%s\\n'`).FindAllStringSubmatch(a.text, -1) {
 		a.keys = append(a.keys, m[1])
 	}
-	if devices == nil || !h.check("the probe", a, "", known) {
+	known := map[string]bool{"os": true, "arch": true, "uid": true, "device": true, "access": true}
+	device, asks := a.vars["d"]
+	if !asks || !h.check("the probe", a, "d", known) {
 		h.failf("not modelled: the probe %q", a.text)
 		return "", false
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "os=Linux\narch=%s\nuid=%d\n", h.s.Arch, h.s.Users[user].UID)
-	for _, word := range strings.Fields(devices[1]) {
-		for _, name := range slices.Sorted(maps.Keys(h.s.Files)) {
-			f := h.s.Files[name]
-			if ok, _ := path.Match(strings.Trim(word, "'"), name); !ok || f.Kind != Char && f.Kind != Socket {
-				continue
-			}
-			out.WriteString("device=1\n")
-			if h.s.may(user, f, 6) {
-				out.WriteString("access=1\n")
-			}
-			return out.String(), true
+	if device == "" {
+		device = h.s.tpmDevice()
+	}
+	if f, _, err := h.s.follow(user, device); device != "" && err == nil {
+		out.WriteString("device=1\n")
+		if h.s.may(user, f, 6) {
+			out.WriteString("access=1\n")
 		}
 	}
 	return out.String(), true
+}
+
+// tpmDevice is the device that go-attestation would take: of the TPM 2.0 that the kernel knows, and where it knows none,
+// what lies in /dev.
+func (s *State) tpmDevice() string {
+	switch {
+	case s.Sysfs && s.TPM12:
+		return ""
+	case s.Sysfs:
+		return s.Device
+	}
+	for _, pattern := range []string{"/dev/tpmrm[0-9]*", "/dev/tpm[0-9]*"} {
+		for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+			if ok, _ := path.Match(pattern, name); ok {
+				return name
+			}
+		}
+	}
+	return ""
 }

@@ -1,14 +1,14 @@
+BIN=''
+SUM=''
 U=teleport
 G=teleport
 A=tss
 DEV=''
 STORAGE=/var/lib/teleport/bot
-BIN=''
 UNIT=/etc/systemd/system/tbot.service
 PENDING=/run/fleetctl-tbot.pending
-DIAGHOST=''
+DIAGHOST=127.0.0.1
 DIAGPORT=''
-SUM=''
 LC_ALL=C; export LC_ALL
 PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; export PATH
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -37,52 +37,24 @@ opens() {
 }
 bracket() { case $1 in *:*) echo "[$1]";; *) echo "$1";; esac; }
 http() {
-  if has curl; then curl -s -g --noproxy '*' -o /dev/null -m 3 -w '%{http_code}' "http://$(bracket "$1"):$2$3" 2>/dev/null || :
+  has curl || has bash || has wget || return 0
+  http_said=$(httpraw "$1" "$2" "$3" 2>/dev/null | head -c 16384 | tr -d '\r\000' |
+    sed -e '1{' -e 's/^HTTP[^ ]* \([0-9][0-9][0-9]\).*/\1/' -e p -e '}' -e '1,/^$/d')
+  case $http_said in [0-9][0-9][0-9]*) printf '%s\n' "$http_said";; *) echo 000;; esac
+}
+httpraw() {
+  url="http://$(bracket "$1"):$2$3"
+  if has curl; then curl -s -g -i --noproxy '*' -m 3 "$url"
   elif has bash; then
-    bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 &&
-      read -r -t 3 _ code _ <&3 && printf %s "$code"' bash "$1" "$2" "$3" 2>/dev/null || printf 000
-  elif has wget; then
-    if wget -q -T 3 -O /dev/null "http://$(bracket "$1"):$2$3" 2>/dev/null; then printf 200; else printf 000; fi
+    bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 || exit
+      while IFS= read -r -t 3 l <&3 || [ -n "$l" ]; do printf "%s\n" "$l"; done' bash "$1" "$2" "$3"
+  elif http_said=$(wget -q -T 3 -O - "$url"); then printf 'HTTP/1.0 200 OK\n\n%s\n' "$http_said"
+  else wget -S -T 3 -O /dev/null "$url" 2>&1 | sed -n 's/.*\(HTTP\/1\.[01] [0-9][0-9][0-9]\).*/\1/p' | head -n 1
   fi
-}
-file() {
-  if [ -L "$2" ]; then t=link; elif [ -f "$2" ]; then t=file; elif [ -d "$2" ]; then t=dir
-  elif [ -e "$2" ]; then t=other; else return 0; fi
-  s=$(stat -c '%a %U %G %s' "$2") || return 0
-  echo "file.$1=$t $s"
-  if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
-    printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
-  fi
-}
-dir() {
-  if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
-  s=$(stat -c '%a %U %G %s' "$2") || return 0
-  echo "dir.$1=$t $s"
-}
-osrelease() { sed -n "s/^$1=//p" /etc/os-release 2>/dev/null | head -n 1 | tr -d "\"'"; }
-account() {
-  if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null | head -n 1
-}
-device() {
-  if [ -n "$DEV" ]; then echo "$DEV"; return; fi
-  for c in /sys/class/tpm/tpm*; do
-    [ -e "$c" ] || continue
-    v=$(cat "$c/tpm_version_major" 2>/dev/null)
-    [ "${v:-2}" = 2 ] || continue
-    n=${c##*/tpm}
-    if [ -e "/dev/tpmrm$n" ]; then echo "/dev/tpmrm$n"; else echo "/dev/tpm$n"; fi
-    return
-  done
-  for c in /dev/tpmrm[0-9]* /dev/tpm[0-9]*; do
-    if [ -e "$c" ]; then echo "$c"; return; fi
-  done
 }
 kv uid "$(id -u)"
 kv arch "$(uname -m)"
 kv now "$(date +%s)"
-kv os.id "$(osrelease ID)"
-kv os.like "$(osrelease ID_LIKE)"
-kv os.version "$(osrelease VERSION_ID)"
 if [ -d /run/systemd/system ] && has systemctl; then
   kv systemd "$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
 fi
@@ -92,14 +64,13 @@ for c in bash curl wget dpkg rpm; do if has $c; then tools="$tools $c"; fi; done
 kv tools "${tools# }"
 if has getenforce; then kv selinux "$(getenforce 2>/dev/null)"; fi
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then echo apparmor=1; fi
-t=$BIN
-if [ -z "$t" ]; then
-  t=$(command -v tbot 2>/dev/null)
-  for c in /usr/local/bin/tbot /opt/teleport/default/bin/tbot /opt/teleport/system/bin/tbot; do
-    case $t in /*) break;; esac
-    if [ -x "$c" ]; then t=$c; fi
+find_tbot() {
+  for c in "$(command -v tbot 2>/dev/null)" /usr/local/bin/tbot /opt/teleport/default/bin/tbot /opt/teleport/system/bin/tbot; do
+    case $c in /*) if [ -x "$c" ]; then echo "$c"; return; fi;; esac
   done
-fi
+}
+t=$BIN
+[ -n "$t" ] || t=$(find_tbot)
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
@@ -107,6 +78,9 @@ if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
 fi
+account() {
+  if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null | head -n 1
+}
 e=$(account passwd "$U")
 if [ -n "$e" ]; then
   kv user.uid "$(printf '%s' "$e" | cut -d: -f3)"
@@ -115,16 +89,34 @@ if [ -n "$e" ]; then
 fi
 if [ -n "$(account group "$G")" ]; then echo group=1; fi
 if [ -n "$(account group "$A")" ]; then echo access.group=1; fi
+tpm_device() {
+  known=
+  for c in /sys/class/tpm/tpm*; do
+    [ -e "$c" ] || continue
+    known=1
+    v=$(cat "$c/tpm_version_major" 2>/dev/null)
+    [ "${v:-2}" = 2 ] || continue
+    n=${c##*/tpm}
+    if [ -e "/dev/tpmrm$n" ]; then echo "/dev/tpmrm$n"; else echo "/dev/tpm$n"; fi
+    return
+  done
+  if [ -n "$known" ]; then return; fi
+  for c in /dev/tpmrm[0-9]* /dev/tpm[0-9]*; do
+    if [ -e "$c" ]; then echo "$c"; return; fi
+  done
+}
+
 for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
   [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
   if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
 done
+o= n=
 for c in /sys/class/tpm/tpm*; do
   [ -e "$c" ] || continue
   if [ "$(cat "$c/tpm_version_major" 2>/dev/null)" = 1 ]; then o=1; else n=1; fi
 done
 if [ -n "$n" ]; then echo device.sysfs=1; elif [ -n "$o" ]; then echo device.tpm12=1; fi
-DEV=$(device)
+[ -n "$DEV" ] || DEV=$(tpm_device)
 if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   kv device.path "$DEV"
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
@@ -132,6 +124,11 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
 fi
+dir() {
+  if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
+  s=$(stat -c '%a %U %G %s' "$2") || return 0
+  echo "dir.$1=$t $s"
+}
 dir storage "$STORAGE"
 p=$STORAGE
 while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
@@ -145,26 +142,36 @@ if [ -n "$e" ]; then
 fi
 if [ -e "$PENDING" ]; then echo pending=1; fi
 if [ -d /run/systemd/system ] && has systemctl; then
-  systemctl show tbot.service -p LoadState -p ActiveState -p SubState -p UnitFileState -p FragmentPath \
-    -p NeedDaemonReload -p NRestarts -p Result -p ExecMainStatus 2>/dev/null |
+  systemctl show tbot.service -p LoadState -p ActiveState -p UnitFileState -p FragmentPath -p NeedDaemonReload 2>/dev/null |
   while IFS='=' read -r k v; do
     case $k in
       LoadState) kv service.load "$v";;
       ActiveState) kv service.active "$v";;
-      SubState) kv service.sub "$v";;
       UnitFileState) kv service.enabled "$v";;
       NeedDaemonReload) kv service.reload "$v";;
-      NRestarts) kv service.restarts "$v";;
-      Result) kv service.result "$v";;
-      ExecMainStatus) kv service.exit "$v";;
       FragmentPath)
-        kv service.fragment "$v"
-        if [ -n "$v" ] && [ "$v" != "$UNIT" ] && [ -f "$v" ]; then kv service.header "$(head -n 1 "$v")"; fi;;
+        if [ -n "$v" ] && [ "$v" != "$UNIT" ] && [ -f "$v" ]; then
+          kv service.header "$(head -n 1 "$v")"
+          kv service.start "$(sed -n 's/^ExecStart=//p' "$v" | tail -n 1)"
+        fi;;
     esac
   done
-  if [ -n "$DIAGPORT" ]; then kv ready "$(http "$DIAGHOST" "$DIAGPORT" /readyz)"; fi
+  r=
+  if [ -n "$DIAGPORT" ]; then r=$(http "$DIAGHOST" "$DIAGPORT" /readyz); fi
+  if [ -n "$r" ]; then
+    kv ready "$(printf '%s\n' "$r" | head -n 1)"
+    printf 'ready.body=%s\n' "$(printf '%s\n' "$r" | tail -n +2 | tr -s '\n\t ' ' ' | tr -cd ' -~')"
+  fi
 fi
-dir 0 /opt/machine-id/app
+file() {
+  if [ -L "$2" ]; then t=link; elif [ -f "$2" ]; then t=file; elif [ -d "$2" ]; then t=dir
+  elif [ -e "$2" ]; then t=other; else return 0; fi
+  s=$(stat -c '%a %U %G %s' "$2") || return 0
+  echo "file.$1=$t $s"
+  if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
+    printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
+  fi
+}
 file 0 /etc/tbot.yaml
 file 1 /etc/systemd/system/tbot.service
 file 2 /etc/systemd/system/tbot.service.d/10-fleetctl-hardening.conf

@@ -26,11 +26,18 @@ opens() {
 }
 bracket() { case $1 in *:*) echo "[$1]";; *) echo "$1";; esac; }
 http() {
-  if has curl; then curl -s -g --noproxy '*' -o /dev/null -m 3 -w '%{http_code}' "http://$(bracket "$1"):$2$3" 2>/dev/null || :
+  has curl || has bash || has wget || return 0
+  http_said=$(httpraw "$1" "$2" "$3" 2>/dev/null | head -c 16384 | tr -d '\r\000' |
+    sed -e '1{' -e 's/^HTTP[^ ]* \([0-9][0-9][0-9]\).*/\1/' -e p -e '}' -e '1,/^$/d')
+  case $http_said in [0-9][0-9][0-9]*) printf '%s\n' "$http_said";; *) echo 000;; esac
+}
+httpraw() {
+  url="http://$(bracket "$1"):$2$3"
+  if has curl; then curl -s -g -i --noproxy '*' -m 3 "$url"
   elif has bash; then
-    bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 &&
-      read -r -t 3 _ code _ <&3 && printf %s "$code"' bash "$1" "$2" "$3" 2>/dev/null || printf 000
-  elif has wget; then
-    if wget -q -T 3 -O /dev/null "http://$(bracket "$1"):$2$3" 2>/dev/null; then printf 200; else printf 000; fi
+    bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 || exit
+      while IFS= read -r -t 3 l <&3 || [ -n "$l" ]; do printf "%s\n" "$l"; done' bash "$1" "$2" "$3"
+  elif http_said=$(wget -q -T 3 -O - "$url"); then printf 'HTTP/1.0 200 OK\n\n%s\n' "$http_said"
+  else wget -S -T 3 -O /dev/null "$url" 2>&1 | sed -n 's/.*\(HTTP\/1\.[01] [0-9][0-9][0-9]\).*/\1/p' | head -n 1
   fi
 }
