@@ -208,12 +208,14 @@ func (c *Cluster) get(cmd Command) (string, error) {
 		for _, n := range slices.Sorted(maps.Keys(c.bots)) {
 			list = append(list, c.bots[n])
 		}
-	case (kind == "bot_instance" || kind == "bot_instances") && !one:
+	case (kind == "bot_instance" || kind == "bot_instances") && !strings.Contains(name, "/"): // all, or those of a bot
 		if !since(c.Version, "16.4.6") {
 			return "", words{fmt.Sprintf("getting %q is not supported", kind)}
 		}
 		for _, i := range c.instances {
-			list = append(list, i.resource(c.Version))
+			if !one || i.bot == name {
+				list = append(list, i.resource(c.Version))
+			}
 		}
 	default:
 		return "", errUnscripted
