@@ -79,8 +79,9 @@ func (p *removal) fileAway(name, file string) bool {
 		return false
 	}
 	q := remote.Quote(file)
-	p.do(name, "fleetctl wrote "+file, Action{
+	step := p.do(name, "fleetctl wrote "+file, Action{
 		Script: fmt.Sprintf("if [ -e %[1]s.orig ]; then mv -f %[1]s.orig %[1]s; else rm -f %[1]s; fi\nrm -f %[1]s.previous", q)})
+	step.Diff = p.diff(got.Content, "")
 	return true
 }
 
