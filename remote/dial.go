@@ -361,7 +361,7 @@ func (p *phase) failure(l *login, err error) *attemptError {
 	case isDrop(err), strings.Contains(err.Error(), "ssh: disconnect"):
 		return &attemptError{err: &Error{
 			Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %s", cleanLine(err.Error())),
-			Hint: "sshd drops connections beyond its MaxStartups; fewer --forks may help",
+			Hint: "sshd drops connections beyond its MaxStartups: fewer hosts at once may help",
 		}, retry: true}
 	case strings.Contains(err.Error(), "no common algorithm"):
 		return &attemptError{err: &Error{Kind: ErrConfig, Err: errors.New(cleanLine(err.Error()))}}

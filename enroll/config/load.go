@@ -329,7 +329,7 @@ func (c Config) CheckOrder(groups []string) error {
 	var errs []error
 	for _, g := range c.Rollout.Order {
 		if !slices.Contains(groups, g) {
-			errs = append(errs, c.ErrorAt("rollout.order", "\"fleetctl inventory --graph\" shows the groups", "the inventory has no group %q", g))
+			errs = append(errs, c.ErrorAt("rollout.order", "\"fleetctl inventory\" shows the groups", "the inventory has no group %q", g))
 		}
 	}
 	return errors.Join(errs...)
