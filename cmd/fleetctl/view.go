@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -216,9 +215,4 @@ func shortTime(t time.Time) string {
 func (a *app) viewOf(c *cli.Context) (resultsView, error) {
 	p, err := a.printer(c)
 	return resultsView{app: a, printer: p}, err
-}
-
-// canceled says whether a command was interrupted.
-func canceled(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, context.Canceled)
 }
