@@ -160,6 +160,9 @@ func hostCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "hold": // WHAT: it waits before it answers that ("any", or probe, facts, verify, …)
 		need(1)
 		w.hold(args[0], rest[0])
+	case "asked": // waits until a host that waits was asked
+		need(0)
+		waitAsked(ts)
 	case "release":
 		need(0)
 		w.release(args[0])
@@ -199,6 +202,14 @@ func hostCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func waitAsked(ts *testscript.TestScript) {
+	select {
+	case <-worldOf(ts).asked:
+	case <-time.After(30 * time.Second):
+		ts.Fatalf("no host that waits was asked")
+	}
+}
+
 // interruptCommand is "interrupt": once a host that waits was asked, it does to the newest background command what Ctrl-C
 // does.
 func interruptCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -206,11 +217,7 @@ func interruptCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 || len(running) == 0 {
 		ts.Fatalf("usage: interrupt, with a command in the background")
 	}
-	select {
-	case <-worldOf(ts).asked:
-	case <-time.After(30 * time.Second):
-		ts.Fatalf("no host that waits was asked")
-	}
+	waitAsked(ts)
 	c := running[len(running)-1]
 	ts.Check(c.Process.Signal(os.Interrupt))
 	interrupted.Store(ts.Value(testKey{}), c)
