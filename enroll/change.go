@@ -38,7 +38,7 @@ func (e *installation) hostInTime(ctx context.Context, h inventory.Host) outcome
 // host takes one host all the way: facts, plan, apply, verify.
 func (e *installation) host(ctx context.Context, h inventory.Host) outcome.Result {
 	if e.tokenOf(h.Name) == "" { // nothing that the host says could change that
-		return outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.NoToken, "no token has a rule for this host")}
+		return refused(h.Name, []outcome.Reason{outcome.Because(outcome.NoToken, "no token has a rule for this host")})
 	}
 	v, err := e.visit(ctx, h)
 	if err != nil {

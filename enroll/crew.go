@@ -189,7 +189,7 @@ func notStarted(name, why string) outcome.Result {
 		return outcome.Result{Host: name, Outcome: outcome.Canceled,
 			Reason: outcome.Reason{Code: outcome.WasCanceled, Message: "not started: " + why}}
 	}
-	return outcome.Result{Host: name, Outcome: outcome.Skipped, Reason: outcome.Because(outcome.NotStarted, "not started: "+why)}
+	return outcome.End(name, outcome.Skipped, outcome.NotStarted, "not started: "+why)
 }
 
 // names are the names of hosts.

@@ -51,7 +51,9 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 }
 
 // scan is the stage: one run in the records. A run that is not 0 is gone on with.
-func (f Fleet) scan(ctx context.Context, reach work.Reach, hosts []inventory.Host, run int64, ask scan.Ask) (report HostsReport, err error) {
+func (f Fleet) scan(
+	ctx context.Context, reach work.Reach, hosts []inventory.Host, run int64, ask scan.Ask,
+) (report HostsReport, err error) {
 	cas, err := f.cas()
 	if err != nil {
 		return report, err

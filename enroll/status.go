@@ -230,7 +230,8 @@ func (s *HostStatus) judgeJoin(joins map[string]tctl.Join) {
 		return
 	}
 	if s.State == outcome.StateHealthy || s.State == outcome.StateDrifted {
-		s.State, s.Message, s.Hint = outcome.StateNeverJoined, "the cluster knows of no join of this EK", "journalctl -u tbot on the host says why"
+		s.State, s.Message = outcome.StateNeverJoined, "the cluster knows of no join of this EK"
+		s.Hint = outcome.Lookup(outcome.StateNeverJoined).Do
 	}
 }
 

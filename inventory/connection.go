@@ -1,16 +1,13 @@
 package inventory
 
 import (
-	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
 	"strings"
-)
 
-// ErrSealed says that a connection variable cannot be read: it is encrypted with Ansible Vault or holds a Jinja
-// expression, and neither is evaluated here.
-var ErrSealed = errors.New("fleetctl does not evaluate it")
+	"fleetctl/inventory/values"
+)
 
 // Connection reads the connection variables of the host, the old spellings included. A vault or Jinja value in one of
 // them is an ErrSealed that says what to do. So is a vault-encrypted group_vars or host_vars file of the host, as it may
@@ -19,7 +16,7 @@ var ErrSealed = errors.New("fleetctl does not evaluate it")
 // Of several names for one thing, the last one that is set wins, as in Ansible's plugins.
 func (h Host) Connection() (Connection, error) {
 	if len(h.sealed) > 0 {
-		return Connection{}, fmt.Errorf("%s is encrypted with Ansible Vault: %w; %s", h.sealed[0], ErrSealed, hintListing)
+		return Connection{}, fmt.Errorf("%s is encrypted with Ansible Vault: %w; %s", h.sealed[0], values.ErrSealed, hintListing)
 	}
 	r := &varReader{vars: h.Vars}
 	c := Connection{
@@ -79,14 +76,14 @@ func (r *varReader) text(names ...string) string {
 	case nil:
 	case string:
 		if strings.Contains(v, "{{") || strings.Contains(v, "{%") || strings.Contains(v, "{#") {
-			r.fail(name, "holds a Jinja expression: %w; %s", ErrSealed, hintJinja)
+			r.fail(name, "holds a Jinja expression: %w; %s", values.ErrSealed, hintJinja)
 			return ""
 		}
 		return v
-	case Unsafe:
+	case values.Unsafe:
 		return string(v)
-	case Vault:
-		r.fail(name, "is encrypted with Ansible Vault: %w; %s", ErrSealed, hintVault)
+	case values.Vault:
+		r.fail(name, "is encrypted with Ansible Vault: %w; %s", values.ErrSealed, hintVault)
 	case int:
 		return strconv.Itoa(v)
 	case *big.Int:

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/inventory/values"
 )
 
 func TestConnectionReadsEveryVariableAndItsOldSpellings(t *testing.T) {
@@ -43,7 +45,7 @@ func TestConnectionReadsEveryVariableAndItsOldSpellings(t *testing.T) {
 		}, Connection{Host: "old", BecomePassword: "2"}},
 		{"become wins over sudo", map[string]any{"ansible_sudo": true, "ansible_become": "off"}, Connection{Host: "h", Become: &no, BecomeMethod: "sudo"}},
 		{"numbers are text", map[string]any{"ansible_user": 1000, "ansible_password": 12345}, Connection{Host: "h", User: "1000", Password: "12345"}},
-		{"unsafe text is literal", map[string]any{"ansible_password": Unsafe("{{x}}")}, Connection{Host: "h", Password: "{{x}}"}},
+		{"unsafe text is literal", map[string]any{"ansible_password": values.Unsafe("{{x}}")}, Connection{Host: "h", Password: "{{x}}"}},
 		{"null is nothing", map[string]any{"ansible_user": nil, "ansible_port": nil, "ansible_become": nil}, Connection{Host: "h"}},
 		{"full names of plugins", map[string]any{"ansible_connection": "ansible.builtin.ssh", "ansible_become_method": "ansible.builtin.su",
 			"ansible_su_pass": "x"}, Connection{Type: "ssh", Host: "h", BecomeMethod: "su", BecomePassword: "x"}},
@@ -66,8 +68,8 @@ func TestConnectionVariablesThatCannotBeUsedAreErrors(t *testing.T) {
 		want   string
 		sealed bool
 	}{
-		{"a vault value", map[string]any{"ansible_password": Vault("x")}, "ansible_password is encrypted with Ansible Vault", true},
-		{"a vault value, what to do", map[string]any{"ansible_become_pass": Vault("x")}, "`ansible-inventory -i INVENTORY --list --ask-vault-pass`", true},
+		{"a vault value", map[string]any{"ansible_password": values.Vault("x")}, "ansible_password is encrypted with Ansible Vault", true},
+		{"a vault value, what to do", map[string]any{"ansible_become_pass": values.Vault("x")}, "`ansible-inventory -i INVENTORY --list --ask-vault-pass`", true},
 		{"a Jinja expression", map[string]any{"ansible_host": "{{ ip }}"}, "ansible_host holds a Jinja expression", true},
 		{"a Jinja statement", map[string]any{"ansible_user": "{% if x %}a{% endif %}"}, "ansible_user holds a Jinja expression", true},
 		{"Jinja in a port", map[string]any{"ansible_ssh_port": "{{ p }}"}, "ansible_ssh_port holds a Jinja expression", true},
@@ -83,7 +85,7 @@ func TestConnectionVariablesThatCannotBeUsedAreErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Host{Name: "h", Vars: c.vars}.Connection()
-			if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, ErrSealed) != c.sealed {
+			if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, values.ErrSealed) != c.sealed {
 				t.Errorf("got %v, want …%s…", err, c.want)
 			}
 		})
@@ -91,7 +93,7 @@ func TestConnectionVariablesThatCannotBeUsedAreErrors(t *testing.T) {
 }
 
 func TestAnEncryptedValueIsNotWrittenAsYAML(t *testing.T) {
-	if out, err := yaml.Marshal(map[string]any{"a": []any{Vault("x")}}); !errors.Is(err, ErrSealed) {
+	if out, err := yaml.Marshal(map[string]any{"a": []any{values.Vault("x")}}); !errors.Is(err, values.ErrSealed) {
 		t.Errorf("got %q, %v", out, err)
 	}
 }
@@ -114,7 +116,7 @@ func TestAnEncryptedVarsFileIsTheErrorOfItsHostsAlone(t *testing.T) {
 	}
 	for _, h := range hosts {
 		_, err := h.Connection()
-		if wantErr := h.Name != "c"; errors.Is(err, ErrSealed) != wantErr {
+		if wantErr := h.Name != "c"; errors.Is(err, values.ErrSealed) != wantErr {
 			t.Errorf("%s: got %v", h.Name, err)
 		}
 		if h.Name == "b" && !strings.Contains(err.Error(), "host_vars/b is encrypted with Ansible Vault") {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"fleetctl/inventory/values"
 )
 
 // seedCorpus adds the files of the corpus that match to the seeds.
@@ -172,10 +174,10 @@ func FuzzLiteral(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		v := literalOrText(text)
-		if s, ok := v.(pythonBytes); ok {
+		v := values.LiteralOrText(text)
+		if s, ok := v.(values.PythonBytes); ok {
 			t.Errorf("%q is still bytes: %q", text, s)
 		}
-		_ = appendJSON(nil, v, 0)
+		_ = values.AppendJSON(nil, v, 0)
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"fleetctl/inventory/values"
 )
 
 // The two groups that every inventory has.
@@ -107,7 +109,7 @@ func (g *graph) setHostVar(h *host, key string, value any, pos Pos) error {
 // setGroupVar sets a variable of the group, or its priority.
 func (g *graph) setGroupVar(grp *group, key string, value any, pos Pos) error {
 	if key == "ansible_group_priority" {
-		n, ok := pythonInt(value)
+		n, ok := values.PythonInt(value)
 		if !ok {
 			return errorAt(pos, "ansible_group_priority of group %q is not a whole number", grp.name)
 		}

@@ -8,6 +8,8 @@ package inventory
 import (
 	"fmt"
 	"io"
+
+	"fleetctl/inventory/values"
 )
 
 // Pos is a place in a file that the user wrote, for errors. Line and Column start at 1; 0 means unknown.
@@ -59,6 +61,16 @@ type Connection struct {
 	BecomeExe      string
 	BecomeFlags    string
 }
+
+// Vault is the text of a value that is encrypted with Ansible Vault.
+type Vault = values.Vault
+
+// Unsafe is a text that Ansible would not evaluate.
+type Unsafe = values.Unsafe
+
+// ErrSealed says that a connection variable cannot be read: it is encrypted with Ansible Vault or holds a Jinja
+// expression.
+var ErrSealed = values.ErrSealed
 
 // Options of Load.
 type Options struct {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"fleetctl/inventory/values"
 )
 
 var (
@@ -139,7 +141,7 @@ func (l *iniLine) parseVar(text string) error {
 	if !ok {
 		return errorAt(l.pos, "expected name=value in section [%s:vars], got %q", l.group, text)
 	}
-	l.vars = []hostVar{{strings.TrimSpace(name), literalOrText(strings.TrimSpace(value)), l.pos}}
+	l.vars = []hostVar{{strings.TrimSpace(name), values.LiteralOrText(strings.TrimSpace(value)), l.pos}}
 	return nil
 }
 
@@ -167,7 +169,7 @@ func (l *iniLine) parseHosts(text string) error {
 		if !ok {
 			return errorAt(l.at(text, word.off), "expected name=value behind host %q, got %q", pattern, word.text)
 		}
-		l.vars = append(l.vars, hostVar{name, literalOrText(value), l.at(text, word.off)})
+		l.vars = append(l.vars, hostVar{name, values.LiteralOrText(value), l.at(text, word.off)})
 	}
 	return nil
 }

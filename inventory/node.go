@@ -10,18 +10,9 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/inventory/values"
 )
-
-// Vault is a value that was encrypted with Ansible Vault (!vault): the ciphertext with its header.
-type Vault string
-
-// MarshalYAML refuses: ciphertext must not land in a file of a host as if it were the value.
-func (v Vault) MarshalYAML() (any, error) {
-	return nil, fmt.Errorf("a value in it is encrypted with Ansible Vault: %w", ErrSealed)
-}
-
-// Unsafe is a string marked !unsafe: literal text in which Jinja means nothing.
-type Unsafe string
 
 // maxAliased bounds how many values the aliases of a document may stand for, so that a small file cannot fill the
 // memory ("billion laughs").
@@ -273,10 +264,10 @@ func (d *document) keyText(key *yaml.Node) (text string, isString bool, err erro
 		}
 		d.keys[v] = v
 		return v, true, nil
-	case Unsafe:
+	case values.Unsafe:
 		return string(v), true, nil
-	case Vault:
+	case values.Vault:
 		return "", false, errorAt(d.pos(key), "a key cannot be encrypted")
 	}
-	return strings.Trim(string(appendJSON(nil, v, 0)), `"`), false, nil
+	return strings.Trim(string(values.AppendJSON(nil, v, 0)), `"`), false, nil
 }

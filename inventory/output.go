@@ -3,6 +3,8 @@ package inventory
 import (
 	"fmt"
 	"strings"
+
+	"fleetctl/inventory/values"
 )
 
 // List is the whole inventory as JSON, as `ansible-inventory --list` prints it: each group with its hosts and children,
@@ -29,7 +31,7 @@ func (inv *Inventory) List() []byte {
 		}
 	}
 	out["_meta"] = map[string]any{"hostvars": hostvars}
-	return append(appendJSON(nil, out, 0), '\n')
+	return append(values.AppendJSON(nil, out, 0), '\n')
 }
 
 // Host is the variables of one host as JSON, as `ansible-inventory --host` prints them. The pattern must select exactly
@@ -42,7 +44,7 @@ func (inv *Inventory) Host(pattern string) ([]byte, error) {
 	if len(hosts) != 1 {
 		return nil, fmt.Errorf("%q selects %d hosts, not one", pattern, len(hosts))
 	}
-	return append(appendJSON(nil, visibleVars(hosts[0]), 0), '\n'), nil
+	return append(values.AppendJSON(nil, visibleVars(hosts[0]), 0), '\n'), nil
 }
 
 // Graph is the tree of groups and hosts below a group ("all" for everything) as `ansible-inventory --graph` prints it.

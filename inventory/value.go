@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/inventory/values"
 )
 
 // value is the node as a value of a variable.
@@ -114,7 +116,7 @@ func (d *document) scalar(n *yaml.Node) (any, error) {
 	case n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		v = n.Value
 	default:
-		v, err = plainScalar(n.Value)
+		v, err = values.PlainScalar(n.Value)
 	}
 	if err != nil {
 		return nil, &Error{Pos: d.pos(n), Msg: err.Error()}
@@ -125,21 +127,21 @@ func (d *document) scalar(n *yaml.Node) (any, error) {
 func taggedScalar(tag, text string) (any, error) {
 	switch tag {
 	case "!vault", "!vault-encrypted":
-		return Vault(text), nil
+		return values.Vault(text), nil
 	case "!unsafe":
-		return Unsafe(text), nil
+		return values.Unsafe(text), nil
 	case "!!str", "!!python/unicode":
 		return text, nil
 	case "!!null":
 		return nil, nil
 	case "!!int":
-		return parseYAMLInt(text)
+		return values.ParseYAMLInt(text)
 	case "!!float":
-		return parseYAMLFloat(text)
+		return values.ParseYAMLFloat(text)
 	case "!!timestamp":
-		return parseTimestamp(text)
+		return values.ParseTimestamp(text)
 	case "!!bool":
-		if v, ok := plainWord(strings.ToLower(text)).(bool); ok {
+		if v, ok := values.PlainWord(strings.ToLower(text)).(bool); ok {
 			return v, nil
 		}
 		return nil, fmt.Errorf("%q is no boolean", text)
@@ -154,7 +156,7 @@ func taggedScalar(tag, text string) (any, error) {
 func makeUnsafe(v any) any {
 	switch v := v.(type) {
 	case string:
-		return Unsafe(v)
+		return values.Unsafe(v)
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {

@@ -17,12 +17,15 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"fleetctl/remote/hostkeys"
+	"fleetctl/remote/sshconfig"
 )
 
 // Dialer makes connections. It holds what connections share: the agent, key files, known_hosts, jump hosts.
 type Dialer struct {
 	opts     Options
-	resolver *resolver
+	resolver *sshconfig.Resolver
 	keys     *keyRing
 	jumps    jumpHosts
 
@@ -33,7 +36,7 @@ type Dialer struct {
 // knownFiles are known_hosts files that were read once.
 type knownFiles struct {
 	once  sync.Once
-	hosts *knownHosts
+	hosts *hostkeys.KnownHosts
 	err   error
 }
 
@@ -57,7 +60,7 @@ func NewDialer(opts Options) (*Dialer, error) {
 	opts.Retries = orDefault(opts.Retries, 3)
 	opts.JumpDials = orDefault(opts.JumpDials, 8)
 	d := &Dialer{
-		opts: opts, resolver: newResolver(opts.SSH), keys: newKeyRing(opts), known: map[string]*knownFiles{},
+		opts: opts, resolver: sshconfig.NewResolver(opts.SSH), keys: newKeyRing(opts), known: map[string]*knownFiles{},
 	}
 	d.jumps.hosts = map[string]*jumpHost{}
 	return d, nil
@@ -128,6 +131,7 @@ type attemptError struct {
 }
 
 func (a *attemptError) Error() string { return a.err.Error() }
+
 func (a *attemptError) Unwrap() error { return a.err }
 
 // connect tries until a client is there or nothing more can help.
@@ -267,7 +271,7 @@ func isDrop(err error) bool {
 type phase struct {
 	mu      sync.Mutex
 	auth    bool // the host key was accepted
-	hostKey *hostKeyError
+	hostKey *hostkeys.Error
 	timeout string // the limit that passed
 }
 
@@ -352,8 +356,8 @@ func (p *phase) failure(l *login, err error) *attemptError {
 	defer p.mu.Unlock()
 	switch {
 	case p.hostKey != nil:
-		e := &Error{Kind: p.hostKey.kind, Err: errors.New(p.hostKey.text), Hint: p.hostKey.hint}
-		return &attemptError{err: e, algs: p.hostKey.retry}
+		e := &Error{Kind: p.hostKey.Kind, Err: errors.New(p.hostKey.Text), Hint: p.hostKey.Hint}
+		return &attemptError{err: e, algs: p.hostKey.Retry}
 	case p.timeout != "":
 		return &attemptError{err: &Error{Kind: ErrTimeout, Err: errors.New(p.timeout)}, retry: !l.started()}
 	case p.auth:
@@ -400,12 +404,12 @@ func (d *Dialer) clientConfig(
 	if err != nil {
 		return nil, err
 	}
-	names := hostNames(s.host, s.port)
+	names := hostkeys.HostNames(s.host, s.port)
 	if s.keyAlias != "" {
-		names = hostNames(s.keyAlias, 22)
+		names = hostkeys.HostNames(s.keyAlias, 22)
 	}
 	if algs == nil {
-		algs = known.algorithms(names)
+		algs = known.Algorithms(names)
 	}
 	cfg := &ssh.ClientConfig{
 		Config: ssh.Config{
@@ -426,7 +430,7 @@ func (d *Dialer) clientConfig(
 			ph.mu.Lock()
 			defer ph.mu.Unlock()
 			if !errors.As(err, &ph.hostKey) {
-				ph.hostKey = &hostKeyError{kind: ErrConfig, text: err.Error()}
+				ph.hostKey = &hostkeys.Error{Kind: ErrConfig, Text: err.Error()}
 			}
 			return err
 		},
@@ -435,7 +439,7 @@ func (d *Dialer) clientConfig(
 }
 
 // knownHosts returns the index of a host's known_hosts files.
-func (d *Dialer) knownHosts(s *settings) (*knownHosts, error) {
+func (d *Dialer) knownHosts(s *settings) (*hostkeys.KnownHosts, error) {
 	files := slices.Concat(s.userKnown, s.globalKnown)
 	id := strings.Join(append(files, s.revokedKeys), "\x00")
 	d.mu.Lock()
@@ -446,17 +450,17 @@ func (d *Dialer) knownHosts(s *settings) (*knownHosts, error) {
 	}
 	d.mu.Unlock()
 	k.once.Do(func() {
-		k.hosts, k.err = loadKnownHosts(files, d.opts.Logf)
+		k.hosts, k.err = hostkeys.Load(files, d.opts.Logf)
 		if k.err == nil && s.revokedKeys != "" && s.revokedKeys != "none" {
-			k.err = k.hosts.revoke(s.path(s.revokedKeys))
+			k.err = k.hosts.Revoke(s.path(s.revokedKeys))
 		}
 	})
 	return k.hosts, k.err
 }
 
 // checkHostKey applies the policy. accept-new trusts hosts that are not known, never a key that changed.
-func (d *Dialer) checkHostKey(t Target, s *settings, known *knownHosts, names []string, key ssh.PublicKey) error {
-	err := known.check(names, key)
+func (d *Dialer) checkHostKey(t Target, s *settings, known *hostkeys.KnownHosts, names []string, key ssh.PublicKey) error {
+	err := known.Check(names, key)
 	switch {
 	case err == nil || errors.Is(err, ErrHostKeyRevoked):
 		return err
@@ -469,7 +473,7 @@ func (d *Dialer) checkHostKey(t Target, s *settings, known *knownHosts, names []
 	if len(s.userKnown) > 0 && s.userKnown[0] != os.DevNull {
 		file = s.userKnown[0]
 	}
-	if err := known.accept(file, names[0], key, s.hashKnown); err != nil {
+	if err := known.Accept(file, names[0], key, s.hashKnown); err != nil {
 		return fmt.Errorf("cannot record the host key: %w", err)
 	}
 	fingerprint := ssh.FingerprintSHA256(key)

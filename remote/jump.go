@@ -349,7 +349,8 @@ func (c *commandConn) SetWriteDeadline(time.Time) error { return nil }
 type commandAddr struct{}
 
 func (commandAddr) Network() string { return "proxycommand" }
-func (commandAddr) String() string  { return "0.0.0.0:0" }
+
+func (commandAddr) String() string { return "0.0.0.0:0" }
 
 // tail keeps the last kilobyte of what is written to it.
 type tail struct {

@@ -1,6 +1,8 @@
 package remote
 
-import "strings"
+import (
+	"strings"
+)
 
 // Quote makes one word of a POSIX shell out of s, whatever bytes s holds. NUL, which no word can hold, is dropped. It is
 // the only way by which anything gets into a shell command.

@@ -3,45 +3,49 @@
 package remote
 
 import (
-	"errors"
 	"io"
 	"time"
+
+	"fleetctl/remote/fault"
+	"fleetctl/remote/text"
 )
 
 // Sentinels: what went wrong, for errors.Is. Each comment says whether a retry can help.
 var (
-	ErrUnreachable      = errors.New("unreachable")               // no TCP or jump-host connection; may help later
-	ErrTimeout          = errors.New("timed out")                 // a limit of Options passed; may help
-	ErrHostKeyUnknown   = errors.New("host key is not known")     // never, until known_hosts has it
-	ErrHostKeyChanged   = errors.New("host key has changed")      // never: an attack or a reinstalled host
-	ErrHostKeyRevoked   = errors.New("host key is revoked")       // never
-	ErrAuth             = errors.New("authentication failed")     // never
-	ErrConfig           = errors.New("bad ssh configuration")     // never
-	ErrBecomePassword   = errors.New("become: wrong password")    // never
-	ErrBecomeNeedsPass  = errors.New("become: password required") // never, until one is given
-	ErrBecomeNotAllowed = errors.New("become: not allowed")       // never
-	ErrBecome           = errors.New("become failed")             // requiretty, expired password, method not there
-	ErrNoExecDir        = errors.New("no directory may execute")  // never: every candidate is noexec or read-only
-	ErrNoSpace          = errors.New("no space on the host")      // may help later
-	ErrDisconnected     = errors.New("connection lost")           // may help
-	ErrOutputTooLong    = errors.New("host sent too much output") // never
+	ErrUnreachable      = fault.ErrUnreachable      // no TCP or jump-host connection; may help later
+	ErrTimeout          = fault.ErrTimeout          // a limit of Options passed; may help
+	ErrHostKeyUnknown   = fault.ErrHostKeyUnknown   // never, until known_hosts has it
+	ErrHostKeyChanged   = fault.ErrHostKeyChanged   // never: an attack or a reinstalled host
+	ErrHostKeyRevoked   = fault.ErrHostKeyRevoked   // never
+	ErrAuth             = fault.ErrAuth             // never
+	ErrConfig           = fault.ErrConfig           // never
+	ErrBecomePassword   = fault.ErrBecomePassword   // never
+	ErrBecomeNeedsPass  = fault.ErrBecomeNeedsPass  // never, until one is given
+	ErrBecomeNotAllowed = fault.ErrBecomeNotAllowed // never
+	ErrBecome           = fault.ErrBecome           // requiretty, expired password, method not there
+	ErrNoExecDir        = fault.ErrNoExecDir        // never: every candidate is noexec or read-only
+	ErrNoSpace          = fault.ErrNoSpace          // may help later
+	ErrDisconnected     = fault.ErrDisconnected     // may help
+	ErrOutputTooLong    = fault.ErrOutputTooLong    // never
 )
 
 // Error is a failure with what to do about it. It does not name the host: whoever prints it does, once.
-type Error struct {
-	Kind error  // one of the sentinels
-	Hint string // what the user can do, without a full stop; may be empty
-	Err  error  // the cause; may be nil
-}
+type Error = fault.Error
 
-func (e *Error) Error() string {
-	if e.Err == nil {
-		return e.Kind.Error()
-	}
-	return e.Kind.Error() + ": " + e.Err.Error()
-}
+// Clean makes what a host said fit for a terminal, a log or a YAML file; see text.Clean.
+func Clean(s string) string { return text.Clean(s) }
 
-func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
+// Cut is the beginning of a host's words, cleaned, with a mark where more followed.
+func Cut(s string, n int) string { return text.Cut(s, n) }
+
+// Head is the beginning of a host's words, at most n bytes of them, uncleaned.
+func Head(s string, n int) string { return text.Head(s, n) }
+
+// Tail is the end of a host's words, at most n bytes of them, uncleaned, with a mark where more came before.
+func Tail(s string, n int) string { return text.Tail(s, n) }
+
+// cleanLine is Clean on one line.
+func cleanLine(s string) string { return text.Line(s) }
 
 // Target says how to reach one host: what the inventory says of it. Zero values are filled from the OpenSSH
 // configuration (ssh -G, or kevinburke/ssh_config where there is no OpenSSH).

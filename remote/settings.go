@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"fleetctl/remote/sshconfig"
 )
 
 // settings is how one host is reached: the OpenSSH configuration with what the Target says on top.
@@ -57,14 +59,14 @@ func (d *Dialer) resolve(ctx context.Context, t Target) (*settings, error) {
 	if t.Host == "" || strings.HasPrefix(t.Host, "-") || strings.ContainsAny(t.Host, " \t\r\n\x00/") {
 		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("%q is not a host name", Clean(t.Host))}
 	}
-	args, err := parseSSHArgs(t.SSHArgs)
+	args, err := sshconfig.ParseArgs(t.SSHArgs)
 	if err != nil {
 		return nil, &Error{Kind: ErrConfig, Err: err, Hint: "see ansible_ssh_common_args and ansible_ssh_extra_args"}
 	}
-	if args.config == "" {
-		args.config = d.opts.SSHConfig
+	if args.Config == "" {
+		args.Config = d.opts.SSHConfig
 	}
-	values, err := d.resolver.lookup(ctx, query{host: t.Host, user: t.User, args: args})
+	values, err := d.resolver.Lookup(ctx, sshconfig.Query{Host: t.Host, User: t.User, Args: args})
 	if err != nil {
 		return nil, err
 	}
@@ -72,69 +74,40 @@ func (d *Dialer) resolve(ctx context.Context, t Target) (*settings, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrConfig, Err: err}
 	}
-	s.config = args.config
+	s.config = args.Config
 	return s, nil
 }
 
-// values are the options of one host as ssh -G prints them: lower-case keys, in order.
-type values map[string][]string
-
-func (v values) first(key string) string {
-	if l := v[key]; len(l) > 0 {
-		return l[0]
-	}
-	return ""
-}
-
-func (v values) yes(key string, unset bool) bool {
-	switch v.first(key) {
-	case "":
-		return unset
-	case "yes", "true":
-		return true
-	}
-	return false
-}
-
-// set returns a list that the user set, nil where it is OpenSSH's default.
-func (v values) set(key string, defaults values) []string {
-	s := v.first(key)
-	if s == "" || s == defaults.first(key) {
-		return nil
-	}
-	return strings.Split(s, ",")
-}
-
 // fromValues turns the configuration's words into settings; what the target says wins.
-func (d *Dialer) fromValues(v values, t Target) (*settings, error) {
-	defaults := d.resolver.defaults()
+func (d *Dialer) fromValues(v sshconfig.Values, t Target) (*settings, error) {
+	defaults := d.resolver.Defaults()
 	s := &settings{
-		alias: t.Host, host: v.first("hostname"), user: cmp.Or(t.User, v.first("user")), port: t.Port,
-		keyAlias:       v.first("hostkeyalias"),
-		identitiesOnly: v.yes("identitiesonly", false), identityAgent: v.first("identityagent"),
-		revokedKeys: v.first("revokedhostkeys"), hashKnown: v.yes("hashknownhosts", false),
-		proxyJump: v.first("proxyjump"), proxyCommand: v.first("proxycommand"),
-		connectTimeout: seconds(v.first("connecttimeout")), aliveInterval: seconds(v.first("serveraliveinterval")),
-		family: v.first("addressfamily"), bindAddress: v.first("bindaddress"),
-		pubkeyAuth:   v.first("pubkeyauthentication") != "no" && v.first("pubkeyauthentication") != "false",
-		passwordAuth: v.yes("passwordauthentication", true),
-		keyboardAuth: v.yes("kbdinteractiveauthentication", true),
-		ciphers:      v.set("ciphers", defaults), kex: v.set("kexalgorithms", defaults), macs: v.set("macs", defaults),
-		hostKeyAlgorithms: v.set("hostkeyalgorithms", defaults),
+		alias: t.Host, host: v.First("hostname"), user: cmp.Or(t.User, v.First("user")), port: t.Port,
+		keyAlias:       v.First("hostkeyalias"),
+		identitiesOnly: v.Yes("identitiesonly", false), identityAgent: v.First("identityagent"),
+		revokedKeys: v.First("revokedhostkeys"), hashKnown: v.Yes("hashknownhosts", false),
+		proxyJump: v.First("proxyjump"), proxyCommand: v.First("proxycommand"),
+		connectTimeout: seconds(v.First("connecttimeout")), aliveInterval: seconds(v.First("serveraliveinterval")),
+		family: v.First("addressfamily"), bindAddress: v.First("bindaddress"),
+		pubkeyAuth:   v.First("pubkeyauthentication") != "no" && v.First("pubkeyauthentication") != "false",
+		passwordAuth: v.Yes("passwordauthentication", true),
+		keyboardAuth: v.Yes("kbdinteractiveauthentication", true),
+		ciphers:      v.Set("ciphers", defaults), kex: v.Set("kexalgorithms", defaults), macs: v.Set("macs", defaults),
+		hostKeyAlgorithms: v.Set("hostkeyalgorithms", defaults),
 	}
-	if p := v.first("preferredauthentications"); p != "" {
+	if p := v.First("preferredauthentications"); p != "" {
 		s.preferredAuth = strings.Split(p, ",")
 	}
 	if s.host == "" {
 		s.host = t.Host
 	}
-	if t.User == "" && d.opts.User != "" && s.user == defaults.first("user") {
+	if t.User == "" && d.opts.User != "" && s.user == defaults.First("user") {
 		s.user = d.opts.User
 	}
 	if s.port == 0 {
-		port, err := strconv.Atoi(cmp.Or(v.first("port"), "22"))
+		port, err := strconv.Atoi(cmp.Or(v.First("port"), "22"))
 		if err != nil {
-			return nil, fmt.Errorf("port %q", v.first("port"))
+			return nil, fmt.Errorf("port %q", v.First("port"))
 		}
 		s.port = port
 	}
@@ -151,7 +124,7 @@ func (d *Dialer) fromValues(v values, t Target) (*settings, error) {
 	if s.identityAgent != "" {
 		s.identityAgent = s.path(s.identityAgent)
 	}
-	if v.yes("proxyusefdpass", false) {
+	if v.Yes("proxyusefdpass", false) {
 		return nil, fmt.Errorf("ProxyUseFdpass is not supported")
 	}
 	return s, nil
@@ -210,7 +183,7 @@ func (s *settings) files(lists []string) []string {
 // path expands ~ and the tokens of ssh_config(5) in a file name.
 func (s *settings) path(p string) string {
 	if p == "~" || strings.HasPrefix(p, "~/") {
-		p = filepath.Join(homeDir(), p[1:])
+		p = filepath.Join(sshconfig.HomeDir(), p[1:])
 	}
 	return s.expand(p)
 }
@@ -228,7 +201,7 @@ func (s *settings) expand(in string) string {
 	}
 	return strings.NewReplacer(
 		"%%", "%", "%h", s.host, "%n", s.alias, "%p", strconv.Itoa(s.port), "%r", s.user, "%u", name,
-		"%d", homeDir(), "%i", strconv.Itoa(os.Getuid()), "%k", cmp.Or(s.keyAlias, s.host), "%l", local, "%L", short,
+		"%d", sshconfig.HomeDir(), "%i", strconv.Itoa(os.Getuid()), "%k", cmp.Or(s.keyAlias, s.host), "%l", local, "%L", short,
 		"%j", s.proxyJump,
 	).Replace(os.Expand(escapeDollars(in), getenv))
 }
@@ -251,11 +224,4 @@ func getenv(name string) string {
 		return "$"
 	}
 	return os.Getenv(name)
-}
-
-func homeDir() string {
-	if u, err := user.Current(); err == nil && u.HomeDir != "" {
-		return u.HomeDir
-	}
-	return os.Getenv("HOME")
 }

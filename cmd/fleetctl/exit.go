@@ -69,7 +69,7 @@ func (a *app) say(format string, args ...any) {
 // flatten takes joined errors apart, so that each is a line of its own. An error that wraps several others and has words
 // of its own stays whole.
 func flatten(err error) []error {
-	several, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the error itself, not what it wraps
+	several, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}

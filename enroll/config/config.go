@@ -98,5 +98,5 @@ type Hooks struct {
 	AfterHost  string `yaml:"after_host,omitempty"`  // after it, well or not: notify
 }
 
-// maxDescription bounds a description; a host name in DNS has at most 253 characters.
+// MaxName bounds the name of a host, in bytes; one in DNS has at most 253.
 const MaxName = 256

@@ -87,7 +87,8 @@ func readConfig(path string) ([]byte, error) {
 	case len(raw) > maxConfigLength:
 		return nil, &outcome.InputError{File: path, Msg: "is larger than 1 MiB: is it a fleet.yaml?"}
 	case len(bytes.TrimSpace(raw)) == 0:
-		return nil, &outcome.InputError{File: path, Msg: "is empty", Hint: "run \"fleetctl init\" in an empty directory for one to start from"}
+		return nil, &outcome.InputError{File: path, Msg: "is empty",
+			Hint: "run \"fleetctl init\" in an empty directory for one to start from"}
 	}
 	return raw, nil
 }
@@ -329,7 +330,8 @@ func (c Config) CheckOrder(groups []string) error {
 	var errs []error
 	for _, g := range c.Rollout.Order {
 		if !slices.Contains(groups, g) {
-			errs = append(errs, c.ErrorAt("rollout.order", "\"fleetctl inventory\" shows the groups", "the inventory has no group %q", g))
+			errs = append(errs, c.ErrorAt("rollout.order", "\"fleetctl inventory\" shows the groups",
+				"the inventory has no group %q", g))
 		}
 	}
 	return errors.Join(errs...)

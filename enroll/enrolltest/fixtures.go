@@ -17,7 +17,7 @@ import (
 	"fleetctl/enroll/store"
 )
 
-// testConfig is a fleet.yaml as people have it.
+// Config is a fleet.yaml as people have it.
 func Config() config.Config {
 	c := config.Default()
 	c.Version = "v1"
@@ -26,6 +26,7 @@ func Config() config.Config {
 	return c
 }
 
+// Store is an empty store in a file that goes with the test.
 func Store(t testing.TB) store.Store {
 	t.Helper()
 	st, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "fleet.db"))
@@ -36,6 +37,7 @@ func Store(t testing.TB) store.Store {
 	return st
 }
 
+// See records that the proven EK of a host is number n.
 func See(t testing.TB, st store.Store, host string, n int) {
 	t.Helper()
 	o := store.Observation{Host: host, Run: 1, At: Time, Outcome: "ok", Identity: Accepted(host, n).Accepted,
@@ -45,12 +47,13 @@ func See(t testing.TB, st store.Store, host string, n int) {
 	}
 }
 
-// testAuthority is a TPM manufacturer's CA.
+// Authority is a TPM manufacturer's CA.
 type Authority struct {
 	Cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
+// NewAuthority makes a CA of that name.
 func NewAuthority(t testing.TB, name string) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -73,7 +76,7 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	return &Authority{cert, key}
 }
 
-// Leaf makes an EK certificate in DER that is valid for years from tokenTime.
+// Leaf makes an EK certificate in DER that is valid for years from Time.
 func (a *Authority) Leaf(t testing.TB, serial int64, years int) []byte {
 	t.Helper()
 	template := &x509.Certificate{
@@ -87,8 +90,10 @@ func (a *Authority) Leaf(t testing.TB, serial int64, years int) []byte {
 	return der
 }
 
+// Time is when the tests' certificates were made.
 var Time = time.Date(2026, 11, 23, 7, 0, 0, 0, time.UTC)
 
+// Hash is an EKPub hash: number n.
 func Hash(n int) string { return fmt.Sprintf("%064x", n) }
 
 // Accepted is the record of a host whose proven EK is number n.

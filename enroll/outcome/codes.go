@@ -118,3 +118,7 @@ const (
 	StateDrifted     Code = "drifted"
 	StateHealthy     Code = "healthy"
 )
+
+// Code is a stable word for why something is as it is ("host-key-changed", "no-tpm", "changed-ek"). All codes stand in
+// one list: Codes.
+type Code string

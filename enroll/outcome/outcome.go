@@ -36,6 +36,11 @@ type Result struct {
 	Took     time.Duration `json:"took_ns"`
 }
 
+// End is how a run ended for a host, with what the list of codes says to do.
+func End(host string, o Outcome, code Code, message string) Result {
+	return Result{Host: host, Outcome: o, Reason: Because(code, message)}
+}
+
 // Bad says whether the host did not come to a good end.
 func (r Result) Bad() bool { return r.Outcome == Failed || r.Outcome == Unreachable }
 
@@ -53,7 +58,7 @@ type StepResult struct {
 	Diff    string `json:"diff,omitempty"`
 }
 
-// judged adds what the records make of an observation.
+// Judge adds what the records make of an observation.
 func Judge(r Result, v store.Verdict) Result {
 	if !v.Changed {
 		return r

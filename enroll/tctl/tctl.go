@@ -196,3 +196,10 @@ func (t Tctl) Remove(ctx context.Context, kind, name string) error {
 	_, err := t.run(ctx, t.Stdin, "rm", kind+"/"+name)
 	return err
 }
+
+func (t Tctl) runner() Runner {
+	if t.Runner != nil {
+		return t.Runner
+	}
+	return program{path: t.Path, args: t.Args, prompts: t.prompts(), logf: t.Logf}
+}

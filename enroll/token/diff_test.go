@@ -3,79 +3,33 @@ package token
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
 )
 
-// fakeTctl is a tctl whose cluster is a directory: token-NAME.json and bot-NAME.json. It says what the real one says:
-// errors in red, as a tree with tabs and an empty line behind it, names of tokens masked; create replaces a token with
-// or without -f, and a bot only with it. A command that the script does not know fails. It logs its commands. An
-// executable beside it, "break", makes create fail.
-const fakeTctl = `#!/bin/sh
-cd "$(dirname "$0")" || exit 9
-echo "begin $*" >> log
-trap 'echo end >> log' EXIT
-trap '' PIPE
-fail() { printf '\033[31mERROR: \033[0m%b\n\n' "$1" >&2; exit 1; }
-missing() {
-	case "$1" in
-	token/*) fail "provisioning token($(echo "${1#token/}" | awk '{ n = int(length($0) * 3 / 4); m = substr($0, n + 1); while (n-- > 0) m = "*" m; print m }')) not found" ;;
-	bot/*) fail "fetching bot user\n\tuser \"bot-${1#bot/}\" not found" ;;
-	esac
-}
-case "$1 $2 $3" in
-"get "*"/"*" --format=json")
-	file="$(echo "$2" | tr / -).json"
-	[ -e "$file" ] || missing "$2"
-	echo "["; cat "$file"; echo "]" ;;
-"create -f "*|"create "*)
-	file="$3"; [ "$2" = -f ] || file="$2"
-	if [ -e break ]; then fail "upserting\n\tthe backend is on fire"; fi
-	name="$(sed -n 's/^  name: //p' "$file" | head -1)"
-	kind="$(sed -n 's/^kind: //p' "$file" | head -1)"
-	if [ "$kind" = bot ] && [ "$2" != -f ] && [ -e "bot-$name.json" ]; then fail "bot \"$name\" already exists"; fi
-	if [ ! -e forget ]; then
-		./yaml2json "$file" > "new-$$" && mv "new-$$" "$kind-$name.json" || exit 1
-	fi
-	[ "$kind" = token ] && kind=provision_token
-	echo "$kind \"$name\" has been created" ;;
-"rm token/"*)
-	[ -e "token-${2#token/}.json" ] || missing "$2"
-	rm "token-${2#token/}.json"
-	echo "token \"${2#token/}\" has been deleted" ;;
-*)
-	fail "unscripted: $*" ;;
-esac
-`
-
-// newFakeTctl writes the script and its helper, which is this test binary.
-func newFakeTctl(t *testing.T) (tctl.Tctl, string) {
+// newCluster is a tctl of a cluster in memory.
+func newCluster(t *testing.T) (tctl.Tctl, *enrolltest.Cluster) {
 	t.Helper()
-	return fakeTctlIn(t, t.TempDir())
+	c := enrolltest.NewCluster(t, "17.5.4")
+	return tctl.Tctl{Runner: tctl.Func(c.Run)}, c
 }
 
-func fakeTctlIn(t *testing.T, dir string) (tctl.Tctl, string) {
+// resource reads a resource of the cluster as JSON.
+func resource(t *testing.T, cluster tctl.Tctl, kind, name string) (doc map[string]any, text string) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
+	var raw json.RawMessage
+	if err := cluster.Get(t.Context(), kind, name, &raw); err != nil {
 		t.Fatal(err)
 	}
-	helper := fmt.Sprintf("#!/bin/sh\nFLEETCTL_TEST_YAML2JSON=\"$1\" exec %s\n", self)
-	for name, text := range map[string]string{"tctl": fakeTctl, "yaml2json": helper} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
-			t.Fatal(err)
-		}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
 	}
-	return tctl.Tctl{Path: filepath.Join(dir, "tctl")}, dir
+	return doc, string(raw)
 }
 
 func mustApply(t *testing.T, s *Set, cluster tctl.Tctl, opts ApplyOptions) Applied {
@@ -117,7 +71,7 @@ func text(t *testing.T, d Diff) string {
 
 func TestApplyTouchesOnlyWhatChanged(t *testing.T) {
 	t.Parallel()
-	cluster, _ := newFakeTctl(t)
+	cluster, _ := newCluster(t)
 	in := testInput(enrolltest.Accepted("a", 1), enrolltest.Accepted("b", 2), enrolltest.Accepted("c", 3))
 	in.Policy.MaxRules = 2
 	first := planTokens(t, in)
@@ -148,35 +102,28 @@ func TestApplyTouchesOnlyWhatChanged(t *testing.T) {
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{}))
 }
 
-// editCluster changes a token in the fake cluster by hand.
-func editCluster(t *testing.T, dir, name string, edit func(doc map[string]any, allow []any) []any) {
+// editCluster changes a token in the cluster by hand.
+func editCluster(t *testing.T, cluster tctl.Tctl, c *enrolltest.Cluster, name string, edit func(doc map[string]any, allow []any) []any) {
 	t.Helper()
-	file := filepath.Join(dir, "token-"+name+".json")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc map[string]any
-	if err := json.Unmarshal(data, &doc); err != nil {
-		t.Fatal(err)
-	}
+	doc, _ := resource(t, cluster, "token", name)
 	tpm := doc["spec"].(map[string]any)["tpm"].(map[string]any)
 	tpm["allow"] = edit(doc, tpm["allow"].([]any))
-	if data, err = json.Marshal(doc); err != nil {
-		t.Fatal(err)
+	raw, err := json.Marshal(doc)
+	if err == nil {
+		err = c.Put(string(raw))
 	}
-	if err := os.WriteFile(file, data, 0o600); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 }
 
 func TestForeignRulesStayAndAreNamed(t *testing.T) {
 	t.Parallel()
-	cluster, dir := newFakeTctl(t)
+	cluster, c := newCluster(t)
 	in := testInput(enrolltest.Accepted("a", 1), enrolltest.Accepted("b", 2))
 	first := planTokens(t, in)
 	mustApply(t, first, cluster, ApplyOptions{})
-	editCluster(t, dir, "fleet", func(doc map[string]any, allow []any) []any {
+	editCluster(t, cluster, c, "fleet", func(doc map[string]any, allow []any) []any {
 		doc["metadata"].(map[string]any)["labels"] = map[string]any{"team": "x"}
 		doc["metadata"].(map[string]any)["revision"] = "abc"
 		doc["spec"].(map[string]any)["bot_name"] = "other"
@@ -202,42 +149,41 @@ func TestForeignRulesStayAndAreNamed(t *testing.T) {
 	}
 	wantChanged(t, mustApply(t, second, cluster, ApplyOptions{}), "token/fleet")
 	wantChanged(t, mustApply(t, second, cluster, ApplyOptions{}))
-	data, err := os.ReadFile(filepath.Join(dir, "token-fleet.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, data := resource(t, cluster, "token", "fleet")
 	for _, part := range []string{enrolltest.Hash(77), enrolltest.Hash(78), `"03"`, enrolltest.Hash(1), enrolltest.Hash(2), `"team"`} {
-		if !strings.Contains(string(data), part) {
+		if !strings.Contains(data, part) {
 			t.Errorf("%s is gone from the cluster: %s", part, data)
 		}
 	}
-	if strings.Contains(string(data), "revision") {
-		t.Errorf("the revision was sent back: %s", data)
+	for _, cmd := range c.Commands() {
+		if cmd.Verb == "create" && strings.Contains(cmd.Input, "revision") {
+			t.Errorf("the revision was sent back: %s", cmd.Input)
+		}
 	}
 	wantChanged(t, mustApply(t, second, cluster, ApplyOptions{Prune: true}), "token/fleet")
-	if data, err = os.ReadFile(filepath.Join(dir, "token-fleet.json")); err != nil || strings.Contains(string(data), enrolltest.Hash(77)) {
-		t.Errorf("pruning left: %s, %v", data, err)
+	if _, data = resource(t, cluster, "token", "fleet"); strings.Contains(data, enrolltest.Hash(77)) {
+		t.Errorf("pruning left: %s", data)
 	}
 
 	// When our own hosts are all gone, the rules of others stay behind.
-	editCluster(t, dir, "fleet", func(_ map[string]any, allow []any) []any {
+	editCluster(t, cluster, c, "fleet", func(_ map[string]any, allow []any) []any {
 		return append(allow, map[string]any{"description": "old box", "ek_public_hash": enrolltest.Hash(77)})
 	})
 	in.Records = nil
 	third := withWritten(planTokens(t, in), first)
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{}), "token/fleet")
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{Prune: true}), "token/fleet")
-	if _, err := os.Stat(filepath.Join(dir, "token-fleet.json")); !errors.Is(err, os.ErrNotExist) {
+	if err := cluster.Get(t.Context(), "token", "fleet", new(json.RawMessage)); !errors.Is(err, tctl.ErrNoResource) {
 		t.Errorf("the token is still there: %v", err)
 	}
 }
 
 func TestChangesByHandAreShown(t *testing.T) {
 	t.Parallel()
-	cluster, dir := newFakeTctl(t)
+	cluster, c := newCluster(t)
 	set := planTokens(t, testInput(enrolltest.Accepted("a", 1), enrolltest.Accepted("b", 2)))
 	mustApply(t, set, cluster, ApplyOptions{})
-	editCluster(t, dir, "fleet", func(doc map[string]any, allow []any) []any {
+	editCluster(t, cluster, c, "fleet", func(doc map[string]any, allow []any) []any {
 		doc["metadata"].(map[string]any)["expires"] = "2027-01-01T00:00:00Z"
 		allow[0].(map[string]any)["description"] = "renamed"
 		allow[1].(map[string]any)["ek_certificate_serial"] = "01"
@@ -262,62 +208,61 @@ func TestChangesByHandAreShown(t *testing.T) {
 
 func TestRolesOfABotAreNotOverwrittenUnasked(t *testing.T) {
 	t.Parallel()
-	cluster, dir := newFakeTctl(t)
+	cluster, c := newCluster(t)
 	bot := `{"kind":"bot","version":"v1","metadata":{"name":"fleet"},"spec":{"roles":["admin"],"traits":[{"name":"logins","values":["root"]}]}}`
-	file := filepath.Join(dir, "bot-fleet.json")
-	if err := os.WriteFile(file, []byte(bot), 0o600); err != nil {
+	if err := c.Put(bot); err != nil {
 		t.Fatal(err)
 	}
+	_, before := resource(t, cluster, "bot", "fleet")
 	set := planTokens(t, testInput(enrolltest.Accepted("a", 1)))
 	a := mustApply(t, set, cluster, ApplyOptions{})
 	wantChanged(t, a, "token/fleet")
 	if len(a.Kept) != 1 || !strings.Contains(text(t, a.Diff), "bot fleet: has roles admin, not fleet-access") {
 		t.Errorf("%+v\n%s", a.Kept, text(t, a.Diff))
 	}
-	if data, err := os.ReadFile(file); err != nil || string(data) != bot {
-		t.Errorf("the bot was changed: %s, %v", data, err)
+	if _, data := resource(t, cluster, "bot", "fleet"); data != before {
+		t.Errorf("the bot was changed: %s", data)
 	}
 	wantChanged(t, mustApply(t, set, cluster, ApplyOptions{Roles: true}), "bot/fleet")
-	if data, err := os.ReadFile(file); err != nil || !strings.Contains(string(data), "fleet-access") || !strings.Contains(string(data), "logins") {
-		t.Errorf("roles or traits: %s, %v", data, err)
+	if _, data := resource(t, cluster, "bot", "fleet"); !strings.Contains(data, "fleet-access") || !strings.Contains(data, "logins") {
+		t.Errorf("roles or traits: %s", data)
 	}
 }
 
 func TestApplySaysWhatTctlSaid(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ file, want string }{
-		"output on failure":             {"break", "upserting: the backend is on fire"},
-		"a success that was none shows": {"forget", "tctl reported success, but the cluster"},
+	tests := map[string]struct {
+		spoil func(c *enrolltest.Cluster)
+		want  string
+	}{
+		"output on failure": {func(c *enrolltest.Cluster) {
+			c.Before = func(cmd enrolltest.Command) error {
+				if cmd.Verb == "create" {
+					return errors.New("the backend is on fire")
+				}
+				return nil
+			}
+		}, "the backend is on fire"},
+		"a success that was none shows": {func(c *enrolltest.Cluster) {
+			c.After = func(cmd enrolltest.Command) error {
+				if cmd.Verb == "create" {
+					c.Delete("token/fleet")
+				}
+				return nil
+			}
+		}, "tctl reported success, but the cluster"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cluster, dir := newFakeTctl(t)
-			if err := os.WriteFile(filepath.Join(dir, tt.file), nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			cluster, c := newCluster(t)
+			tt.spoil(c)
 			set := planTokens(t, testInput(enrolltest.Accepted("a", 1)))
 			if a, err := set.Apply(t.Context(), cluster, ApplyOptions{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%+v, %v", a, err)
 			}
 		})
 	}
-}
-
-func TestTctlElsewhereGetsFilesOverStandardInput(t *testing.T) {
-	t.Parallel()
-	local, dir := newFakeTctl(t)
-	wrapper := "#!/bin/sh\nshift\nif [ \"$1\" = create ]; then cat > " + dir + "/in.yaml; set -- \"$@\" " + dir + "/in.yaml; fi\nexec " + local.Path + " \"$@\"\n"
-	path := filepath.Join(t.TempDir(), "ssh")
-	if err := os.WriteFile(path, []byte(wrapper), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cluster, err := tctl.New(config.Config{Cluster: config.Cluster{Tctl: path + " auth"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := planTokens(t, testInput(enrolltest.Accepted("a", 1)))
-	wantChanged(t, mustApply(t, set, cluster, ApplyOptions{}), "bot/fleet", "token/fleet")
 }
 
 func FuzzClusterToken(f *testing.F) {

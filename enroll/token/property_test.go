@@ -382,27 +382,34 @@ func TestRandomFleetsAndHistories(t *testing.T) {
 		}
 		certs = append(certs, certificate{a.Leaf(t, 11, 5), "0b", ca}, certificate{a.Leaf(t, 300, -1), "01:2c", ""}) // the second has expired
 	}
-	histories := 60
+	histories := 40
 	if n, err := strconv.Atoi(os.Getenv("FLEETCTL_TEST_HISTORIES")); err == nil {
 		histories = n
 	}
 	for seed := range histories {
-		m := newFleetModel(t, uint64(seed), certs, cas)
-		before := m.plan()
-		for range 60 {
-			arrival := m.step()
-			set := m.plan()
-			m.check(set)
-			if again := m.plan(); !sameTokens(set, again) {
-				m.fail("the same records made different tokens")
-			}
-			if arrival != nil {
-				m.checkArrival(before, set, arrival.Host)
-			}
-			m.keep(set)
-			if before = m.plan(); !sameTokens(before, set) {
-				m.fail("a second run changed the tokens:\n%s\nthen\n%s", layout(set), layout(before))
-			}
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			newFleetModel(t, uint64(seed), certs, cas).live(60)
+		})
+	}
+}
+
+// live goes through so many steps and checks the tokens after each.
+func (m *fleetModel) live(steps int) {
+	before := m.plan()
+	for range steps {
+		arrival := m.step()
+		set := m.plan()
+		m.check(set)
+		if again := m.plan(); !sameTokens(set, again) {
+			m.fail("the same records made different tokens")
+		}
+		if arrival != nil {
+			m.checkArrival(before, set, arrival.Host)
+		}
+		m.keep(set)
+		if before = m.plan(); !sameTokens(before, set) {
+			m.fail("a second run changed the tokens:\n%s\nthen\n%s", layout(set), layout(before))
 		}
 	}
 }

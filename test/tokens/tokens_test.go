@@ -17,8 +17,9 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/config"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/token"
 	"fleetctl/enroll/tpm"
 	"fleetctl/test/cluster"
 )
@@ -88,15 +89,15 @@ var nasty = []string{
 	"ü.example", "日本", "a\nb", "\xff\xfe", "!!binary x", "&a", "*a", "@", "`", "\u202eabc", "0x10", "=1+1", strings.Repeat("long-", 80),
 }
 
-func (f *fleet) input(hosts int) enroll.TokenInput {
-	in := enroll.TokenInput{
-		Policy: enroll.TokenConfig{
-			Name: f.pick("fleet", "a.b", "X_1"), Kind: f.pick(enroll.KindBot, enroll.KindBot, enroll.KindNode),
+func (f *fleet) input(hosts int) token.Input {
+	in := token.Input{
+		Policy: config.Token{
+			Name: f.pick("fleet", "a.b", "X_1"), Kind: f.pick(token.KindBot, token.KindBot, token.KindNode),
 			WithoutEKCert: "hash-only", Match: f.pick("hash", "hash+serial"),
 			MaxRules: 1 + f.rnd.IntN(50), MaxBytes: 8192 + f.rnd.IntN(20000),
 		},
-		Bot:   enroll.BotConfig{Name: "fleet", Roles: []string{"fleet-access", "yes"}},
-		BotOf: map[string]enroll.BotConfig{}, Now: now,
+		Bot:   config.Bot{Name: "fleet", Roles: []string{"fleet-access", "yes"}},
+		BotOf: map[string]config.Bot{}, Now: now,
 	}
 	if f.rnd.IntN(2) == 0 {
 		in.CAs = f.cas
@@ -108,7 +109,7 @@ func (f *fleet) input(hosts int) enroll.TokenInput {
 			r.Accepted.EKCert, r.Accepted.EKSerial = f.certs[n], "5e:cd:5f:8e"
 		}
 		if f.rnd.IntN(4) == 0 {
-			in.BotOf[r.Host] = enroll.BotConfig{Name: "db", Roles: []string{"db"}}
+			in.BotOf[r.Host] = config.Bot{Name: "db", Roles: []string{"db"}}
 		}
 		in.Records = append(in.Records, r)
 	}
@@ -137,7 +138,7 @@ func TestEveryFileIsWhatTeleportTakes(t *testing.T) {
 	for seed := range uint64(60) {
 		f := newFleet(t, seed)
 		in := f.input(1 + f.rnd.IntN(150))
-		set, err := enroll.PlanTokens(in)
+		set, err := token.Plan(in)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -145,7 +146,7 @@ func TestEveryFileIsWhatTeleportTakes(t *testing.T) {
 	}
 }
 
-func checkFiles(t *testing.T, in enroll.TokenInput, set *enroll.TokenSet) {
+func checkFiles(t *testing.T, in token.Input, set *token.Set) {
 	t.Helper()
 	files, err := set.Files()
 	if err != nil {
@@ -178,7 +179,7 @@ func checkFiles(t *testing.T, in enroll.TokenInput, set *enroll.TokenSet) {
 	}
 }
 
-func checkSize(t *testing.T, in enroll.TokenInput, r cluster.Resource) {
+func checkSize(t *testing.T, in token.Input, r cluster.Resource) {
 	t.Helper()
 	stored, err := json.Marshal(r.Token)
 	if err != nil {
@@ -196,15 +197,15 @@ func TestOtherShapesHoldTheSameToken(t *testing.T) {
 	f := newFleet(t, 99)
 	in := f.input(40)
 	in.Policy.Name = "fleet"
-	set, err := enroll.PlanTokens(in)
+	set, err := token.Plan(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	terraform, err := set.FilesAs(enroll.FormatTerraform)
+	terraform, err := set.FilesAs(token.FormatTerraform)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubernetes, err := set.FilesAs(enroll.FormatKubernetes)
+	kubernetes, err := set.FilesAs(token.FormatKubernetes)
 	if err != nil {
 		t.Fatal(err)
 	}

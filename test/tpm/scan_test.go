@@ -14,8 +14,11 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
+	"fleetctl/enroll/scan"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 	"fleetctl/remote/remotetest"
@@ -26,13 +29,13 @@ type fleet struct {
 	home  string
 	hosts []inventory.Host
 	store store.Store
-	opts  enroll.ScanOptions
+	opts  scan.Options
 }
 
 func newFleet(t *testing.T, e *emulator) *fleet {
 	t.Helper()
 	f := &fleet{home: t.TempDir()}
-	work := t.TempDir()
+	own := t.TempDir()
 	key, err := remotetest.NewKey()
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +49,7 @@ func newFleet(t *testing.T, e *emulator) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	known, source := filepath.Join(work, "known_hosts"), filepath.Join(work, "inventory.yaml")
+	known, source := filepath.Join(own, "known_hosts"), filepath.Join(own, "inventory.yaml")
 	write(t, known, fmt.Sprintf("[127.0.0.1]:%d %s", server.Port(), ssh.MarshalAuthorizedKey(key.PublicKey())), 0o600)
 	write(t, source, fmt.Sprintf("all: {hosts: {web-01: {ansible_host: 127.0.0.1, ansible_port: %d, ansible_user: me, "+
 		"ansible_password: secret, ansible_become: false, tpm_device: %s, "+
@@ -63,12 +66,13 @@ func newFleet(t *testing.T, e *emulator) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = dialer.Close() })
-	if f.store, err = store.Open(t.Context(), filepath.Join(work, "fleet.db")); err != nil {
+	if f.store, err = store.Open(t.Context(), filepath.Join(own, "fleet.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.store.Close() })
-	f.opts = enroll.ScanOptions{
-		Dialer: dialer, Store: f.store, Helpers: helpers(t), Proof: true, Forks: 1, Timeout: time.Minute, Logf: t.Logf,
+	f.opts = scan.Options{
+		Reach: work.Reach{Dialer: dialer, Forks: 1, Timeout: time.Minute}, Run: work.Run{Store: f.store, Logf: t.Logf},
+		Ask: scan.Ask{Helpers: helpers(t), Proof: true},
 	}
 	return f
 }
@@ -105,14 +109,14 @@ func helpers(t testing.TB) fstest.MapFS {
 	return fstest.MapFS{"identify-linux-" + strings.TrimSpace(string(arch)) + ".gz": {Data: packed.Bytes()}}
 }
 
-func (f *fleet) scan(t *testing.T) (enroll.Result, store.Record) {
+func (f *fleet) scan(t *testing.T) (outcome.Result, store.Record) {
 	t.Helper()
 	run, err := f.store.BeginRun(t.Context(), "scan", len(f.hosts))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.opts.Run = run
-	results, err := enroll.Scan(t.Context(), f.hosts, f.opts)
+	f.opts.ID = run
+	results, err := scan.Scan(t.Context(), f.hosts, f.opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,19 +140,19 @@ func TestEveryWayOfAScanSeesTheSameTPM(t *testing.T) {
 		proven  bool
 		status  string
 	}{
-		{"the helper", func(*testing.T, *fleet, string) {}, enroll.ViaHelper, true, ""},
-		{"the shell", func(_ *testing.T, f *fleet, _ string) { f.opts.Via = enroll.ViaShell }, enroll.ViaShell, true, ""},
+		{"the helper", func(*testing.T, *fleet, string) {}, scan.ViaHelper, true, ""},
+		{"the shell", func(_ *testing.T, f *fleet, _ string) { f.opts.Via = scan.ViaShell }, scan.ViaShell, true, ""},
 		{"the shell, because no helper fits", func(_ *testing.T, f *fleet, _ string) { f.opts.Helpers = fstest.MapFS{} },
-			enroll.ViaShell, true, ""},
+			scan.ViaShell, true, ""},
 		{"the host's tbot", func(t *testing.T, f *fleet, device string) {
-			f.opts.Via = enroll.ViaTbot
+			f.opts.Via = scan.ViaTbot
 			fakeTbot(t, f, device, "")
-		}, enroll.ViaTbot, false, ""},
-		{"no tbot on the host", func(_ *testing.T, f *fleet, _ string) { f.opts.Via = enroll.ViaTbot }, "", false, "no-tbot"},
+		}, scan.ViaTbot, false, ""},
+		{"no tbot on the host", func(_ *testing.T, f *fleet, _ string) { f.opts.Via = scan.ViaTbot }, "", false, "no-tbot"},
 		{"a tbot that agrees", func(t *testing.T, f *fleet, device string) {
 			f.opts.Compare = true
 			fakeTbot(t, f, device, "")
-		}, enroll.ViaHelper, true, ""},
+		}, scan.ViaHelper, true, ""},
 		{"a tbot that differs", func(t *testing.T, f *fleet, device string) {
 			f.opts.Compare = true
 			fakeTbot(t, f, device, " | sed 's/Hash: ../Hash: 00/'")
@@ -157,7 +161,7 @@ func TestEveryWayOfAScanSeesTheSameTPM(t *testing.T) {
 			f.opts.Compare = true
 			fakeTbot(t, f, "/nowhere", "")
 		}, "", false, "tbot-failed"},
-		{"no tbot to compare with", func(_ *testing.T, f *fleet, _ string) { f.opts.Compare = true }, enroll.ViaHelper, true, ""},
+		{"no tbot to compare with", func(_ *testing.T, f *fleet, _ string) { f.opts.Compare = true }, scan.ViaHelper, true, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -170,13 +174,13 @@ func TestEveryWayOfAScanSeesTheSameTPM(t *testing.T) {
 			result, record := f.scan(t)
 			e.unchanged(t, before)
 			if test.status != "" {
-				if result.Outcome != enroll.Failed || result.Status != test.status || record.Accepted != nil {
+				if result.Outcome != outcome.Failed || string(result.Code) != test.status || record.Accepted != nil {
 					t.Errorf("%+v, %+v", result, record)
 				}
 				t.Log(result.Message, "|", result.Hint)
 				return
 			}
-			if result.Outcome != enroll.OK || result.EKHash != want.Hash || result.Serial != want.Serial || result.Proven != test.proven {
+			if result.Outcome != outcome.OK || result.EKHash != want.Hash || result.Serial != want.Serial || result.Proven != test.proven {
 				t.Fatalf("%+v, go-attestation says %+v", result, want)
 			}
 			if record.Accepted == nil || record.Accepted.EKHash != want.Hash || record.Accepted.Via != test.via {
@@ -208,18 +212,18 @@ func TestWhatTheHelperPrintsByHandCanBeImported(t *testing.T) {
 	defer func() { _ = st.EndRun(t.Context(), run, "done") }()
 	named := bytes.Replace(printed("-json"), []byte("{"), []byte(`{"host":"db-01",`), 1)
 	for host, text := range map[string][]byte{"web-01": printed("-text"), "db-01": named} {
-		opts := enroll.ImportOptions{Run: run}
+		opts := records.ImportOptions{Run: run}
 		if host == "web-01" {
 			opts.Host = host
 		}
-		results, err := enroll.ImportRecords(t.Context(), st, bytes.NewReader(text), opts)
+		results, err := records.Import(t.Context(), st, bytes.NewReader(text), opts)
 		if err != nil || len(results) != 1 || results[0].Host != host || results[0].EKHash != want.Hash || results[0].Serial != want.Serial {
 			t.Errorf("%s: %v, %+v", host, err, results)
 		}
 	}
 	record, err := st.Record(t.Context(), "db-01")
 	if err != nil || record.Last == nil || !bytes.Contains(record.Last.TPM, []byte(`"manufacturer":"IBM"`)) ||
-		record.Last.Identity.Proven || record.Last.Identity.Via != enroll.ViaImport || len(record.Last.Identity.EKCert) == 0 {
+		record.Last.Identity.Proven || record.Last.Identity.Via != records.ViaImport || len(record.Last.Identity.EKCert) == 0 {
 		t.Errorf("%v, %+v", err, record.Last)
 	}
 }

@@ -1,4 +1,4 @@
-package inventory
+package values
 
 import (
 	"fmt"
@@ -21,8 +21,8 @@ var (
 		`([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]*))?(?:[ \t]*(Z|([-+])([0-9]{1,2})(?::([0-9]{2}))?))?)?$`)
 )
 
-// plainScalar is the value of a scalar without quotes and tag.
-func plainScalar(s string) (any, error) {
+// PlainScalar is the value of a scalar without quotes and tag.
+func PlainScalar(s string) (any, error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -32,14 +32,15 @@ func plainScalar(s string) (any, error) {
 			return nil, nil
 		}
 	case strings.IndexByte("yYnNtTfFoO", c) >= 0:
-		return plainWord(s), nil
+		return PlainWord(s), nil
 	case c >= '0' && c <= '9' || c == '.' || c == '+' || c == '-':
 		return plainNumber(s)
 	}
 	return s, nil
 }
 
-func plainWord(s string) any {
+// PlainWord reads the words of YAML 1.1 for true and false; any other text stays what it is.
+func PlainWord(s string) any {
 	switch s {
 	case "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON":
 		return true
@@ -57,11 +58,11 @@ func plainNumber(s string) (any, error) {
 	}
 	switch {
 	case yamlFloat.MatchString(s):
-		return parseYAMLFloat(s)
+		return ParseYAMLFloat(s)
 	case yamlInt.MatchString(s):
-		return parseYAMLInt(s)
+		return ParseYAMLInt(s)
 	case len(s) >= 8 && s[min(4, len(s)-1)] == '-' && isTimestamp(s):
-		return parseTimestamp(s)
+		return ParseTimestamp(s)
 	}
 	return s, nil
 }
@@ -69,7 +70,7 @@ func plainNumber(s string) (any, error) {
 // longNumber spares addresses and long texts the regular expressions, but not long integers.
 func longNumber(s string) (any, error) {
 	if strings.Trim(s[1:], "0123456789_abcdefABCDEFx") == "" && yamlInt.MatchString(s) {
-		return parseYAMLInt(s)
+		return ParseYAMLInt(s)
 	}
 	return s, nil
 }
@@ -79,7 +80,8 @@ func isTimestamp(s string) bool {
 	return yamlTime.MatchString(s) && (len(s) == len("2006-01-02") || strings.ContainsRune(s, ':'))
 }
 
-func parseYAMLInt(s string) (any, error) {
+// ParseYAMLInt reads a whole number of YAML 1.1: an int, or a *big.Int where it is larger.
+func ParseYAMLInt(s string) (any, error) {
 	text := strings.ReplaceAll(s, "_", "")
 	sign, digits := "", text
 	if text != "" && (text[0] == '-' || text[0] == '+') {
@@ -123,7 +125,8 @@ func sexagesimalInt(sign, digits string) (any, error) {
 	return makeInt(sign+sum.String(), 10)
 }
 
-func parseYAMLFloat(s string) (any, error) {
+// ParseYAMLFloat reads a float of YAML 1.1: a float64, with .inf and .nan.
+func ParseYAMLFloat(s string) (any, error) {
 	text := strings.ToLower(strings.ReplaceAll(s, "_", ""))
 	sign := 1.0
 	if text != "" && (text[0] == '-' || text[0] == '+') {
@@ -159,8 +162,8 @@ func pythonFloat(s string) (float64, error) {
 	return f, nil
 }
 
-// parseTimestamp returns a date or a time as Ansible writes it into JSON: ISO 8601 as Python's isoformat has it.
-func parseTimestamp(s string) (any, error) {
+// ParseTimestamp returns a date or a time as Ansible writes it into JSON: ISO 8601 as Python's isoformat has it.
+func ParseTimestamp(s string) (any, error) {
 	m := yamlTime.FindStringSubmatch(s)
 	if m == nil {
 		return nil, fmt.Errorf("%q is no date", s)
@@ -190,8 +193,8 @@ func parseTimestamp(s string) (any, error) {
 	return out, nil
 }
 
-// pythonInt is what int(value) gives in Python, as far as it fits an int.
-func pythonInt(value any) (int, bool) {
+// PythonInt is what int(value) gives in Python, as far as it fits an int.
+func PythonInt(value any) (int, bool) {
 	switch v := value.(type) {
 	case int:
 		return v, true
@@ -208,7 +211,7 @@ func pythonInt(value any) (int, bool) {
 		n, err := strconv.Atoi(strings.TrimSpace(v))
 		return n, err == nil
 	case Unsafe:
-		return pythonInt(string(v))
+		return PythonInt(string(v))
 	}
 	return 0, false
 }

@@ -1,4 +1,4 @@
-package remote
+package hostkeys
 
 import (
 	"bytes"
@@ -19,12 +19,16 @@ import (
 
 	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
+
+	"fleetctl/remote/fault"
+	"fleetctl/remote/sshconfig"
+	"fleetctl/remote/text"
 )
 
-// knownHosts is the content of some known_hosts files (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), indexed: plain names by
+// KnownHosts is the content of some known_hosts files (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), indexed: plain names by
 // name, hashed names by key, since a hash can only be compared, never looked up. So the good case, where a host shows a
 // key that it is known by, costs one HMAC however many hashed entries there are.
-type knownHosts struct {
+type KnownHosts struct {
 	mu        sync.RWMutex
 	byName    map[string][]*knownKey // entries whose names are all plain, by each of them
 	patterns  []*knownKey            // entries with * ? or !
@@ -45,10 +49,10 @@ type knownKey struct {
 	line      int
 }
 
-// loadKnownHosts reads files; those that are not there count as empty. Lines that cannot be read are skipped, as
+// Load reads files; those that are not there count as empty. Lines that cannot be read are skipped, as
 // OpenSSH does, and told to logf.
-func loadKnownHosts(files []string, logf func(string, ...any)) (*knownHosts, error) {
-	k := &knownHosts{
+func Load(files []string, logf func(string, ...any)) (*KnownHosts, error) {
+	k := &KnownHosts{
 		byName: map[string][]*knownKey{}, hashedKey: map[string][]*knownKey{}, revoked: map[string][]*knownKey{},
 	}
 	for _, f := range files {
@@ -57,19 +61,19 @@ func loadKnownHosts(files []string, logf func(string, ...any)) (*knownHosts, err
 			continue
 		}
 		if err != nil {
-			return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("known_hosts: %w", err)}
+			return nil, &fault.Error{Kind: fault.ErrConfig, Err: fmt.Errorf("known_hosts: %w", err)}
 		}
 		k.parse(f, data, logf)
 	}
 	return k, nil
 }
 
-// revoke reads a RevokedHostKeys file (ssh_config(5)): one public key a line, revoked for every host. As with OpenSSH,
+// Revoke reads a RevokedHostKeys file (ssh_config(5)): one public key a line, revoked for every host. As with OpenSSH,
 // a file that cannot be read refuses every host; so does a binary key revocation list, which is not understood.
-func (k *knownHosts) revoke(file string) error {
+func (k *KnownHosts) Revoke(file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return &Error{Kind: ErrConfig, Err: fmt.Errorf("RevokedHostKeys: %w", err)}
+		return &fault.Error{Kind: fault.ErrConfig, Err: fmt.Errorf("RevokedHostKeys: %w", err)}
 	}
 	n := 0
 	for raw := range bytes.Lines(data) {
@@ -80,8 +84,8 @@ func (k *knownHosts) revoke(file string) error {
 		}
 		pub, _, _, _, err := ssh.ParseAuthorizedKey(line)
 		if err != nil {
-			return &Error{
-				Kind: ErrConfig, Err: fmt.Errorf("RevokedHostKeys: %s:%d: not a public key", file, n),
+			return &fault.Error{
+				Kind: fault.ErrConfig, Err: fmt.Errorf("RevokedHostKeys: %s:%d: not a public key", file, n),
 				Hint: "list public keys, one a line; binary revocation lists are not understood",
 			}
 		}
@@ -91,7 +95,7 @@ func (k *knownHosts) revoke(file string) error {
 	return nil
 }
 
-func (k *knownHosts) parse(file string, data []byte, logf func(string, ...any)) {
+func (k *KnownHosts) parse(file string, data []byte, logf func(string, ...any)) {
 	n := 0
 	for raw := range bytes.Lines(data) {
 		n++
@@ -130,7 +134,7 @@ func parseKnownLine(line string) (entry *knownKey, marker string, err error) {
 		return nil, "", fmt.Errorf("key: %w", err)
 	}
 	if key.Type() != fields[1] {
-		return nil, "", fmt.Errorf("key is %s, line says %s", key.Type(), Clean(fields[1]))
+		return nil, "", fmt.Errorf("key is %s, line says %s", key.Type(), text.Clean(fields[1]))
 	}
 	e := &knownKey{key: key, blob: string(key.Marshal()), authority: marker == "@cert-authority"}
 	if strings.HasPrefix(fields[0], "|") {
@@ -159,7 +163,7 @@ func parseHash(s string) (salt, sum []byte, err error) {
 	return salt, sum, nil
 }
 
-func (k *knownHosts) add(e *knownKey, marker string) {
+func (k *KnownHosts) add(e *knownKey, marker string) {
 	switch {
 	case marker == "@revoked":
 		k.revoked[e.blob] = append(k.revoked[e.blob], e)
@@ -183,7 +187,7 @@ func (e *knownKey) matches(name string) bool {
 	if e.sum != nil {
 		return hmac.Equal(hashName(e.salt, name), e.sum)
 	}
-	return matchPatterns(e.names, name)
+	return sshconfig.MatchPatterns(e.names, name)
 }
 
 // hashName is HMAC-SHA1 (RFC 2104) written out: crypto/hmac allocates, which counts when 5,000 lines are compared.
@@ -208,7 +212,7 @@ func hashName(salt []byte, name string) []byte {
 }
 
 // plain returns the lines about a name that can be found without hashing.
-func (k *knownHosts) plain(name string) []*knownKey {
+func (k *KnownHosts) plain(name string) []*knownKey {
 	found := slices.Clone(k.byName[name])
 	for _, e := range k.patterns {
 		if e.matches(name) {
@@ -219,7 +223,7 @@ func (k *knownHosts) plain(name string) []*knownKey {
 }
 
 // all returns every line about a name; it hashes the name once a hashed line.
-func (k *knownHosts) all(name string) []*knownKey {
+func (k *KnownHosts) all(name string) []*knownKey {
 	found := k.plain(name)
 	for _, e := range k.hashed {
 		if e.matches(name) {
@@ -229,9 +233,9 @@ func (k *knownHosts) all(name string) []*knownKey {
 	return found
 }
 
-// hostNames are the names by which a host may be known: with its port, and without, which OpenSSH accepts too but does
+// HostNames are the names by which a host may be known: with its port, and without, which OpenSSH accepts too but does
 // not hold against a host.
-func hostNames(host string, port int) []string {
+func HostNames(host string, port int) []string {
 	host = strings.ToLower(host)
 	name := skeema.Normalize(net.JoinHostPort(host, strconv.Itoa(port)))
 	if port == 22 || port == 0 {
@@ -240,19 +244,20 @@ func hostNames(host string, port int) []string {
 	return []string{name, host}
 }
 
-// hostKeyError is a host key that was refused.
-type hostKeyError struct {
-	kind  error
-	text  string
-	hint  string
-	retry []string // algorithms by which the host is known after all; nil: none
+// Error is a host key that was refused.
+type Error struct {
+	Kind  error
+	Text  string
+	Hint  string
+	Retry []string // algorithms by which the host is known after all; nil: none
 }
 
-func (e *hostKeyError) Error() string { return e.text }
-func (e *hostKeyError) Unwrap() error { return e.kind }
+func (e *Error) Error() string { return e.Text }
 
-// check decides about the key that a host showed. A nil error means that it is known.
-func (k *knownHosts) check(names []string, key ssh.PublicKey) error {
+func (e *Error) Unwrap() error { return e.Kind }
+
+// Check decides about the key that a host showed. A nil error means that it is known.
+func (k *KnownHosts) Check(names []string, key ssh.PublicKey) error {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	if err := k.checkRevoked(names, key); err != nil {
@@ -281,7 +286,7 @@ func (k *knownHosts) check(names []string, key ssh.PublicKey) error {
 	return k.refusal(names, key, certErr)
 }
 
-func (k *knownHosts) checkRevoked(names []string, key ssh.PublicKey) error {
+func (k *KnownHosts) checkRevoked(names []string, key ssh.PublicKey) error {
 	keys := []ssh.PublicKey{key}
 	if cert, ok := key.(*ssh.Certificate); ok {
 		keys = append(keys, cert.Key, cert.SignatureKey)
@@ -289,9 +294,9 @@ func (k *knownHosts) checkRevoked(names []string, key ssh.PublicKey) error {
 	for _, key := range keys {
 		for _, e := range k.revoked[string(key.Marshal())] {
 			if slices.ContainsFunc(names, e.matches) {
-				return &hostKeyError{
-					kind: ErrHostKeyRevoked,
-					text: fmt.Sprintf("%s key %s is revoked in %s:%d", key.Type(), ssh.FingerprintSHA256(key), e.file, e.line),
+				return &Error{
+					Kind: fault.ErrHostKeyRevoked,
+					Text: fmt.Sprintf("%s key %s is revoked in %s:%d", key.Type(), ssh.FingerprintSHA256(key), e.file, e.line),
 				}
 			}
 		}
@@ -300,7 +305,7 @@ func (k *knownHosts) checkRevoked(names []string, key ssh.PublicKey) error {
 }
 
 // checkCert accepts a host certificate of an authority that is known for the host. The certificate must name it.
-func (k *knownHosts) checkCert(names []string, cert *ssh.Certificate) error {
+func (k *KnownHosts) checkCert(names []string, cert *ssh.Certificate) error {
 	err := errors.New("host certificate: its authority is not known for this host")
 	signer := string(cert.SignatureKey.Marshal())
 	for _, name := range names {
@@ -325,7 +330,7 @@ func (k *knownHosts) checkCert(names []string, cert *ssh.Certificate) error {
 func principal(names []string) string { return names[len(names)-1] }
 
 // refusal tells a changed key from an unknown host. It looks at every line, which is fine where a run stops.
-func (k *knownHosts) refusal(names []string, key ssh.PublicKey, certErr error) error {
+func (k *KnownHosts) refusal(names []string, key ssh.PublicKey, certErr error) error {
 	shown := fmt.Sprintf("%s key %s", key.Type(), ssh.FingerprintSHA256(key))
 	var known []*knownKey
 	for _, e := range k.all(names[0]) {
@@ -338,28 +343,28 @@ func (k *knownHosts) refusal(names []string, key ssh.PublicKey, certErr error) e
 		if certErr != nil {
 			text += "; " + certErr.Error()
 		}
-		return &hostKeyError{
-			kind: ErrHostKeyUnknown, text: text,
-			hint: "compare the fingerprint with the host's own, then add it: ssh-keyscan -H HOST >> ~/.ssh/known_hosts",
+		return &Error{
+			Kind: fault.ErrHostKeyUnknown, Text: text,
+			Hint: "compare the fingerprint with the host's own, then add it: ssh-keyscan -H HOST >> ~/.ssh/known_hosts",
 		}
 	}
-	e := &hostKeyError{
-		kind: ErrHostKeyChanged,
-		text: fmt.Sprintf("it shows %s, but %s:%d has %s %s", shown, known[0].file, known[0].line,
+	e := &Error{
+		Kind: fault.ErrHostKeyChanged,
+		Text: fmt.Sprintf("it shows %s, but %s:%d has %s %s", shown, known[0].file, known[0].line,
 			known[0].key.Type(), ssh.FingerprintSHA256(known[0].key)),
-		hint: "someone may be in the middle; if the host was reinstalled, remove the old key: ssh-keygen -R HOST",
+		Hint: "someone may be in the middle; if the host was reinstalled, remove the old key: ssh-keygen -R HOST",
 	}
 	if !slices.ContainsFunc(known, func(e *knownKey) bool { return e.key.Type() == key.Type() }) {
 		for _, other := range known {
-			e.retry = append(e.retry, keyAlgorithms(other)...)
+			e.Retry = append(e.Retry, keyAlgorithms(other)...)
 		}
 	}
 	return e
 }
 
-// algorithms returns the host key algorithms to ask for: those the host is known by first, then, because a hashed line
+// Algorithms returns the host key algorithms to ask for: those the host is known by first, then, because a hashed line
 // does not tell whose it is, those of the hashed lines, then the others, so that a changed key is seen as changed.
-func (k *knownHosts) algorithms(names []string) []string {
+func (k *KnownHosts) Algorithms(names []string) []string {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	var algs []string
@@ -413,8 +418,8 @@ func underlyingType(alg string) string {
 	return alg
 }
 
-// accept records a key in memory and, unless file is empty, at the end of a file that is made when it is not there.
-func (k *knownHosts) accept(file, name string, key ssh.PublicKey, hashed bool) error {
+// Accept records a key in memory and, unless file is empty, at the end of a file that is made when it is not there.
+func (k *KnownHosts) Accept(file, name string, key ssh.PublicKey, hashed bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if cert, ok := key.(*ssh.Certificate); ok {

@@ -1,4 +1,4 @@
-package remote
+package sshconfig
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 // sshArgs is what Target.SSHArgs say, for ssh -G and for us.
 type sshArgs struct {
-	config string   // of -F
+	Config string   // of -F
 	jump   string   // of -J
 	argv   []string // what ssh -G is given, in pairs: -o, -i, -J, -p, -l, -b, -c, -m and a value
 }
@@ -18,8 +18,8 @@ const (
 	argsKeptVal = "bcFiJlmop"
 )
 
-// parseSSHArgs reads arguments as OpenSSH's client does.
-func parseSSHArgs(args []string) (sshArgs, error) {
+// ParseArgs reads arguments as OpenSSH's client does.
+func ParseArgs(args []string) (sshArgs, error) {
 	var a sshArgs
 	for i := 0; i < len(args); i++ {
 		word := args[i]
@@ -66,7 +66,7 @@ func (a *sshArgs) value(letter byte, value string) {
 	}
 	switch letter {
 	case 'F':
-		a.config = value
+		a.Config = value
 		return
 	case 'J':
 		a.jump = value

@@ -1,4 +1,4 @@
-package remote
+package hostkeys
 
 import (
 	"crypto/ecdsa"
@@ -19,6 +19,8 @@ import (
 
 	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
+
+	"fleetctl/remote/fault"
 )
 
 func edKey(t testing.TB) ssh.Signer {
@@ -67,13 +69,13 @@ func hostCert(t testing.TB, ca, host ssh.Signer, principal string, end time.Time
 	return cert
 }
 
-func loadLines(t testing.TB, lines ...string) *knownHosts {
+func loadLines(t testing.TB, lines ...string) *KnownHosts {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "known_hosts")
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k, err := loadKnownHosts([]string{file}, t.Logf)
+	k, err := Load([]string{file}, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,35 +101,35 @@ func TestHostKeysAreJudgedAsOpenSSHDoes(t *testing.T) {
 		{"a port", []string{keyLine("[h]:2222", a.PublicKey())}, "h", 2222, a.PublicKey(), nil},
 		{"a hashed port", []string{keyLine(hashedName("[h]:2222"), a.PublicKey())}, "h", 2222, a.PublicKey(), nil},
 		{"another port of a known host", []string{keyLine("h", a.PublicKey())}, "h", 2222, a.PublicKey(), nil},
-		{"another key on another port is unknown, not changed", []string{keyLine("h", a.PublicKey())}, "h", 2222, b.PublicKey(), ErrHostKeyUnknown},
-		{"a port's key does not count on 22", []string{keyLine("[h]:2222", a.PublicKey())}, "h", 22, a.PublicKey(), ErrHostKeyUnknown},
+		{"another key on another port is unknown, not changed", []string{keyLine("h", a.PublicKey())}, "h", 2222, b.PublicKey(), fault.ErrHostKeyUnknown},
+		{"a port's key does not count on 22", []string{keyLine("[h]:2222", a.PublicKey())}, "h", 22, a.PublicKey(), fault.ErrHostKeyUnknown},
 		{"IPv6", []string{keyLine("2001:db8::1", a.PublicKey())}, "2001:db8::1", 22, a.PublicKey(), nil},
 		{"IPv6 and a port", []string{keyLine("[2001:db8::1]:2222", a.PublicKey())}, "2001:db8::1", 2222, a.PublicKey(), nil},
 		{"a wildcard", []string{keyLine("*.example", a.PublicKey())}, "h.example", 22, a.PublicKey(), nil},
 		{"a wildcard on any port", []string{keyLine("*.example", a.PublicKey())}, "h.example", 2222, a.PublicKey(), nil},
-		{"a negation", []string{keyLine("*.example,!h.example", a.PublicKey())}, "h.example", 22, a.PublicKey(), ErrHostKeyUnknown},
-		{"an empty file", nil, "h", 22, a.PublicKey(), ErrHostKeyUnknown},
+		{"a negation", []string{keyLine("*.example,!h.example", a.PublicKey())}, "h.example", 22, a.PublicKey(), fault.ErrHostKeyUnknown},
+		{"an empty file", nil, "h", 22, a.PublicKey(), fault.ErrHostKeyUnknown},
 		{"comments and broken lines are skipped", []string{"# h", "h ssh-ed25519", "h ssh-foo AAAA", "@who h x y", keyLine("h", a.PublicKey()) + " c"}, "h", 22, a.PublicKey(), nil},
-		{"a changed key", []string{keyLine("h", a.PublicKey())}, "h", 22, b.PublicKey(), ErrHostKeyChanged},
-		{"a changed key of a hashed name", []string{keyLine(hashedName("h"), a.PublicKey())}, "h", 22, b.PublicKey(), ErrHostKeyChanged},
-		{"another key type than known", []string{keyLine("h", r.PublicKey())}, "h", 22, a.PublicKey(), ErrHostKeyChanged},
+		{"a changed key", []string{keyLine("h", a.PublicKey())}, "h", 22, b.PublicKey(), fault.ErrHostKeyChanged},
+		{"a changed key of a hashed name", []string{keyLine(hashedName("h"), a.PublicKey())}, "h", 22, b.PublicKey(), fault.ErrHostKeyChanged},
+		{"another key type than known", []string{keyLine("h", r.PublicKey())}, "h", 22, a.PublicKey(), fault.ErrHostKeyChanged},
 		{"the second of two keys", []string{keyLine("h", r.PublicKey()), keyLine("h", a.PublicKey())}, "h", 22, a.PublicKey(), nil},
-		{"a revoked key", []string{keyLine("h", a.PublicKey()), "@revoked " + keyLine("*", a.PublicKey())}, "h", 22, a.PublicKey(), ErrHostKeyRevoked},
+		{"a revoked key", []string{keyLine("h", a.PublicKey()), "@revoked " + keyLine("*", a.PublicKey())}, "h", 22, a.PublicKey(), fault.ErrHostKeyRevoked},
 		{"a key revoked for another host", []string{keyLine("h", a.PublicKey()), "@revoked " + keyLine("g", a.PublicKey())}, "h", 22, a.PublicKey(), nil},
 		{"an authority", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), nil},
 		{"an authority and a port", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 2222, hostCert(t, ca, a, "h", later), nil},
 		{"an authority with a hashed name", []string{"@cert-authority " + keyLine(hashedName("h"), ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), nil},
-		{"an authority of other hosts", []string{"@cert-authority " + keyLine("*.example", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), ErrHostKeyUnknown},
-		{"another authority", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, otherCA, a, "h", later), ErrHostKeyUnknown},
-		{"a certificate of another host", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "g", later), ErrHostKeyUnknown},
-		{"an expired certificate", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", earlier), ErrHostKeyUnknown},
-		{"a revoked authority", []string{"@cert-authority " + keyLine("*", ca.PublicKey()), "@revoked " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), ErrHostKeyRevoked},
-		{"a revoked key in a certificate", []string{"@cert-authority " + keyLine("*", ca.PublicKey()), "@revoked " + keyLine("*", a.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), ErrHostKeyRevoked},
-		{"an authority's key is no host key", []string{"@cert-authority " + keyLine("h", ca.PublicKey())}, "h", 22, ca.PublicKey(), ErrHostKeyUnknown},
+		{"an authority of other hosts", []string{"@cert-authority " + keyLine("*.example", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), fault.ErrHostKeyUnknown},
+		{"another authority", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, otherCA, a, "h", later), fault.ErrHostKeyUnknown},
+		{"a certificate of another host", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "g", later), fault.ErrHostKeyUnknown},
+		{"an expired certificate", []string{"@cert-authority " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", earlier), fault.ErrHostKeyUnknown},
+		{"a revoked authority", []string{"@cert-authority " + keyLine("*", ca.PublicKey()), "@revoked " + keyLine("*", ca.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), fault.ErrHostKeyRevoked},
+		{"a revoked key in a certificate", []string{"@cert-authority " + keyLine("*", ca.PublicKey()), "@revoked " + keyLine("*", a.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), fault.ErrHostKeyRevoked},
+		{"an authority's key is no host key", []string{"@cert-authority " + keyLine("h", ca.PublicKey())}, "h", 22, ca.PublicKey(), fault.ErrHostKeyUnknown},
 		{"a certificate whose plain key is known", []string{keyLine("h", a.PublicKey())}, "h", 22, hostCert(t, ca, a, "h", later), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := loadLines(t, tt.lines...).check(hostNames(tt.host, tt.port), tt.key)
+			err := loadLines(t, tt.lines...).Check(HostNames(tt.host, tt.port), tt.key)
 			if !errors.Is(err, tt.want) || (tt.want == nil && err != nil) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
@@ -149,7 +151,7 @@ func TestAlgorithmsFollowWhatIsKnown(t *testing.T) {
 		{"a hashed RSA key alone", []string{keyLine(hashedName("h"), r.PublicKey())}, ssh.KeyAlgoRSASHA512},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			algs := loadLines(t, tt.lines...).algorithms(hostNames("h", 22))
+			algs := loadLines(t, tt.lines...).Algorithms(HostNames("h", 22))
 			want := underlyingType(tt.first)
 			if strings.Contains(tt.first, "-cert-") != strings.Contains(algs[0], "-cert-") ||
 				(!strings.Contains(tt.first, "-cert-") && underlyingType(algs[0]) != want) {
@@ -168,9 +170,9 @@ func TestAKeyOfAnotherTypeSuggestsTheKnownOne(t *testing.T) {
 	t.Parallel()
 	ed, r, other := edKey(t), rsaKey(t), edKey(t)
 	k := loadLines(t, keyLine(hashedName("h"), r.PublicKey()), keyLine(hashedName("g"), other.PublicKey()))
-	var e *hostKeyError
-	if err := k.check([]string{"h"}, ed.PublicKey()); !errors.As(err, &e) || !slices.Contains(e.retry, ssh.KeyAlgoRSASHA512) {
-		t.Errorf("%v, retry %v", err, e.retry)
+	var e *Error
+	if err := k.Check([]string{"h"}, ed.PublicKey()); !errors.As(err, &e) || !slices.Contains(e.Retry, ssh.KeyAlgoRSASHA512) {
+		t.Errorf("%v, retry %v", err, e.Retry)
 	}
 }
 
@@ -178,7 +180,7 @@ func TestAcceptedKeysAreRecordedSoThatOpenSSHFindsThem(t *testing.T) {
 	t.Parallel()
 	keygen := need(t, "ssh-keygen")
 	file := filepath.Join(t.TempDir(), "new", "known_hosts")
-	k, err := loadKnownHosts([]string{file}, t.Logf)
+	k, err := Load([]string{file}, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,13 +190,13 @@ func TestAcceptedKeysAreRecordedSoThatOpenSSHFindsThem(t *testing.T) {
 		key    ssh.PublicKey
 		hashed bool
 	}{{"plain", a.PublicKey(), false}, {"[hashed]:2222", b.PublicKey(), true}, {"plain", a.PublicKey(), false}} {
-		if err := k.accept(file, e.name, e.key, e.hashed); err != nil {
+		if err := k.Accept(file, e.name, e.key, e.hashed); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command(keygen, "-F", e.name, "-f", file).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", e.name, err, out)
 		}
-		if err := k.check([]string{e.name}, e.key); err != nil {
+		if err := k.Check([]string{e.name}, e.key); err != nil {
 			t.Error(err)
 		}
 	}
@@ -238,7 +240,7 @@ func TestSameAnswersAsTheReference(t *testing.T) {
 	for i := range 60 {
 		for _, port := range []int{22, 2222} {
 			host := fmt.Sprintf("h%d.example", i)
-			got := ours.check(hostNames(host, port), keys[i].PublicKey())
+			got := ours.Check(HostNames(host, port), keys[i].PublicKey())
 			want := ref.HostKeyCallback()(fmt.Sprintf("%s:%d", host, port), addr{}, keys[i].PublicKey())
 			// On another port we accept the key that is known without one, as OpenSSH does.
 			if (got == nil) != (want == nil) && (port == 22 || got != nil) {
@@ -251,7 +253,8 @@ func TestSameAnswersAsTheReference(t *testing.T) {
 type addr struct{}
 
 func (addr) Network() string { return "tcp" }
-func (addr) String() string  { return "0.0.0.0:22" }
+
+func (addr) String() string { return "0.0.0.0:22" }
 
 func FuzzKnownHosts(f *testing.F) {
 	k := edKey(f)
@@ -260,13 +263,13 @@ func FuzzKnownHosts(f *testing.F) {
 	f.Add([]byte(keyLine(hashedName("h"), k.PublicKey())), "h")
 	f.Add([]byte("|1|a|b ssh-rsa AAAA\n@cert-authority\n\x00"), "")
 	f.Fuzz(func(t *testing.T, data []byte, host string) {
-		known := &knownHosts{
+		known := &KnownHosts{
 			byName: map[string][]*knownKey{}, hashedKey: map[string][]*knownKey{}, revoked: map[string][]*knownKey{},
 		}
 		known.parse("f", data, func(string, ...any) {})
-		names := hostNames(host, 2222)
-		_ = known.check(names, k.PublicKey())
-		_ = known.algorithms(names)
+		names := HostNames(host, 2222)
+		_ = known.Check(names, k.PublicKey())
+		_ = known.Algorithms(names)
 	})
 }
 
@@ -282,9 +285,9 @@ func benchmarkKnownHosts(b *testing.B, name func(string) string) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		names := hostNames(fmt.Sprintf("h%d.example", i%5000), 22)
-		k.algorithms(names)
-		if err := k.check(names, keys[i%5000]); err != nil {
+		names := HostNames(fmt.Sprintf("h%d.example", i%5000), 22)
+		k.Algorithms(names)
+		if err := k.Check(names, keys[i%5000]); err != nil {
 			b.Fatal(err)
 		}
 		i++
@@ -321,4 +324,18 @@ func BenchmarkKnownHostsReference5000(b *testing.B) {
 		}
 		i++
 	}
+}
+
+// need finds a program; it skips a test where that is not installed, or fails it in CI. It is remotetest.NeedPeer for
+// tests inside the package, which remotetest imports.
+func need(t testing.TB, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil && os.Getenv("CI") != "" {
+		t.Fatalf("%s is not installed", program)
+	}
+	if err != nil {
+		t.Skipf("%s is not installed", program)
+	}
+	return path
 }

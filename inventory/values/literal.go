@@ -1,4 +1,4 @@
-package inventory
+package values
 
 import (
 	"errors"
@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// literalOrText is a value of an INI inventory: what Python's ast.literal_eval makes of it ("22" is a number, "True" a
+// LiteralOrText is a value of an INI inventory: what Python's ast.literal_eval makes of it ("22" is a number, "True" a
 // boolean, "[1, 'a']" and "1,2" are lists), or else the text itself.
-func literalOrText(s string) any {
+func LiteralOrText(s string) any {
 	if s == "" || s[0] >= 'a' && s[0] <= 'z' && !strings.ContainsAny(s, `'"`) {
 		return s // most values are names, which no literal begins like
 	}
@@ -18,7 +18,7 @@ func literalOrText(s string) any {
 	if err != nil {
 		return s
 	}
-	if raw, ok := v.(pythonBytes); ok {
+	if raw, ok := v.(PythonBytes); ok {
 		if !utf8.ValidString(string(raw)) {
 			return s
 		}
@@ -33,8 +33,8 @@ var errNoLiteral = errors.New("no Python literal")
 // maxParens is how deep Python nests brackets.
 const maxParens = 200
 
-// pythonBytes is b'…' before it becomes text.
-type pythonBytes string
+// PythonBytes is b'…' before it becomes text.
+type PythonBytes string
 
 // literalParser parses the Python literals that JSON can hold.
 type literalParser struct {
@@ -73,7 +73,7 @@ func (p *literalParser) top() (any, error) {
 			}
 		}
 		v = list
-		if _, isBytes := list[0].(pythonBytes); isBytes {
+		if _, isBytes := list[0].(PythonBytes); isBytes {
 			return nil, errNoLiteral
 		}
 	}
@@ -91,7 +91,7 @@ func (p *literalParser) atEnd() bool {
 // item is an expression inside of a list: anything but bytes, which JSON cannot hold.
 func (p *literalParser) item() (any, error) {
 	v, err := p.expr()
-	if _, isBytes := v.(pythonBytes); isBytes {
+	if _, isBytes := v.(PythonBytes); isBytes {
 		return nil, errNoLiteral
 	}
 	return v, err
@@ -266,7 +266,7 @@ func (p *literalParser) key() (string, error) {
 	case []any, map[string]any:
 		return "", errNoLiteral
 	}
-	return string(appendJSON(nil, v, 0)), nil
+	return string(AppendJSON(nil, v, 0)), nil
 }
 
 // number is an integer or a float; a complex number is no literal for us, as JSON has none.

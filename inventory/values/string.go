@@ -1,4 +1,4 @@
-package inventory
+package values
 
 import (
 	"strconv"
@@ -29,7 +29,7 @@ func (p *literalParser) strings() (any, error) {
 		}
 	}
 	if isBytes {
-		return pythonBytes(b.String()), nil
+		return PythonBytes(b.String()), nil
 	}
 	return b.String(), nil
 }

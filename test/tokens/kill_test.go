@@ -1,4 +1,4 @@
-package token
+package tokens
 
 import (
 	"bufio"
@@ -19,6 +19,7 @@ import (
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 )
 
 // The process that the kill test kills: it records hosts, makes tokens, writes and applies them, over and over, and
@@ -57,7 +58,7 @@ func victim(ctx context.Context, dir, name string) error {
 		if err := recordSome(ctx, st, run, name, n); err != nil {
 			return err
 		}
-		set, err := Make(ctx, st, victimConfig(), Options{Persist: true})
+		set, err := token.Make(ctx, st, victimConfig(), token.Options{Persist: true})
 		if err != nil {
 			return err
 		}
@@ -66,7 +67,7 @@ func victim(ctx context.Context, dir, name string) error {
 		}
 		fmt.Println("written")
 		if n%4 == 3 {
-			if _, err := set.Apply(ctx, tctl.Tctl{Path: filepath.Join(dir, "tctl")}, ApplyOptions{Store: st}); err != nil {
+			if _, err := set.Apply(ctx, tctl.Tctl{Path: filepath.Join(dir, "tctl")}, token.ApplyOptions{Store: st}); err != nil {
 				return err
 			}
 		}
@@ -123,7 +124,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 func killOften(t *testing.T, kills int) {
 	t.Helper()
 	cluster, dir := fakeTctlIn(t, memoryDisk(t))
-	mustApply(t, planTokens(t, Input{Bot: victimConfig().Bot, Policy: victimConfig().Token}), cluster, ApplyOptions{}) // the bot
+	mustApply(t, plan(t, token.Input{Bot: victimConfig().Bot, Policy: victimConfig().Token}), cluster, token.ApplyOptions{}) // the bot
 	promised := map[string]bool{}
 	for n := range kills {
 		killOne(t, dir, fmt.Sprint(n), promised)
@@ -137,7 +138,7 @@ func killOften(t *testing.T, kills int) {
 		t.Fatal(err)
 	}
 	defer func() { _ = st.Close() }()
-	set, err := Make(t.Context(), st, victimConfig(), Options{Persist: true})
+	set, err := token.Make(t.Context(), st, victimConfig(), token.Options{Persist: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,7 @@ func killOften(t *testing.T, kills int) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	awaitOrphans(t, dir)
-	mustApply(t, set, cluster, ApplyOptions{Store: st})
+	mustApply(t, set, cluster, token.ApplyOptions{Store: st})
 	t.Logf("%d kills, %d hosts, %d tokens", kills, len(promised), len(set.Tokens))
 }
 

@@ -1,4 +1,4 @@
-package inventory
+package values
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// appendJSON writes a value as Ansible does: keys sorted, four blanks a level, no escapes beyond those that JSON needs,
+// AppendJSON writes a value as Ansible does: keys sorted, four blanks a level, no escapes beyond those that JSON needs,
 // floats as Python writes them, vault and unsafe values as objects.
-func appendJSON(b []byte, v any, depth int) []byte {
+func AppendJSON(b []byte, v any, depth int) []byte {
 	switch v := v.(type) {
 	case nil:
 		return append(b, "null"...)
@@ -28,9 +28,9 @@ func appendJSON(b []byte, v any, depth int) []byte {
 	case string:
 		return appendString(b, v)
 	case Vault:
-		return appendJSON(b, map[string]any{"__ansible_vault": string(v)}, depth)
+		return AppendJSON(b, map[string]any{"__ansible_vault": string(v)}, depth)
 	case Unsafe:
-		return appendJSON(b, map[string]any{"__ansible_unsafe": string(v)}, depth)
+		return AppendJSON(b, map[string]any{"__ansible_unsafe": string(v)}, depth)
 	case []any:
 		return appendList(b, v, depth)
 	case map[string]any:
@@ -46,7 +46,7 @@ func appendList(b []byte, list []any, depth int) []byte {
 	b = append(b, '[')
 	for i, v := range list {
 		b = appendBreak(b, i > 0, depth+1)
-		b = appendJSON(b, v, depth+1)
+		b = AppendJSON(b, v, depth+1)
 	}
 	return append(appendBreak(b, false, depth), ']')
 }
@@ -59,7 +59,7 @@ func appendMap(b []byte, m map[string]any, depth int) []byte {
 	for i, key := range slices.Sorted(maps.Keys(m)) {
 		b = appendBreak(b, i > 0, depth+1)
 		b = append(appendString(b, key), ": "...)
-		b = appendJSON(b, m[key], depth+1)
+		b = AppendJSON(b, m[key], depth+1)
 	}
 	return append(appendBreak(b, false, depth), '}')
 }

@@ -1,4 +1,4 @@
-package remote
+package sshconfig
 
 import (
 	"fmt"
@@ -62,9 +62,9 @@ func TestMemoisedAnswersEqualSSHs(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			cfg := configFile1(t, "config", tt.config)
-			r := newResolver("")
+			r := NewResolver("")
 			for _, h := range hosts {
-				got, err := r.lookup(t.Context(), query{host: h, args: sshArgs{config: cfg}})
+				got, err := r.Lookup(t.Context(), Query{Host: h, Args: sshArgs{Config: cfg}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -92,11 +92,11 @@ func TestIncludesAreFollowed(t *testing.T) {
 	need(t, "ssh")
 	inner := configFile1(t, "inner", "Host web*\n User included\n")
 	cfg := configFile1(t, "config", "Include "+inner+"\nHost db1\n Include "+inner+"\nHost *\n User outer\n")
-	r := newResolver("")
+	r := NewResolver("")
 	for host, want := range map[string]string{"web1": "included", "db1": "outer", "x": "outer"} {
-		got, err := r.lookup(t.Context(), query{host: host, args: sshArgs{config: cfg}})
-		if err != nil || got.first("user") != want {
-			t.Errorf("%s: %q, %v", host, got.first("user"), err)
+		got, err := r.Lookup(t.Context(), Query{Host: host, Args: sshArgs{Config: cfg}})
+		if err != nil || got.First("user") != want {
+			t.Errorf("%s: %q, %v", host, got.First("user"), err)
 		}
 	}
 }
@@ -106,17 +106,17 @@ func TestTheFallbackAgreesWhereItCan(t *testing.T) {
 	need(t, "ssh")
 	cfg := configFile1(t, "config", "Host web*\n User w\n Port 2222\n HostName %h.x\n IdentityFile /k1\n ProxyJump j\n"+
 		"Host *\n User all\n IdentityFile /k2\n UserKnownHostsFile /kh\n ConnectTimeout 7\n")
-	args, err := parseSSHArgs([]string{"-F", cfg, "-o", "IdentitiesOnly=yes", "-p", "99"})
+	args, err := ParseArgs([]string{"-F", cfg, "-o", "IdentitiesOnly=yes", "-p", "99"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, host := range []string{"web1", "other"} {
-		q := query{host: host, args: args}
-		with, err := newResolver("").lookup(t.Context(), q)
+		q := Query{Host: host, Args: args}
+		with, err := NewResolver("").Lookup(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		without, err := newResolver("none").lookup(t.Context(), q)
+		without, err := NewResolver("none").Lookup(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestTheFallbackAgreesWhereItCan(t *testing.T) {
 		}
 	}
 	bad := configFile1(t, "bad", "Match exec true\n User x\n")
-	if _, err := newResolver("none").lookup(t.Context(), query{host: "h", args: sshArgs{config: bad}}); err == nil {
+	if _, err := NewResolver("none").Lookup(t.Context(), Query{Host: "h", Args: sshArgs{Config: bad}}); err == nil {
 		t.Error("a Match that cannot be evaluated was ignored")
 	}
 }
@@ -151,9 +151,9 @@ func TestSSHArgumentsAreReadAsOpenSSHDoes(t *testing.T) {
 		{[]string{"-Z"}, "", "", true},
 		{[]string{"--"}, "", "", true},
 	} {
-		got, err := parseSSHArgs(tt.args)
-		if (err != nil) != tt.fails || (err == nil && (strings.Join(got.argv, " ") != tt.argv || got.config != tt.config)) {
-			t.Errorf("%q: %q, %q, %v", tt.args, got.argv, got.config, err)
+		got, err := ParseArgs(tt.args)
+		if (err != nil) != tt.fails || (err == nil && (strings.Join(got.argv, " ") != tt.argv || got.Config != tt.config)) {
+			t.Errorf("%q: %q, %q, %v", tt.args, got.argv, got.Config, err)
 		}
 	}
 }
@@ -168,14 +168,14 @@ func FuzzSSHConfig(f *testing.F) {
 			file.lines = append(file.lines, parseConfigLine(raw))
 		}
 		c := &sshConfig{files: []*configFile{file}}
-		class := c.classify(query{host: host})
+		class := c.classify(Query{Host: host})
 		_ = class.hostname(host)
 	})
 }
 
 func FuzzSSHArgs(f *testing.F) {
 	f.Add("-o\x00User=x\x00-J\x00a")
-	f.Fuzz(func(_ *testing.T, s string) { _, _ = parseSSHArgs(strings.Split(s, "\x00")) })
+	f.Fuzz(func(_ *testing.T, s string) { _, _ = ParseArgs(strings.Split(s, "\x00")) })
 }
 
 // BenchmarkResolve10000 resolves 10,000 hosts of a usual configuration; one operation is all of them.
@@ -184,10 +184,10 @@ func BenchmarkResolve10000(b *testing.B) {
 	cfg := configFile1(b, "config", "Host web*\n User w\n HostName %h.internal\n ProxyJump jump\n"+
 		"Host db*\n User d\nMatch host *.internal\n Port 2222\nMatch final all\n ServerAliveInterval 9\nHost *\n User x\n")
 	for b.Loop() {
-		r := newResolver("")
+		r := NewResolver("")
 		for i := range 10_000 {
 			host := fmt.Sprintf("%s%d", []string{"web", "db", "x"}[i%3], i)
-			if _, err := r.lookup(b.Context(), query{host: host, args: sshArgs{config: cfg}}); err != nil {
+			if _, err := r.Lookup(b.Context(), Query{Host: host, Args: sshArgs{Config: cfg}}); err != nil {
 				b.Fatal(err)
 			}
 		}

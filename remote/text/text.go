@@ -1,4 +1,4 @@
-package remote
+package text
 
 import (
 	"fmt"
@@ -43,8 +43,8 @@ func writeClean(b *strings.Builder, r rune, raw string) {
 	}
 }
 
-// cleanLine is Clean on one line.
-func cleanLine(s string) string { return strings.Join(strings.Fields(Clean(s)), " ") }
+// Line is Clean on one line.
+func Line(s string) string { return strings.Join(strings.Fields(Clean(s)), " ") }
 
 // Head is the beginning of a host's words, at most n bytes of them, uncleaned.
 func Head(s string, n int) string { return s[:min(n, len(s))] }

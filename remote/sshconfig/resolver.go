@@ -1,4 +1,4 @@
-package remote
+package sshconfig
 
 import (
 	"bytes"
@@ -10,23 +10,26 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"fleetctl/remote/fault"
+	"fleetctl/remote/text"
 )
 
-// query is what a host's configuration may depend on.
-type query struct {
-	host string
-	user string
-	args sshArgs
+// Query is what a host's configuration may depend on.
+type Query struct {
+	Host string
+	User string
+	Args sshArgs
 }
 
-// resolver looks hosts up in the OpenSSH configuration. Where ssh is installed it asks ssh -G, once for all hosts whose
+// Resolver looks hosts up in the OpenSSH configuration. Where ssh is installed it asks ssh -G, once for all hosts whose
 // answer cannot differ (see classify); else it reads the files itself.
-type resolver struct {
+type Resolver struct {
 	ssh   string // path of ssh; "" where there is none
 	limit chan struct{}
 
 	defaultsOnce sync.Once
-	defaultValue values
+	defaultValue Values
 
 	mu      sync.Mutex
 	parsed  map[string]*sshConfig // by -F
@@ -38,12 +41,13 @@ type resolver struct {
 type answer struct {
 	once   sync.Once
 	host   string // the one that was asked for
-	values values
+	values Values
 	err    error
 }
 
-func newResolver(ssh string) *resolver {
-	r := &resolver{
+// NewResolver makes a Resolver that asks this ssh: "" finds it in PATH, "none" does without.
+func NewResolver(ssh string) *Resolver {
+	r := &Resolver{
 		limit: make(chan struct{}, max(2, runtime.NumCPU())), parsed: map[string]*sshConfig{}, answers: map[string]*answer{},
 	}
 	switch ssh {
@@ -56,8 +60,8 @@ func newResolver(ssh string) *resolver {
 	return r
 }
 
-// defaults are OpenSSH's own, without any configuration.
-func (r *resolver) defaults() values {
+// Defaults are OpenSSH's own, without any configuration.
+func (r *Resolver) Defaults() Values {
 	r.defaultsOnce.Do(func() {
 		r.defaultValue = builtinDefaults()
 		if r.ssh == "" {
@@ -70,40 +74,40 @@ func (r *resolver) defaults() values {
 	return r.defaultValue
 }
 
-// lookup returns the configuration of a host.
-func (r *resolver) lookup(ctx context.Context, q query) (values, error) {
-	cfg, err := r.config(q.args.config)
+// Lookup returns the configuration of a host.
+func (r *Resolver) Lookup(ctx context.Context, q Query) (Values, error) {
+	cfg, err := r.config(q.Args.Config)
 	if err != nil {
-		return nil, &Error{Kind: ErrConfig, Err: err}
+		return nil, &fault.Error{Kind: fault.ErrConfig, Err: err}
 	}
 	if r.ssh == "" {
 		v, err := cfg.fallback(q)
 		if err != nil {
-			return nil, &Error{Kind: ErrConfig, Err: err, Hint: "install the OpenSSH client, which understands it all"}
+			return nil, &fault.Error{Kind: fault.ErrConfig, Err: err, Hint: "install the OpenSSH client, which understands it all"}
 		}
 		return v, nil
 	}
 	class := cfg.classify(q)
 	if class.perHost {
-		return r.ask(ctx, q, class.key+"\x00"+q.host)
+		return r.ask(ctx, q, class.key+"\x00"+q.Host)
 	}
 	v, err := r.ask(ctx, q, class.key)
 	if err != nil {
 		return nil, err
 	}
-	if v.first("hostname") == class.hostname(q.host) {
+	if v.First("hostname") == class.hostname(q.Host) {
 		return v, nil
 	}
 	asked := r.askedHost(class.key)
-	if v.first("hostname") != class.hostname(asked) { // our reading of HostName is not ssh's: trust only ssh
-		return r.ask(ctx, q, class.key+"\x00"+q.host)
+	if v.First("hostname") != class.hostname(asked) { // our reading of HostName is not ssh's: trust only ssh
+		return r.ask(ctx, q, class.key+"\x00"+q.Host)
 	}
 	v = maps.Clone(v)
-	v["hostname"] = []string{class.hostname(q.host)}
+	v["hostname"] = []string{class.hostname(q.Host)}
 	return v, nil
 }
 
-func (r *resolver) config(path string) (*sshConfig, error) {
+func (r *Resolver) config(path string) (*sshConfig, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c, ok := r.parsed[path]; ok {
@@ -117,7 +121,7 @@ func (r *resolver) config(path string) (*sshConfig, error) {
 	return c, nil
 }
 
-func (r *resolver) askedHost(key string) string {
+func (r *Resolver) askedHost(key string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a := r.answers[key]; a != nil {
@@ -127,23 +131,23 @@ func (r *resolver) askedHost(key string) string {
 }
 
 // ask runs ssh -G unless the answer for key is there.
-func (r *resolver) ask(ctx context.Context, q query, key string) (values, error) {
+func (r *Resolver) ask(ctx context.Context, q Query, key string) (Values, error) {
 	r.mu.Lock()
 	a := r.answers[key]
 	if a == nil {
-		a = &answer{host: q.host}
+		a = &answer{host: q.Host}
 		r.answers[key] = a
 	}
 	r.mu.Unlock()
 	a.once.Do(func() {
 		var argv []string
-		if q.args.config != "" {
-			argv = append(argv, "-F", q.args.config)
+		if q.Args.Config != "" {
+			argv = append(argv, "-F", q.Args.Config)
 		}
-		if q.user != "" {
-			argv = append(argv, "-l", q.user)
+		if q.User != "" {
+			argv = append(argv, "-l", q.User)
 		}
-		argv = append(argv, q.args.argv...)
+		argv = append(argv, q.Args.argv...)
 		a.values, a.err = r.run(ctx, append(argv, "--", a.host))
 	})
 	if a.err != nil && errors.Is(a.err, context.Canceled) { // somebody else's cancellation is not our answer
@@ -155,7 +159,7 @@ func (r *resolver) ask(ctx context.Context, q query, key string) (values, error)
 	return a.values, a.err
 }
 
-func (r *resolver) forget(key string, a *answer) {
+func (r *Resolver) forget(key string, a *answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.answers[key] == a {
@@ -163,7 +167,7 @@ func (r *resolver) forget(key string, a *answer) {
 	}
 }
 
-func (r *resolver) run(ctx context.Context, argv []string) (values, error) {
+func (r *Resolver) run(ctx context.Context, argv []string) (Values, error) {
 	select {
 	case r.limit <- struct{}{}:
 		defer func() { <-r.limit }()
@@ -180,14 +184,14 @@ func (r *resolver) run(ctx context.Context, argv []string) (values, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("ssh -G: %w: %s", err, cleanLine(errOut.String()))}
+		return nil, &fault.Error{Kind: fault.ErrConfig, Err: fmt.Errorf("ssh -G: %w: %s", err, text.Line(errOut.String()))}
 	}
 	return parseValues(out.String()), nil
 }
 
 // parseValues reads what ssh -G prints: a key, a space and a value a line.
-func parseValues(out string) values {
-	v := values{}
+func parseValues(out string) Values {
+	v := Values{}
 	for line := range strings.Lines(out) {
 		key, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		if ok && value != "" {

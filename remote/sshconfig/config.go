@@ -1,4 +1,4 @@
-package remote
+package sshconfig
 
 import (
 	"bytes"
@@ -42,7 +42,7 @@ func readSSHConfig(path string) (*sshConfig, error) {
 	case "none", "/dev/null":
 		return c, nil
 	case "":
-		c.values = []string{filepath.Join(homeDir(), ".ssh", "config"), "/etc/ssh/ssh_config"}
+		c.values = []string{filepath.Join(HomeDir(), ".ssh", "config"), "/etc/ssh/ssh_config"}
 	default:
 		c.values = []string{path}
 	}
@@ -84,11 +84,11 @@ func readIncludes(patterns []string, depth int, system bool) []*configFile {
 	for _, p := range patterns {
 		switch {
 		case strings.HasPrefix(p, "~/"):
-			p = filepath.Join(homeDir(), p[2:])
+			p = filepath.Join(HomeDir(), p[2:])
 		case !filepath.IsAbs(p) && system:
 			p = filepath.Join("/etc/ssh", p)
 		case !filepath.IsAbs(p):
-			p = filepath.Join(homeDir(), ".ssh", p)
+			p = filepath.Join(HomeDir(), ".ssh", p)
 		}
 		found, _ := filepath.Glob(p)
 		for _, path := range found {
@@ -169,7 +169,7 @@ var perHostKeys = []string{"userknownhostsfile", "globalknownhostsfile", "revoke
 
 // classifier walks the configuration for one host, noting what it matched.
 type classifier struct {
-	q     query
+	q     Query
 	class class
 	final bool
 	bits  strings.Builder
@@ -177,7 +177,7 @@ type classifier struct {
 
 // classify evaluates Host and Match lines for a host. Everything else in the configuration is the same for hosts that
 // match the same lines. Where that cannot be told (Match exec with %h, CanonicalizeHostname, …) it is perHost.
-func (c *sshConfig) classify(q query) class {
+func (c *sshConfig) classify(q Query) class {
 	w := &classifier{q: q}
 	w.args()
 	for _, f := range c.files {
@@ -189,15 +189,15 @@ func (c *sshConfig) classify(q query) class {
 			w.file(f, true)
 		}
 	}
-	w.class.key = strings.Join(append([]string{q.args.config, q.user, w.bits.String()}, q.args.argv...), "\x00")
+	w.class.key = strings.Join(append([]string{q.Args.Config, q.User, w.bits.String()}, q.Args.argv...), "\x00")
 	return w.class
 }
 
 // args looks at -o options, which come before the files.
 func (w *classifier) args() {
-	for i := 0; i+1 < len(w.q.args.argv); i++ {
-		if w.q.args.argv[i] == "-o" {
-			w.option(parseConfigLine(w.q.args.argv[i+1]))
+	for i := 0; i+1 < len(w.q.Args.argv); i++ {
+		if w.q.Args.argv[i] == "-o" {
+			w.option(parseConfigLine(w.q.Args.argv[i+1]))
 		}
 	}
 }
@@ -207,7 +207,7 @@ func (w *classifier) file(f *configFile, reachable bool) {
 	for _, l := range f.lines {
 		switch l.key {
 		case "host":
-			active = reachable && matchPatterns(l.args, w.q.host)
+			active = reachable && MatchPatterns(l.args, w.q.Host)
 			w.bit(active)
 		case "match":
 			active = reachable && w.match(l.args)
@@ -285,10 +285,10 @@ func (w *classifier) match(args []string) bool {
 func (w *classifier) criterion(name, value string, reached bool) bool {
 	switch name {
 	case "host":
-		host := expandHost(w.class.rawHost, w.q.host)
-		return matchPatterns(strings.Split(strings.ToLower(value), ","), strings.ToLower(host))
+		host := expandHost(w.class.rawHost, w.q.Host)
+		return MatchPatterns(strings.Split(strings.ToLower(value), ","), strings.ToLower(host))
 	case "originalhost":
-		return matchPatterns(strings.Split(strings.ToLower(value), ","), strings.ToLower(w.q.host))
+		return MatchPatterns(strings.Split(strings.ToLower(value), ","), strings.ToLower(w.q.Host))
 	case "user", "localuser", "version", "sessiontype", "command", "tagged":
 		return true
 	case "exec":
@@ -301,8 +301,8 @@ func (w *classifier) criterion(name, value string, reached bool) bool {
 	return true
 }
 
-// matchPatterns matches as ssh_config(5), PATTERNS: any pattern, and no negated one. Case counts.
-func matchPatterns(patterns []string, host string) bool {
+// MatchPatterns matches as ssh_config(5), PATTERNS: any pattern, and no negated one. Case counts.
+func MatchPatterns(patterns []string, host string) bool {
 	hit := false
 	for _, list := range patterns {
 		for _, p := range strings.Split(list, ",") {
@@ -344,12 +344,12 @@ func wildcard(pattern, s string) bool {
 }
 
 // builtinDefaults are ssh_config(5)'s, for machines without OpenSSH.
-func builtinDefaults() values {
+func builtinDefaults() Values {
 	name := "root"
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
-	return values{
+	return Values{
 		"user": {name}, "port": {"22"},
 		"identityfile": {
 			"~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519", "~/.ssh/id_ed25519_sk",
@@ -369,16 +369,16 @@ var fallbackKeys = []string{
 }
 
 // fallback resolves without OpenSSH, by kevinburke/ssh_config, which knows no Match but "all" and "host".
-func (c *sshConfig) fallback(q query) (values, error) {
-	v := values{}
+func (c *sshConfig) fallback(q Query) (Values, error) {
+	v := Values{}
 	take := func(key string, found []string) {
 		if len(found) == 0 || (v[key] != nil && !listKey(key)) {
 			return
 		}
 		v[key] = append(v[key], found...)
 	}
-	for i := 0; i+1 < len(q.args.argv); i += 2 {
-		key, value := argOption(q.args.argv[i], q.args.argv[i+1])
+	for i := 0; i+1 < len(q.Args.argv); i += 2 {
+		key, value := argOption(q.Args.argv[i], q.Args.argv[i+1])
 		take(key, []string{value})
 	}
 	for _, f := range c.files {
@@ -387,7 +387,7 @@ func (c *sshConfig) fallback(q query) (values, error) {
 			return nil, fmt.Errorf("ssh configuration: %w", err)
 		}
 		for _, key := range fallbackKeys {
-			found, err := cfg.GetAll(q.host, key)
+			found, err := cfg.GetAll(q.Host, key)
 			if err != nil {
 				return nil, fmt.Errorf("ssh configuration: %s: %w", key, err)
 			}
@@ -402,7 +402,7 @@ func (c *sshConfig) fallback(q query) (values, error) {
 			v[key] = def
 		}
 	}
-	v["hostname"] = []string{strings.ToLower(expandHost(v.first("hostname"), q.host))}
+	v["hostname"] = []string{strings.ToLower(expandHost(v.First("hostname"), q.Host))}
 	return v, nil
 }
 

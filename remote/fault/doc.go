@@ -1,0 +1,2 @@
+// Package fault has the errors of a connection, which its parts share. Package remote is where others find them.
+package fault
