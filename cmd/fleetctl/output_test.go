@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 )
 
 // TestAFullDiskOfTheOutputIsAnError: a program that reads a cut result must be able to tell.
@@ -46,3 +51,51 @@ func TestAFullDiskOfTheOutputIsAnError(t *testing.T) {
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+// TestEveryFormatIsWhatItSays: of every command that has -o. Programs read them.
+func TestEveryFormatIsWhatItSays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}, certs: true})
+	for _, command := range []string{
+		"inventory", "scan", "scan --limit web-01", "enroll --check --diff", "tokens", "tokens --diff", "enroll", "enroll --check",
+		"records", "records --issuers", "records history web-01", "records runs", "records export", "status", "explain", "explain no-tpm",
+		"remove --check web-01", "remove --check --diff web-01 web-02",
+	} {
+		for _, format := range []string{"table", "json", "jsonl", "yaml", "csv"} {
+			args := append(strings.Fields(command), "-o", format)
+			if slices.Contains([]string{"tokens", "enroll", "remove"}, args[0]) {
+				args = append(args, "--out", w.out())
+			}
+			if command == "records export" && format == "table" {
+				continue // it has none
+			}
+			r := w.inProcess(args...)
+			if r.code != exitOK && r.code != exitChanges || r.stdout == "" {
+				t.Errorf("%s -o %s: exit %d, %q, %q", command, format, r.code, r.stdout, r.stderr)
+			}
+			if err := parseAs(format, r.stdout); err != nil && (command != "tokens --diff" || format != "csv") {
+				t.Errorf("%s -o %s: %v in %q", command, format, err, r.stdout)
+			}
+		}
+	}
+}
+
+// parseAs says what keeps a text from being of a format.
+func parseAs(format, text string) error {
+	switch format {
+	case "json":
+		return json.Unmarshal([]byte(text), new(any))
+	case "jsonl":
+		for line := range strings.Lines(text) {
+			if err := json.Unmarshal([]byte(line), &map[string]any{}); err != nil {
+				return err
+			}
+		}
+	case "yaml":
+		return yaml.Unmarshal([]byte(text), new(any))
+	case "csv":
+		_, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+		return err
+	}
+	return nil
+}
