@@ -43,7 +43,7 @@ func everyFlag() map[string]bool {
 var otherFlags = []struct{ in, text string }{
 	{"enroll/host/", "udevadm settle --timeout="},
 	{"enroll/host/", "--connect-timeout 20"},                      // curl
-	{"enroll/tctl/", "--format=json"},                             // tctl
+	{"enroll/", "--format=json"},                                  // tctl
 	{"enroll/token/document.go", "(or: fleetctl tokens --apply)"}, // a comment in the user's file
 	{"inventory/", "`ansible-inventory -i %s --list"},
 	{"inventory/", "`ansible-inventory -i INVENTORY --list"},

@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/store":        {},
 	"fleetctl/enroll/versions":     {},
 	"fleetctl/enroll/child":        {},
+	"fleetctl/enroll/redact":       {},
 	"fleetctl/enroll/tpm/wire":     {},
 	"fleetctl/enroll/tpm/ekcert":   {},
 	"fleetctl/enroll/tpm/device":   {"enroll/tpm/wire"},
@@ -38,8 +39,8 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/token":        {"enroll/config", "enroll/outcome", "enroll/store", "enroll/tctl", "enroll/tpm", "enroll/work", "inventory", "remote"},
 	"fleetctl/enroll/host":         {"enroll/config", "enroll/outcome", "enroll/store", "enroll/versions", "inventory", "remote", "templates"},
 	"fleetctl/enroll": {
-		"enroll/child", "enroll/config", "enroll/host", "enroll/outcome", "enroll/records", "enroll/scan", "enroll/store",
-		"enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "templates",
+		"enroll/child", "enroll/config", "enroll/host", "enroll/outcome", "enroll/records", "enroll/redact",
+		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "templates",
 	},
 	"fleetctl/cmd/fleetctl": {
 		"enroll", "enroll/config", "enroll/outcome", "enroll/records", "enroll/scan", "enroll/store", "enroll/tctl",

@@ -2,7 +2,6 @@ package versions
 
 import "slices"
 
-
 // entries is the table: a group a file.
 var entries = slices.Concat(commandEntries, configEntries, typeEntries, healthEntries, clusterEntries, updaterEntries)
 
