@@ -105,12 +105,14 @@ func (l *runLock) releaseAll() {
 	l.unlock()
 }
 
-// unlock leaves the file where it is: removing it would let a third run lock a file that a second still waits for.
+// unlock leaves the file where it is: removing it would let a third run lock a file that a second still waits for. To
+// close it is not enough: a process that we are starting just now has the file, too, until its exec closes it.
 func (l *runLock) unlock() {
 	if l.file == nil {
 		return
 	}
 	_ = l.file.Truncate(0)
+	_ = unix.Flock(int(l.file.Fd()), unix.LOCK_UN) // closing it unlocks it, too
 	_ = l.file.Close()
 	l.file = nil
 }
