@@ -264,9 +264,13 @@ func (w *world) inProcessWith(ctx context.Context, change func(*app), args ...st
 // out is the directory that tokens go to.
 func (w *world) out() string { return filepath.Join(w.dir, "out") }
 
+// oneApp lets one command line run at a time: those of urfave/cli share its flag --help, which parsing writes to.
+var oneApp sync.Mutex
+
 // runApp runs one command line, program name included.
 func runApp(ctx context.Context, change func(*app), args ...string) said {
-	var stdout, stderr bytes.Buffer
+	var stdout bytes.Buffer
+	var stderr lockedBuffer
 	a := &app{
 		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, interrupts: &interrupts{first: make(chan struct{})},
 		helpers: noFiles{},
@@ -274,8 +278,29 @@ func runApp(ctx context.Context, change func(*app), args ...string) said {
 	if change != nil {
 		change(a)
 	}
+	oneApp.Lock()
+	defer oneApp.Unlock()
 	code := a.run(ctx, args)
 	return said{code, stdout.String(), stderr.String()}
+}
+
+// lockedBuffer is a buffer that several goroutines may write to, as they may to a file: connections say on stderr what
+// they do.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // noFiles are the helpers of a plain checkout.
