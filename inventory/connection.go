@@ -43,7 +43,7 @@ func (h Host) Connection() (Connection, error) {
 const (
 	hintListing = "pipe `ansible-inventory -i INVENTORY --list --ask-vault-pass` into standard input and read it with -i -"
 	hintVault   = "encrypt the whole vars file with `ansible-vault encrypt`, as ansible-inventory decrypts only those, and " +
-		hintListing + "; or leave the variable out and let fleetctl ask for a password (--ask-pass, --ask-become-pass)"
+		hintListing + "; or leave the variable out and let fleetctl ask for a password"
 	hintJinja = "neither does ansible-inventory; write the value itself, or mark it !unsafe if the braces are meant literally"
 )
 
@@ -115,7 +115,7 @@ func (r *varReader) kind() string {
 	case "ssh", "smart", "paramiko", "paramiko_ssh":
 		return "ssh"
 	default:
-		r.fail("ansible_connection", "is %q: fleetctl reaches hosts over SSH alone; leave the host out with --limit", kind)
+		r.fail("ansible_connection", "is %q: fleetctl reaches hosts over SSH alone; leave the host out", kind)
 		return ""
 	}
 }

@@ -42,7 +42,7 @@ func (inv *Inventory) Host(pattern string) ([]byte, error) {
 		return nil, err
 	}
 	if len(hosts) != 1 {
-		return nil, fmt.Errorf("%q selects %d hosts; --host takes one", pattern, len(hosts))
+		return nil, fmt.Errorf("%q selects %d hosts, not one", pattern, len(hosts))
 	}
 	return append(values.AppendJSON(nil, visibleVars(hosts[0]), 0), '\n'), nil
 }

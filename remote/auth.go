@@ -222,7 +222,7 @@ func (l *login) failure(err error) *Error {
 		e.Hint = "check the user and the password"
 	case len(l.tried) == 0:
 		e.Err = errors.New("there is no key or password to offer")
-		e.Hint = "start ssh-agent, set ansible_ssh_private_key_file, or use --ask-pass"
+		e.Hint = "start ssh-agent, set ansible_ssh_private_key_file, or give a password"
 	default:
 		e.Err = fmt.Errorf("%s: none of %d keys was accepted", Clean(l.settings.user), len(l.tried))
 		e.Hint = "check the user, and that the key is in its authorized_keys"

@@ -240,7 +240,7 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 	}
 	said = strings.ReplaceAll(said, p.marker+"password:", "")
 	if wrong {
-		return &Error{Kind: ErrBecomePassword, Hint: "check --ask-become-pass or ansible_become_password"}
+		return &Error{Kind: ErrBecomePassword, Hint: "check the password that was given, or ansible_become_password"}
 	}
 	method, user, exe := p.conn.become.method()
 	hint, kind := sortBecome(strings.ToLower(said + text))
@@ -286,14 +286,14 @@ func becomeCauses() []struct {
 		{"sorry, try again", ErrBecomePassword, ""},
 		{"authentication failure", ErrBecomePassword, ""},
 		{"authentication failed", ErrBecomePassword, ""},
-		{"a password is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
-		{"no password was provided", ErrBecomeNeedsPass, "use --ask-become-pass"},
-		{"a terminal is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
-		{"authorization required", ErrBecomeNeedsPass, "use --ask-become-pass"},
-		{"authentication required", ErrBecomeNeedsPass, "use --ask-become-pass"},
-		{"a tty is required", ErrBecomeNeedsPass, "use --ask-become-pass"},
-		{"must be run from a terminal", ErrBecomeNeedsPass, "use --ask-become-pass"},
-		{"password:", ErrBecomeNeedsPass, "use --ask-become-pass"},
+		{"a password is required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"no password was provided", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"a terminal is required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"authorization required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"authentication required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"a tty is required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"must be run from a terminal", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"password:", ErrBecomeNeedsPass, "it wants a password, and none was given"},
 		{"not found", ErrBecome, "the become method is not installed on the host: set ansible_become_method"},
 		{"no new privileges", ErrBecome, "the session may not gain privileges"},
 		{"effective uid is not 0", ErrBecome, "sudo is not setuid root, or its file system is nosuid"},

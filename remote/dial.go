@@ -181,7 +181,7 @@ func (d *Dialer) attempt(
 ) (*ssh.Client, func(), *attemptError) {
 	conn, release, err := d.transport(ctx, s)
 	if err != nil {
-		return nil, nil, connectFailure(err)
+		return nil, nil, s.at(connectFailure(err))
 	}
 	client, fail := d.handshake(ctx, conn, t, s, l, algs)
 	if fail != nil {
@@ -190,11 +190,23 @@ func (d *Dialer) attempt(
 			command.explain(fail)
 		}
 		release()
-		return nil, nil, fail
+		return nil, nil, s.at(fail)
 	}
 	release()
 	d.keys.accepted(l.signed)
 	return client, func() { _ = conn.Close() }, nil
+}
+
+// at names the address that was dialled where the network failed and its words don't say where.
+func (s *settings) at(fail *attemptError) *attemptError {
+	e := fail.err
+	ofNetwork := errors.Is(e.Kind, ErrUnreachable) || errors.Is(e.Kind, ErrTimeout) || errors.Is(e.Kind, ErrDisconnected)
+	if !ofNetwork || e.Err == nil || strings.Contains(e.Err.Error(), s.host) {
+		return fail
+	}
+	named := *fail
+	named.err = &Error{Kind: e.Kind, Hint: e.Hint, Err: fmt.Errorf("%s: %w", net.JoinHostPort(s.host, strconv.Itoa(s.port)), e.Err)}
+	return &named
 }
 
 // transport opens the byte stream to the host: TCP, a command's stdin and stdout, or a channel of a jump host. release
@@ -365,7 +377,7 @@ func (p *phase) failure(l *login, err error) *attemptError {
 	case isDrop(err), strings.Contains(err.Error(), "ssh: disconnect"):
 		return &attemptError{err: &Error{
 			Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %s", cleanLine(err.Error())),
-			Hint: "sshd drops connections beyond its MaxStartups; fewer --forks may help",
+			Hint: "sshd drops connections beyond its MaxStartups: fewer hosts at once may help",
 		}, retry: true}
 	case strings.Contains(err.Error(), "no common algorithm"):
 		return &attemptError{err: &Error{Kind: ErrConfig, Err: errors.New(cleanLine(err.Error()))}}

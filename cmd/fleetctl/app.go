@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
+
+	"fleetctl/enroll/tctl"
 )
 
 // version is set by the build (-ldflags -X main.version=…).
@@ -22,7 +25,9 @@ type app struct {
 	stdout, stderr io.Writer
 	terminal       bool // stderr is one: bars make sense
 	interrupts     *interrupts
-	goesOn         string // how a run of this command that was interrupted goes on
+	helpers        fs.FS       // identify-linux-ARCH.gz
+	tctl           tctl.Runner // in place of the program; nil: the program of fleet.yaml
+	goesOn         string      // how a run of this command that was interrupted goes on
 }
 
 // run runs one command line and returns the exit code.

@@ -101,7 +101,7 @@ func (k *console) Note(n enroll.Note) {
 	case enroll.TokensMade:
 		k.tokens(n.Set)
 	case enroll.ClusterDiffers:
-		_ = writeTokenDiff(k.app.stderr, n.Diff) // stderr: there is nobody else to tell
+		k.differs(n.Diff)
 	case enroll.HostRefused:
 		k.trouble(n.Result)
 	case enroll.CredentialsLive:
@@ -117,6 +117,15 @@ func (k *console) Note(n enroll.Note) {
 		}
 	default:
 		k.app.say("%s", noteText(n))
+	}
+}
+
+// differs says what changes in the cluster, in lines of its own.
+func (k *console) differs(d token.Diff) {
+	var text strings.Builder
+	_ = writeTokenDiff(&text, d) // a Builder takes everything
+	for line := range strings.Lines(text.String()) {
+		k.app.say("%s", strings.TrimSuffix(line, "\n"))
 	}
 }
 

@@ -41,7 +41,7 @@ func (a *app) enroll(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opts, err := enrollOptions(c)
+	opts, err := a.enrollOptions(c)
 	if err != nil {
 		return err
 	}
@@ -62,13 +62,13 @@ func (a *app) enroll(c *cli.Context) error {
 	return show(v, report.HostsReport, err)
 }
 
-func enrollOptions(c *cli.Context) (o enroll.EnrollOptions, err error) {
+func (a *app) enrollOptions(c *cli.Context) (o enroll.EnrollOptions, err error) {
 	o = enroll.EnrollOptions{
 		Out: c.String("out"), Check: c.Bool("check"), Diff: c.Bool("diff"), Prune: c.Bool("prune"),
 		TokensOnly: c.Bool("tokens-only"), InstallOnly: c.Bool("install-only"), Adopt: c.Bool("adopt"),
 		Strict: c.Bool("strict"), NoRollback: c.Bool("no-rollback"), Resume: c.Bool("resume"), JoinTimeout: c.Duration("join-timeout"),
 	}
-	o.Ask, err = ask(c)
+	o.Ask, err = a.ask(c)
 	return o, err
 }
 

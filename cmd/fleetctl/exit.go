@@ -8,6 +8,7 @@ import (
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/token"
 )
 
 // Exit codes.
@@ -87,11 +88,12 @@ func flatten(err error) []error {
 // hintOf says what to do about an error that ended the run.
 func hintOf(err error) string {
 	for kind, hint := range map[error]string{
-		store.ErrLocked:      "wait for its end, or give --wait",
-		store.ErrNewerSchema: "use that fleetctl, or a file of its own with --db",
-		store.ErrReadOnly:    "make it writable, or name another file with --db",
-		store.ErrForeign:     "name another file with --db",
-		store.ErrCorrupt:     "put a backup in its place, or name another file with --db",
+		store.ErrLocked:       "wait for its end, or give --wait",
+		store.ErrNewerSchema:  "use that fleetctl, or a file of its own with --db",
+		store.ErrReadOnly:     "make it writable, or name another file with --db",
+		store.ErrForeign:      "name another file with --db",
+		store.ErrCorrupt:      "put a backup in its place, move it away, or name another file with --db",
+		token.ErrForeignRules: "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",
 	} {
 		if errors.Is(err, kind) {
 			return hint

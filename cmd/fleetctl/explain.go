@@ -29,7 +29,11 @@ type explanation struct {
 func explanations() []explanation {
 	all := make([]explanation, 0, len(outcome.Codes()))
 	for _, m := range outcome.Codes() {
-		all = append(all, explanation{Meaning: m, With: advice[m.Code]})
+		e := explanation{Meaning: m, With: advice[m.Code]}
+		if strings.Contains(m.Do, e.With) {
+			e.With = "" // it would say the same twice
+		}
+		all = append(all, e)
 	}
 	return all
 }

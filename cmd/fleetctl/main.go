@@ -3,20 +3,21 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"os"
 )
 
 func main() {
-	os.Exit(realMain())
+	os.Exit(realMain(helperFiles()))
 }
 
-// realMain is main for the tests, too, which run it as a command of their scripts.
-func realMain() int {
+// realMain is main for the tests, too, which run it as a command of their scripts, with helpers of their own.
+func realMain(helpers fs.FS) int {
 	ctx, in, stop := watchSignals(context.Background())
 	defer stop()
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		terminal: isTerminal(os.Stderr), interrupts: in,
+		terminal: isTerminal(os.Stderr), interrupts: in, helpers: helpers,
 	}
 	return a.run(ctx, os.Args)
 }

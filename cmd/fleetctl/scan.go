@@ -33,14 +33,14 @@ func scanFlags() []cli.Flag {
 }
 
 // ask reads scanFlags.
-func ask(c *cli.Context) (scan.Ask, error) {
+func (a *app) ask(c *cli.Context) (scan.Ask, error) {
 	switch via := c.String("identify-with"); via {
 	case scan.ViaHelper, scan.ViaShell, scan.ViaTbot:
 	default:
 		return scan.Ask{}, usage("--identify-with %s: none of helper, shell, tbot", via)
 	}
 	return scan.Ask{
-		Helpers: helperFiles(), Via: c.String("identify-with"), Compare: c.Bool("compare-with-tbot"),
+		Helpers: a.helpers, Via: c.String("identify-with"), Compare: c.Bool("compare-with-tbot"),
 		KeepHelper: c.Bool("keep-helper"), Proof: c.Bool("proof"),
 	}, nil
 }
@@ -54,7 +54,7 @@ func (a *app) scan(c *cli.Context) error {
 		return err
 	}
 	opts := enroll.ScanOptions{Resume: c.Bool("resume"), RetryFailed: c.Bool("retry-failed")}
-	if opts.Ask, err = ask(c); err != nil {
+	if opts.Ask, err = a.ask(c); err != nil {
 		return err
 	}
 	s, err := a.session(c, needs{hosts: true, records: true})

@@ -153,6 +153,9 @@ func (a *app) cluster(c *cli.Context, cfg config.Config, n need, w enroll.Watche
 	if n == never {
 		return nil, nil
 	}
+	if a.tctl != nil {
+		return &tctl.Tctl{Runner: a.tctl}, nil
+	}
 	t, err := tctl.New(cfg)
 	if err != nil {
 		if n == always {

@@ -20,9 +20,13 @@ type view[R any] interface {
 }
 
 // show prints a report and ends the command as the use case ended. A use case that was ended early reports what it has,
-// or nothing.
+// or nothing. A verdict on results that could not be printed helps nobody: then the exit code says that.
 func show[R any](v view[R], report R, err error) error {
-	return errors.Join(v.Report(report), err)
+	unsaid := v.Report(report)
+	if unsaid != nil && (errors.Is(err, outcome.ErrHostsFailed) || errors.Is(err, outcome.ErrChanges)) {
+		return unsaid
+	}
+	return errors.Join(unsaid, err)
 }
 
 // resultsView is the view of a scan and of an import.

@@ -197,7 +197,8 @@ func (p *removal) fileAway(name, file string) bool {
 		return false
 	}
 	q := remote.Quote(file)
-	p.do(name, "fleetctl wrote "+file, action{
+	step := p.do(name, "fleetctl wrote "+file, action{
 		script: fmt.Sprintf("if [ -e %[1]s.orig ]; then mv -f %[1]s.orig %[1]s; else rm -f %[1]s; fi\nrm -f %[1]s.previous", q)})
+	step.Diff = p.diff(got.content, "")
 	return true
 }

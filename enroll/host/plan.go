@@ -140,7 +140,7 @@ func (p *planner) root() bool {
 
 func (p *planner) token() bool {
 	if p.d.token == "" {
-		p.problem("token", outcome.NoToken, "no token has a rule for this host", "scan it first: fleetctl scan")
+		p.problem("token", outcome.NoToken, "no token has a rule for this host", outcome.Lookup(outcome.NoToken).Do)
 	}
 	return p.d.token != ""
 }

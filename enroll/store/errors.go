@@ -26,8 +26,7 @@ func explain(err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: free some space on its file system (%w)", ErrNoSpace, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w: give yourself write permission on the file and its directory, or choose another "+
-			"file with --db (%w)", ErrReadOnly, err)
+		return fmt.Errorf("%w: give yourself write permission on the file and its directory (%w)", ErrReadOnly, err)
 	}
 	return err
 }
@@ -37,13 +36,11 @@ func explainSQLite(e *driver.Error) error {
 	case lib.SQLITE_FULL:
 		return fmt.Errorf("%w: free some space on its file system (%w)", ErrNoSpace, e)
 	case lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_PERM:
-		return fmt.Errorf("%w: give yourself write permission on the file and its directory, or choose another "+
-			"file with --db (%w)", ErrReadOnly, e)
+		return fmt.Errorf("%w: give yourself write permission on the file and its directory (%w)", ErrReadOnly, e)
 	case lib.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %s (%w)", ErrCorrupt, cureCorrupt, e)
 	case lib.SQLITE_NOTADB:
-		return fmt.Errorf("%w: it is no SQLite file, or its first page is damaged; name another with --db, or move "+
-			"it away (%w)", ErrCorrupt, e)
+		return fmt.Errorf("%w: it is no SQLite file, or its first page is damaged (%w)", ErrCorrupt, e)
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
 		return fmt.Errorf("%w: it has held the file for 20 s (%w)", ErrLocked, e)
 	case lib.SQLITE_IOERR:

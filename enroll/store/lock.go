@@ -76,7 +76,7 @@ func (l *runLock) flock(ctx context.Context, f *os.File) error {
 			patience = max(patience, lockGrace)
 		}
 		if time.Since(start) >= patience {
-			return fmt.Errorf("%w%s; wait for its end, or give --wait", ErrLocked, h)
+			return fmt.Errorf("%w%s", ErrLocked, h)
 		}
 		select {
 		case <-ctx.Done():

@@ -95,8 +95,7 @@ func migrate(ctx context.Context, db *sql.DB, steps []string) error {
 		return err
 	}
 	if version > len(steps) {
-		return fmt.Errorf("%w: schema %d, this one knows %d; use that fleetctl, or a file of its own with --db",
-			ErrNewerSchema, version, len(steps))
+		return fmt.Errorf("%w: schema %d, this one knows %d", ErrNewerSchema, version, len(steps))
 	}
 	// WAL is a property of the file; it cannot be set inside a transaction.
 	if _, err := db.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {

@@ -77,6 +77,10 @@ func (c Change) weight() int {
 	return 0
 }
 
+// ErrForeignRules is a token that has no room for its hosts beside the rules that somebody else wrote: take them over,
+// remove them, or raise token.max_bytes.
+var ErrForeignRules = errors.New("rules that fleetctl did not write need the token's room")
+
 // checkSizes refuses tokens that are too large only because of rules that we did not write.
 func (s *Set) checkSizes(d Diff) error {
 	for _, c := range d.Tokens {
@@ -84,9 +88,8 @@ func (s *Set) checkSizes(d Diff) error {
 			continue
 		}
 		if size := reserveBytes + jsonBytes(c.document()); size > s.maxBytes {
-			return outcome.WithHint(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did "+
-				"not write, more than token.max_bytes (%d)", outcome.ErrInput, c.Name, size, len(c.Foreign), s.maxBytes),
-				"take them over (--adopt), remove them (--prune), or raise token.max_bytes")
+			return outcome.Mark(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did "+
+				"not write, more than token.max_bytes (%d)", outcome.ErrInput, c.Name, size, len(c.Foreign), s.maxBytes), ErrForeignRules)
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ type Change struct {
 	Pruned  []ForeignRule `json:"pruned,omitempty"`  // or go, when that was asked for
 	Fields  []FieldChange `json:"fields,omitempty"`  // of the token besides its rules
 
-	Cas     []string      // in the cluster
+	Cas     []string      `json:"-"` // in the cluster
 	result  *clusterToken // what the token has to be; nil: none
 	removed []store.Rule
 }

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+)
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, tt := range []struct {
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		{context.Background(), nil, exitOK},
+		{context.Background(), errors.New("x"), exitError},
+		{context.Background(), usage("x"), exitUsage},
+		{context.Background(), inputError(errors.New("x")), exitUsage},
+		{context.Background(), outcome.Mark(errors.New("x"), outcome.ErrHostsFailed), exitHostsFailed},
+		{context.Background(), errors.Join(outcome.ErrChanges, nil), exitChanges},
+		{context.Background(), inputError(context.Canceled), exitInterrupted},
+		{gone, outcome.ErrHostsFailed, exitInterrupted},
+		{gone, nil, exitOK},
+	} {
+		if got := exitCode(tt.ctx, tt.err); got != tt.want {
+			t.Errorf("%v: exit %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestStderrNamesTheProgram: whatever a command says beside its results, in every line.
+func TestStderrNamesTheProgram(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
+	for _, args := range [][]string{
+		{"bogus"}, {"scan", "--bogus"}, {"scan", "-v"}, {"records", "--db", filepath.Join(w.dir, "no", "where")},
+		{"enroll", "--check", "--diff", "--out", w.out()}, {"enroll", "-v", "--out", w.out()}, {"enroll", "--out", w.out()},
+		{"status"}, {"tokens", "--diff", "--out", w.out()}, {"records", "forget", "web-02"},
+		{"status"}, {"remove", "--check", "web-01", "--out", w.out()}, {"remove", "web-01", "--out", w.out()}, {"remove", "nobody"},
+		{"explain", "nonsense"}, {"scan", "--limit", "nobody"}, {"scan", "-f", filepath.Join(w.dir, "missing.yaml")},
+	} {
+		checkStderr(t, strings.Join(args, " "), w.inProcess(args...).stderr)
+	}
+}
+
+// TestBarsAndTroublesOnATerminal: troubles stand in lines of their own between the bars.
+func TestBarsAndTroublesOnATerminal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
+	w.hosts["web-02"].With(func(s *enrolltest.State) { s.Sudo.Denied = true })
+	terminal := func(a *app) { a.terminal = true }
+	r := w.inProcessWith(context.Background(), terminal, "scan")
+	if r.code != exitHostsFailed || !strings.Contains(r.stderr, "fleetctl: web-02: become-failed: ") ||
+		!regexp.MustCompile(`\rscan .*\d/2`).MatchString(r.stderr) {
+		t.Errorf("%+v", r)
+	}
+	if r := w.inProcessWith(context.Background(), terminal, "scan", "--no-progress"); strings.Contains(r.stderr, "\r") {
+		t.Errorf("a bar all the same: %q", r.stderr)
+	}
+}
+
+// TestTheSecondInterruptEndsAnEnroll: the first one only keeps it from starting hosts.
+func TestTheSecondInterruptEndsAnEnroll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
+	if r := w.inProcess("enroll", "--tokens-only", "--out", w.out()); r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	w.hold("web-01", "facts")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	in := &interrupts{first: make(chan struct{})}
+	go func() {
+		<-w.asked
+		in.count(1, cancel)
+		if ctx.Err() == nil {
+			in.count(2, cancel)
+		}
+	}()
+	r := w.inProcessWith(ctx, func(a *app) { a.interrupts = in }, "enroll", "--install-only", "-o", "csv")
+	w.release("")
+	if r.code != exitInterrupted || !strings.Contains(r.stdout, "web-01,canceled,canceled,,canceled before it was done\n") ||
+		!strings.Contains(r.stdout, "web-02,canceled,canceled,,not started: interrupted\n") ||
+		!strings.HasSuffix(r.stderr, "interrupted: what was finished is recorded; the same command with --resume goes on\n") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestAnInterruptBeforeTheFirstHost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=1"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for command, more := range map[string]string{"scan": "; the same command with --resume goes on", "status": "", "tokens": ""} {
+		r := w.inProcessWith(ctx, nil, command)
+		if r.code != exitInterrupted || r.stderr != "fleetctl: interrupted: what was finished is recorded"+more+"\n" {
+			t.Errorf("%s: %+v", command, r)
+		}
+	}
+}
+
+// TestHintsForRecords: an error of the records says what to do, with flags.
+func TestHintsForRecords(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{store.ErrLocked, store.ErrNewerSchema, store.ErrReadOnly, store.ErrForeign, store.ErrCorrupt} {
+		if hint := hintOf(err); !strings.Contains(hint, "--db") && !strings.Contains(hint, "--wait") {
+			t.Errorf("%v: %q", err, hint)
+		}
+	}
+}
+
+// TestForeignRulesThatTakeTheRoom: the error names the token, the hint the flags that help.
+func TestForeignRulesThatTakeTheRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=1"}})
+	config := worldConfig + "token: {max_bytes: 5000}\n"
+	if err := os.WriteFile(filepath.Join(w.dir, "fleet.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	doc := "kind: token\nversion: v2\nmetadata: {name: fleet}\nspec: {roles: [Bot], join_method: tpm, bot_name: fleet, tpm: {allow: [\n"
+	for i := range 80 {
+		doc += "{ek_public_hash: \"" + enrolltest.Hash(i) + "\"},\n"
+	}
+	if err := w.cluster.Put(doc + "]}}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.inProcess("scan"); r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	r := w.inProcess("tokens", "--apply", "--out", w.out())
+	if r.code != exitUsage || !strings.Contains(r.stderr, "error: bad input: token fleet would be ") ||
+		!strings.Contains(r.stderr, "hint: take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes\n") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestWithoutHelpers: a fleetctl of a plain checkout says how to get them, and the shell does without.
+func TestWithoutHelpers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=1"}})
+	plain := func(a *app) { a.helpers = noFiles{} }
+	r := w.inProcessWith(context.Background(), plain, "scan")
+	if !strings.Contains(r.stdout+r.stderr, "helper") {
+		t.Errorf("%+v", r)
+	}
+	if r := w.inProcessWith(context.Background(), plain, "scan", "--identify-with", "shell"); r.code != exitOK {
+		t.Errorf("%+v", r)
+	}
+	for _, via := range []string{"tbot"} {
+		if r := w.inProcessWith(context.Background(), plain, "scan", "--identify-with", via, "-o", "csv"); r.code != exitOK {
+			t.Errorf("%s: %+v", via, r)
+		}
+	}
+}
+
+// TestStandardInputIsAnInventory: it is read once, whatever needs it.
+func TestStandardInputIsAnInventory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
+	inventory, err := os.Open(filepath.Join(w.dir, "inventory.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inventory.Close()
+	r := w.inProcessWith(context.Background(), func(a *app) { a.stdin = inventory }, "enroll", "--out", w.out(), "-i", "-")
+	if r.code != exitOK || !strings.Contains(r.stderr, "changed=2") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestManyWarningsAreCut: what an inventory has twenty times is said twenty times.
+func TestManyWarningsAreCut(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("all:\n  hosts: {a: }\n")
+	for i := range 25 {
+		fmt.Fprintf(&text, "  odd%d: {}\n", i)
+	}
+	r := runApp(context.Background(), func(a *app) { a.stdin = strings.NewReader(text.String()) }, "fleetctl", "inventory", "-")
+	lines := strings.Split(r.stderr, "\n")
+	if r.code != exitOK || len(lines) != 22 || lines[20] != "fleetctl: warning: and 5 more like these" ||
+		!strings.Contains(lines[0], ":3:3: key \"odd0\" of group \"all\" is skipped") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestReorder(t *testing.T) {
+	t.Parallel()
+	a := &app{}
+	for line, want := range map[string]string{
+		"fleetctl -f my.yaml scan inventory.yaml --limit web": "fleetctl scan -f my.yaml --limit web inventory.yaml",
+		"fleetctl records --db x import file --host web-01":   "fleetctl records import --db x --host web-01 file",
+		"fleetctl scan a -- --limit":                          "fleetctl scan a -- --limit",
+		"fleetctl remove scan":                                "fleetctl remove scan",
+		"fleetctl scan --limit=web -v a":                      "fleetctl scan --limit=web -v a",
+		"fleetctl scan - --unknown":                           "fleetctl scan --unknown -",
+		"fleetctl":                                            "fleetctl",
+	} {
+		everywhere := append(append(a.commonFlags(), a.hostFlags()...), a.connectFlags()...)
+		if got := strings.Join(reorder(a.command(), everywhere, strings.Fields(line)), " "); got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
+	if got := reorder(a.command(), nil, nil); len(got) != 0 {
+		t.Errorf("nothing became %q", got)
+	}
+}
