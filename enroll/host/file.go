@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/remote"
 	"fleetctl/templates"
@@ -89,9 +88,6 @@ func setContent(p *factsParser, i int, value string) error {
 	p.facts.files[p.files[i]] = ff
 	return nil
 }
-
-// cleanPath says whether a host's path is one that we handle.
-func cleanPath(p string) bool { return config.Path(p).Check() == nil }
 
 // ours says whether fleetctl wrote a file.
 func (f fileFacts) ours() bool {

@@ -65,3 +65,6 @@ httpraw() {
   fi
 }
 `
+
+// shellVar is a variable on top of a script.
+type shellVar struct{ name, value string }
