@@ -14,6 +14,7 @@ import (
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/host"
+	"fleetctl/enroll/host/diff"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/work"
@@ -176,7 +177,7 @@ func TestEnrollTwiceThenRemove(t *testing.T) {
 		t.Fatalf("remove: %+v", r)
 	}
 	if after := e.tree(); after != before {
-		t.Errorf("the removal left something:\n%s", host.Unified(before, after))
+		t.Errorf("the removal left something:\n%s", diff.Unified(before, after))
 	}
 	if r := e.remove(rec.Installed.Made); r.Outcome != outcome.OK {
 		t.Errorf("second removal: %+v", r)
@@ -192,7 +193,7 @@ func TestCheckChangesNothing(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	if after := e.tree(); after != before {
-		t.Errorf("it changed the host:\n%s", host.Unified(before, after))
+		t.Errorf("it changed the host:\n%s", diff.Unified(before, after))
 	}
 }
 
@@ -210,7 +211,7 @@ func TestABadConfigurationIsTakenBack(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	if after := e.host.Sh("cat /etc/tbot.yaml /etc/systemd/system/tbot.service"); after != before {
-		t.Errorf("not taken back:\n%s", host.Unified(before, after))
+		t.Errorf("not taken back:\n%s", diff.Unified(before, after))
 	}
 	if got := e.host.Sh("systemctl show | head -1"); got != "ActiveState=active" {
 		t.Errorf("the old tbot doesn't run: %s", got)
@@ -357,7 +358,7 @@ func TestHooksGetTheHostAndCanStopIt(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	if after := e.tree(); after != before {
-		t.Errorf("the host was changed:\n%s", host.Unified(before, after))
+		t.Errorf("the host was changed:\n%s", diff.Unified(before, after))
 	}
 	e.cfg.Rollout.Hooks.BeforeHost = "cat >" + dir + "/before_host"
 	if r := e.enroll(nil); r.Outcome != outcome.Changed {

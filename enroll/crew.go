@@ -12,6 +12,7 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/host"
+	"fleetctl/enroll/host/origin"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/versions"
 	"fleetctl/enroll/work"
@@ -29,10 +30,10 @@ type crew struct {
 	adopt      bool                     // replace a configuration or a unit that somebody else wrote
 	showDiff   bool                     // results hold diffs of file contents
 
-	dir        string                     // temporary, for what installers unpack
-	installers map[string]*host.Installer // by their configuration, as JSON
-	version    versions.Version           // of the cluster; the zero Version when it isn't known
-	client     *http.Client               // for the cluster's version and its installer; nil: the default one
+	dir        string                       // temporary, for what installers unpack
+	installers map[string]*origin.Installer // by their configuration, as JSON
+	version    versions.Version             // of the cluster; the zero Version when it isn't known
+	client     *http.Client                 // for the cluster's version and its installer; nil: the default one
 }
 
 // newCrew makes a crew for hosts. close takes its temporary files away.
@@ -48,7 +49,7 @@ func (f Fleet) newCrew(tokenOf func(string) string) (*crew, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &crew{Fleet: f, tokenOf: tokenOf, dir: dir, installers: map[string]*host.Installer{}}, nil
+	return &crew{Fleet: f, tokenOf: tokenOf, dir: dir, installers: map[string]*origin.Installer{}}, nil
 }
 
 func (c *crew) close() {
@@ -97,7 +98,7 @@ func (c *crew) prepareInstaller(ctx context.Context, d host.Desired) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	in, err := host.Prepare(ctx, c.client, dir, d.Tbot.Install, c.Config.Cluster)
+	in, err := origin.Prepare(ctx, c.client, dir, d.Tbot.Install, c.Config.Cluster)
 	if err != nil {
 		return err
 	}

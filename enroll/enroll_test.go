@@ -11,7 +11,7 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/host"
+	"fleetctl/enroll/host/diff"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 )
@@ -264,7 +264,7 @@ func TestAFileOfSomebodyElseIsReplacedWhenAdopted(t *testing.T) {
 	report2, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
 	l.check("removal", report2.Results, err, "web-01 changed", nil)
 	if after := l.trees(); after != before {
-		t.Errorf("the removal left something:\n%s", host.Unified(before, after))
+		t.Errorf("the removal left something:\n%s", diff.Unified(before, after))
 	}
 }
 
@@ -382,7 +382,7 @@ func TestAHostThatDiesAnywhereIsCompletedByTheNextRun(t *testing.T) {
 			removed, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
 			l.check("removal", removed.Results, err, "web-01 changed", nil)
 			if after := l.host["web-01"].Tree(); after != before {
-				t.Errorf("the removal left something:\n%s", host.Unified(before, after))
+				t.Errorf("the removal left something:\n%s", diff.Unified(before, after))
 			}
 		})
 	}
@@ -536,7 +536,7 @@ func TestRecordsThatFailInAnEnroll(t *testing.T) {
 			var after string
 			l.with("web-02", func(s *enrolltest.State) { delete(s.Files, "/run/fleetctl-tbot.pending") })
 			if after = l.host["web-02"].Tree(); after != before {
-				t.Errorf("a host was changed that nothing could be noted of:\n%s", host.Unified(before, after))
+				t.Errorf("a host was changed that nothing could be noted of:\n%s", diff.Unified(before, after))
 			}
 		})
 	}

@@ -15,7 +15,7 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/host"
+	"fleetctl/enroll/host/diff"
 	"fleetctl/enroll/outcome"
 )
 
@@ -156,7 +156,7 @@ func TestTbotIsInstalled(t *testing.T) {
 			removed, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
 			l.check("removal", removed.Results, err, "web-01 changed", nil)
 			if after := l.host["web-01"].Tree(); after != before {
-				t.Errorf("the removal left something (made %v):\n%s", made, host.Unified(before, after))
+				t.Errorf("the removal left something (made %v):\n%s", made, diff.Unified(before, after))
 			}
 		})
 	}

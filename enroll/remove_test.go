@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/host"
+	"fleetctl/enroll/host/diff"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 )
@@ -64,7 +64,7 @@ func TestARemovalPutsEverythingBack(t *testing.T) {
 				t.Errorf("run %d, result %+v", report.Run, r)
 			}
 			if after := l.host["web-01"].Tree(); after != before {
-				t.Errorf("it left something:\n%s", host.Unified(before, after))
+				t.Errorf("it left something:\n%s", diff.Unified(before, after))
 			}
 			if l.host["web-02"].Tree() != other {
 				t.Error("the other host was changed")
@@ -78,7 +78,7 @@ func TestARemovalPutsEverythingBack(t *testing.T) {
 			again, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
 			l.check("a second time", again.Results, err, "web-01 ok", nil)
 			if after := l.host["web-01"].Tree(); after != before {
-				t.Errorf("the second removal changed something:\n%s", host.Unified(before, after))
+				t.Errorf("the second removal changed something:\n%s", diff.Unified(before, after))
 			}
 			if got := l.runs(); got != "scan done, enroll done, remove done, remove done" {
 				t.Errorf("runs: %s", got)
@@ -266,7 +266,7 @@ func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
 			report, err = l.remove(RemoveOptions{Names: []string{"web-01"}})
 			l.check("second removal", report.Results, err, "web-01 changed", nil)
 			if after := l.host["web-01"].Tree(); after != before || !l.gone("web-01") {
-				t.Errorf("it left something (record gone: %v):\n%s", l.gone("web-01"), host.Unified(before, after))
+				t.Errorf("it left something (record gone: %v):\n%s", l.gone("web-01"), diff.Unified(before, after))
 			}
 		})
 	}

@@ -38,9 +38,15 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/scan":         {"enroll/config", "enroll/outcome", "enroll/sh", "enroll/store", "enroll/tpm", "enroll/work", "inventory", "remote"},
 	"fleetctl/enroll/records":      {"enroll/config", "enroll/outcome", "enroll/store", "enroll/tpm", "inventory", "remote"},
 	"fleetctl/enroll/token":        {"enroll/config", "enroll/outcome", "enroll/store", "enroll/tctl", "enroll/tpm", "enroll/work", "inventory", "remote"},
-	"fleetctl/enroll/host":         {"enroll/config", "enroll/outcome", "enroll/sh", "enroll/store", "enroll/versions", "inventory", "remote", "templates"},
+	"fleetctl/enroll/host/diff":    {"remote"},
+	"fleetctl/enroll/host/tbotlog": {"enroll/outcome"},
+	"fleetctl/enroll/host/origin":  {"enroll/config", "enroll/outcome", "enroll/versions", "remote"},
+	"fleetctl/enroll/host": {
+		"enroll/config", "enroll/host/diff", "enroll/host/origin", "enroll/host/tbotlog", "enroll/outcome", "enroll/sh", "enroll/store",
+		"enroll/versions", "inventory", "remote", "templates",
+	},
 	"fleetctl/enroll": {
-		"enroll/child", "enroll/config", "enroll/host", "enroll/outcome", "enroll/records", "enroll/redact",
+		"enroll/child", "enroll/config", "enroll/host", "enroll/host/origin", "enroll/outcome", "enroll/records", "enroll/redact",
 		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "templates",
 	},
 	"fleetctl/cmd/fleetctl": {

@@ -1,11 +1,10 @@
 package host
 
 import (
+	"fleetctl/remote"
 	"fmt"
 	"slices"
 	"strings"
-
-	"fleetctl/remote"
 )
 
 // userFacts are of passwd and group.

@@ -2,11 +2,10 @@ package host
 
 import (
 	"context"
+	"fleetctl/enroll/outcome"
 	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"fleetctl/enroll/outcome"
 )
 
 // ApplyOptions of Apply.

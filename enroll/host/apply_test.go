@@ -3,10 +3,9 @@ package host
 import (
 	"context"
 	"errors"
-	"testing"
-
 	"fleetctl/enroll/outcome"
 	"fleetctl/remote"
+	"testing"
 )
 
 func TestAProblemMeansThatNothingIsDone(t *testing.T) {

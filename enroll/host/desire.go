@@ -3,13 +3,13 @@ package host
 import (
 	"cmp"
 	"errors"
-	"strings"
-
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/host/origin"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/templates"
+	"strings"
 )
 
 // Check finds what is wrong with overrides, services and templates of any host, before one is contacted. It names up to
@@ -89,7 +89,7 @@ func (d Desired) Installed(f *Facts) (store.Installed, error) {
 		return store.Installed{}, err
 	}
 	return store.Installed{
-		Token: d.token, TbotVersion: f.tbot.version.String(), ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
+		Token: d.token, TbotVersion: f.tbot.version.String(), ConfigSHA256: origin.SHA256(files.config), UnitSHA256: origin.SHA256(files.unit),
 		User: d.Tbot.User, Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage),
 	}, nil
 }

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/host/origin"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/templates"
@@ -16,8 +17,25 @@ type Desired struct {
 
 	host      inventory.Host
 	cluster   config.Cluster
-	token     string     // the token the host joins with; "" when it has none
-	device    string     // tpm_device of the inventory; "" for the one tbot would take
-	install   *Installer // where tbot comes from; nil when it must be there
+	token     string            // the token the host joins with; "" when it has none
+	device    string            // tpm_device of the inventory; "" for the one tbot would take
+	install   *origin.Installer // where tbot comes from; nil when it must be there
 	templates *templates.Set
 }
+
+// Where tbot's unit lives. It is ours by its name alone; whether the content is ours is what templates.Marker says.
+const (
+	UnitName      = "tbot.service"
+	unitPath      = "/etc/systemd/system/tbot.service"
+	dropInDir     = "/etc/systemd/system/tbot.service.d"
+	hardeningPath = dropInDir + "/10-fleetctl-hardening.conf"
+	updaterPath   = dropInDir + "/20-fleetctl.conf"
+	pendingPath   = "/run/fleetctl-tbot.pending" // there while a restart is due; gone after a reboot, as the need is
+)
+
+// Who may open the TPM, and the files that say so.
+const (
+	accessGroup = "tss" // the TPM2 software stack's group
+	rulesPath   = "/etc/udev/rules.d/60-fleetctl-tpm.rules"
+	devicePath  = dropInDir + "/10-fleetctl-tpm.conf"
+)

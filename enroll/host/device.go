@@ -10,13 +10,6 @@ import (
 	"fleetctl/remote"
 )
 
-// Who may open the TPM, and the files that say so.
-const (
-	accessGroup = "tss" // the TPM2 software stack's group
-	rulesPath   = "/etc/udev/rules.d/60-fleetctl-tpm.rules"
-	devicePath  = dropInDir + "/10-fleetctl-tpm.conf"
-)
-
 // deviceFacts are of the TPM.
 type deviceFacts struct {
 	path  string // "" when there is none

@@ -1,12 +1,11 @@
 package host
 
 import (
-	"testing"
-
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/inventory"
 	"fleetctl/templates"
+	"testing"
 )
 
 // testDesired is what a host should be like by a configuration.

@@ -3,12 +3,12 @@ package host
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"strings"
-
+	"fleetctl/enroll/host/diff"
 	"fleetctl/enroll/outcome"
 	"fleetctl/remote"
 	"fleetctl/templates"
+	"fmt"
+	"strings"
 )
 
 // fileSet are the files that a plan may write, by path.
@@ -179,7 +179,7 @@ func (p *planner) gone(name, path, reason string) bool {
 }
 
 func (p *planner) diff(old, want string) string {
-	return Unified(maskSecrets(old, p.d.token), maskSecrets(want, p.d.token))
+	return diff.Unified(diff.MaskSecrets(old, p.d.token), diff.MaskSecrets(want, p.d.token))
 }
 
 // fileAway plans that a file of ours goes, with what was kept beside it; an adopted file comes back.

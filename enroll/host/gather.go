@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fleetctl/remote"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"fleetctl/remote"
 )
 
 // factsOfAll are the pieces in the order of the script: a later one may use what an earlier one has found.

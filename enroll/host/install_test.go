@@ -5,6 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/host/origin"
+	"fleetctl/enroll/outcome"
+	"fleetctl/inventory"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,11 +19,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"fleetctl/enroll/config"
-	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/outcome"
-	"fleetctl/inventory"
 )
 
 // fakeTbot is a tbot that only knows its version.
@@ -70,16 +70,16 @@ func install(t *testing.T, c *enrolltest.Chroot, d Desired) (first, second Step)
 	return first, Plan(gather(t, c, d), d)[0]
 }
 
-func prepared(t *testing.T, in config.Install, client *http.Client) *Installer {
+func prepared(t *testing.T, in config.Install, client *http.Client) *origin.Installer {
 	t.Helper()
-	out, err := Prepare(t.Context(), client, t.TempDir(), in, config.Cluster{ProxyServer: "teleport.example.com:443"})
+	out, err := origin.Prepare(t.Context(), client, t.TempDir(), in, config.Cluster{ProxyServer: "teleport.example.com:443"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-func installing(t *testing.T, in *Installer) Desired {
+func installing(t *testing.T, in *origin.Installer) Desired {
 	t.Helper()
 	d := testDesired(t, enrolltest.Config(), inventory.Host{Name: "web-01"})
 	return d.Installing(in)
@@ -90,8 +90,8 @@ func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	in := prepared(t, config.Install{From: "file", Files: map[string]string{"amd64": inFile(t, "t.tar.gz", tarball(t, "18.1.0")),
 		"arm64": inFile(t, "t.tar.gz", tarball(t, "18.1.0"))}}, nil)
-	if in.version.String() != "18.1.0" {
-		t.Errorf("version %q, want the tarball's", in.version)
+	if in.Version.String() != "18.1.0" {
+		t.Errorf("version %q, want the tarball's", in.Version)
 	}
 	first, second := install(t, c, installing(t, in))
 	if second.Changes() || second.problem != nil {
@@ -115,8 +115,8 @@ func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
 func TestAPlanThatInstallsJudgesServicesByTheNewTbot(t *testing.T) {
 	for installs, want := range map[string]bool{"18.2.0": false, "17.2.2": true} {
 		d := planCase{config: func(c *config.Config) { c.Tbot.Services = []map[string]any{{"type": "kubernetes/argo-cd"}} }}.desired(t)
-		d = d.Installing(&Installer{from: installURL, version: version(installs), byArch: map[string]*release{
-			"amd64": {kind: kindTarball, url: "https://m/x.tar.gz", sha256: strings.Repeat("a", 64)}}})
+		d = d.Installing(&origin.Installer{From: origin.URL, Version: version(installs), ByArch: map[string]*origin.Release{
+			"amd64": {Kind: origin.KindTarball, URL: "https://m/x.tar.gz", SHA256: strings.Repeat("a", 64)}}})
 		if bad := Plan(debian(), d).Problems(); (len(bad) > 0) != want {
 			t.Errorf("%s: %+v", installs, bad)
 		}
@@ -128,7 +128,7 @@ func TestPushGoesOnWhereItStopped(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
 	local := inFile(t, "tbot", content)
-	f, err := sumFile(local)
+	f, err := origin.SumFile(local)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,11 +140,11 @@ func TestPushGoesOnWhereItStopped(t *testing.T) {
 		if there != "rm -f /opt/part" {
 			c.Sh(there)
 		}
-		p := push{local: local, remote: "/opt/part", sha256: f.sha256, size: f.size}
+		p := push{local: local, remote: "/opt/part", sha256: f.SHA256, size: f.Size}
 		if err := p.send(t.Context(), c); err != nil {
 			t.Fatalf("%s: %v", there, err)
 		}
-		if got := c.Sh("sha256sum </opt/part; stat -c %F /opt/part; head -n 1 /etc/passwd"); !strings.HasPrefix(got, f.sha256) ||
+		if got := c.Sh("sha256sum </opt/part; stat -c %F /opt/part; head -n 1 /etc/passwd"); !strings.HasPrefix(got, f.SHA256) ||
 			!strings.Contains(got, "regular file\nroot:") {
 			t.Errorf("%s: %s", there, got)
 		}
@@ -164,7 +164,7 @@ func TestInstallFromAMirror(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	in := config.Install{From: "url", Version: "18.2.0", URL: srv.URL + "/teleport-ent-v{version}-linux-{arch}-bin.tar.gz",
-		SHA256: map[string]string{"amd64": hexSum(release)}}
+		SHA256: map[string]string{"amd64": origin.SHA256(release)}}
 	for _, c := range []struct{ name, prepare, sum string }{
 		{name: "with whatever downloads there"},
 		{name: "with neither curl nor wget the controller downloads", prepare: "rm -f /usr/bin/curl /usr/bin/wget"},
@@ -213,7 +213,7 @@ func TestInstallWithTheClustersScript(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	proxy := strings.TrimPrefix(srv.URL, "https://")
-	in, err := Prepare(t.Context(), srv.Client(), t.TempDir(),
+	in, err := origin.Prepare(t.Context(), srv.Client(), t.TempDir(),
 		config.Install{From: "script", URL: srv.URL + "/install.sh"}, config.Cluster{ProxyServer: proxy})
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func TestInstallConfigurationErrors(t *testing.T) {
 		{"an unknown edition", config.Install{From: "script", Edition: "free"}, "none of oss"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Prepare(t.Context(), nil, t.TempDir(), c.in, config.Cluster{})
+			_, err := origin.Prepare(t.Context(), nil, t.TempDir(), c.in, config.Cluster{})
 			if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want something with %q", err, c.want)
 			}

@@ -1,12 +1,11 @@
 package host
 
 import (
+	"fleetctl/enroll/outcome"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"fleetctl/enroll/outcome"
 )
 
 // journalSamples are journals in the forms that versions 15 to 19 have, and what each says. Their words are Teleport's; values and
@@ -123,30 +122,4 @@ func TestJournalsThatLookAlike(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s", c.name, got, c.code)
 		}
 	}
-}
-
-func TestTheShownJournalHasNoStacks(t *testing.T) {
-	got := shown(journalSample(t, "degraded-17.5.3"))
-	text := strings.Join(got, "\n")
-	if len(got) > maxShown || strings.Contains(text, "pkg.Func") || !strings.Contains(text, "did not match any allow rules") {
-		t.Errorf("%d lines:\n%s", len(got), text)
-	}
-	if text = strings.Join(shown(journalSample(t, "no-rule")), "\n"); strings.Contains(text, "\x1b") || strings.Contains(text, "[31m") {
-		t.Errorf("colours:\n%s", text)
-	}
-}
-
-func FuzzRecords(f *testing.F) {
-	for name := range journalSamples {
-		raw, err := os.ReadFile(filepath.Join("testdata", "journal", name+".txt"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(string(raw))
-	}
-	f.Fuzz(func(_ *testing.T, journal string) {
-		lines := strings.Split(journal, "\n")
-		causeIn(lines)
-		shown(lines)
-	})
 }

@@ -1,11 +1,10 @@
 package host
 
 import (
-	"strings"
-	"testing"
-
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/inventory"
+	"strings"
+	"testing"
 )
 
 func TestOverridesOfTheInventory(t *testing.T) {

@@ -2,17 +2,16 @@ package host
 
 import (
 	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-	"testing"
-
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/templates"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")

@@ -2,10 +2,9 @@ package host
 
 import (
 	"cmp"
+	"fleetctl/enroll/outcome"
 	"fmt"
 	"slices"
-
-	"fleetctl/enroll/outcome"
 )
 
 type planner struct {

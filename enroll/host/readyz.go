@@ -4,15 +4,14 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fleetctl/enroll/versions"
+	"fleetctl/remote"
 	"fmt"
 	"maps"
 	"net"
 	"regexp"
 	"slices"
 	"strings"
-
-	"fleetctl/enroll/versions"
-	"fleetctl/remote"
 )
 
 // What /readyz means depends on the version: versions.Readyz. From 17.5.4 and 18.0.2 on it is 503 as long as any service is

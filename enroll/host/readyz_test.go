@@ -1,14 +1,13 @@
 package host
 
 import (
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/versions"
+	"fleetctl/inventory"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/versions"
-	"fleetctl/inventory"
 )
 
 func readyzSample(t *testing.T, name string) string {

@@ -3,12 +3,12 @@ package host
 import (
 	"bytes"
 	"context"
+	"fleetctl/enroll/host/diff"
+	"fleetctl/enroll/sh"
+	"fleetctl/remote"
 	"fmt"
 	"net"
 	"strings"
-
-	"fleetctl/enroll/sh"
-	"fleetctl/remote"
 )
 
 // maxRecord bounds what is recorded of a host.
@@ -67,6 +67,6 @@ func Record(ctx context.Context, conn Conn, d Desired) (Recorded, error) {
 		return nil, fmt.Errorf("record: %w", errFacts)
 	}
 	delete(parts, "end")
-	parts["tbot.yaml"] = maskSecrets(parts["tbot.yaml"], d.token)
+	parts["tbot.yaml"] = diff.MaskSecrets(parts["tbot.yaml"], d.token)
 	return parts, nil
 }

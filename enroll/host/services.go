@@ -2,16 +2,15 @@ package host
 
 import (
 	"errors"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/versions"
+	"fleetctl/inventory"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
-
-	"fleetctl/enroll/config"
-	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/versions"
-	"fleetctl/inventory"
 )
 
 // services refuses what this tbot would refuse, before anything is changed, and says what it would leave out without a
@@ -40,7 +39,7 @@ func (p *planner) services() {
 // version is that of the tbot that will run: the one that the plan installs, else the one that is there.
 func (p *planner) version() versions.Version {
 	if p.steps.Installation() >= 0 {
-		return p.d.install.version
+		return p.d.install.Version
 	}
 	return p.f.tbot.version
 }

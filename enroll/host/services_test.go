@@ -2,13 +2,12 @@ package host
 
 import (
 	"errors"
-	"strings"
-	"testing"
-
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
+	"strings"
+	"testing"
 )
 
 func TestServicesThatATbotWouldRefuse(t *testing.T) {

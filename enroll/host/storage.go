@@ -2,13 +2,12 @@ package host
 
 import (
 	"errors"
+	"fleetctl/enroll/outcome"
+	"fleetctl/remote"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
-
-	"fleetctl/enroll/outcome"
-	"fleetctl/remote"
 )
 
 // dirFacts are of a directory.

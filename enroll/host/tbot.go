@@ -2,12 +2,12 @@ package host
 
 import (
 	"cmp"
-	"fmt"
-
+	"fleetctl/enroll/host/origin"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/sh"
 	"fleetctl/enroll/versions"
 	"fleetctl/remote"
+	"fmt"
 )
 
 // tbotFacts say which tbot there is.
@@ -22,7 +22,7 @@ type tbotFacts struct {
 var tbotProgramFacts = factsOf{
 	vars: func(d Desired) []shellVar {
 		sum := ""
-		if d.install != nil && d.install.from == installFile {
+		if d.install != nil && d.install.From == origin.File {
 			sum = "1" // reading all of tbot takes a while: only where it decides something
 		}
 		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", sum}}

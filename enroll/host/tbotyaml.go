@@ -3,14 +3,13 @@ package host
 import (
 	"bytes"
 	"errors"
+	"fleetctl/enroll/versions"
+	"fleetctl/remote"
+	"fleetctl/templates"
 	"fmt"
 	"reflect"
 
 	"gopkg.in/yaml.v3"
-
-	"fleetctl/enroll/versions"
-	"fleetctl/remote"
-	"fleetctl/templates"
 )
 
 // tbotFile is tbot.yaml, configuration version v2. How some of it is spelt depends on the version of tbot: versions.TTLKey,

@@ -1,12 +1,11 @@
 package host
 
 import (
-	"strings"
-	"testing"
-
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
+	"strings"
+	"testing"
 )
 
 // TestTheSpellingOfTbotYAML says how keys are spelt for each version. versions.md has where it is from.

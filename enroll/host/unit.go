@@ -9,16 +9,6 @@ import (
 	"fleetctl/remote"
 )
 
-// Where tbot's unit lives. It is ours by its name alone; whether the content is ours is what templates.Marker says.
-const (
-	UnitName      = "tbot.service"
-	unitPath      = "/etc/systemd/system/tbot.service"
-	dropInDir     = "/etc/systemd/system/tbot.service.d"
-	hardeningPath = dropInDir + "/10-fleetctl-hardening.conf"
-	updaterPath   = dropInDir + "/20-fleetctl.conf"
-	pendingPath   = "/run/fleetctl-tbot.pending" // there while a restart is due; gone after a reboot, as the need is
-)
-
 // serviceFacts are what systemd says of tbot.service.
 type serviceFacts struct {
 	load    string // loaded, not-found, masked…

@@ -1,10 +1,9 @@
 package host
 
 import (
-	"strings"
-
 	"fleetctl/enroll/versions"
 	"fleetctl/templates"
+	"strings"
 )
 
 // A unit that Teleport's own updater wrote is never overwritten (teleport-update, from 18.4.0 on for tbot: #60478, #61198);

@@ -1,13 +1,12 @@
 package host
 
 import (
-	"os/exec"
-	"strings"
-	"testing"
-
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/remote"
+	"os/exec"
+	"strings"
+	"testing"
 )
 
 // TestSystemdAcceptsTheDropInForTheUpdatersUnit lets systemd read the updater's unit of 18.4 with our drop-ins.

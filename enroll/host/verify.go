@@ -4,14 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fleetctl/enroll/host/tbotlog"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/versions"
+	"fleetctl/remote"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/versions"
-	"fleetctl/remote"
 )
 
 // Health is how tbot does after a start.
@@ -187,7 +187,7 @@ func parseHealth(out []byte) (Health, error) {
 	if !whole {
 		return Health{}, fmt.Errorf("%w: it is cut off", errHealth)
 	}
-	h.Log = shown(h.lines)
+	h.Log = tbotlog.Shown(h.lines)
 	return h, nil
 }
 
@@ -203,11 +203,11 @@ func (h Health) Explain(skew time.Duration) outcome.Reason {
 	case "active":
 		r = outcome.Because(outcome.JoinUnknown, "tbot runs, and nothing says that it joined")
 	}
-	if c := causeIn(h.lines); c != nil {
-		if c.code == outcome.StorageDenied && c.path != h.storage && !strings.HasPrefix(c.path, h.storage+"/") {
-			c.code, c.message = outcome.PermissionDenied, "tbot may not use "+c.path
+	if c := tbotlog.CauseIn(h.lines); c != nil {
+		if c.Code == outcome.StorageDenied && c.Path != h.storage && !strings.HasPrefix(c.Path, h.storage+"/") {
+			c.Code, c.Message = outcome.PermissionDenied, "tbot may not use "+c.Path
 		}
-		r = outcome.Because(c.code, c.message)
+		r = outcome.Because(c.Code, c.Message)
 	}
 	if skew.Abs() > SkewLimit {
 		r.Message += fmt.Sprintf("; the host's clock is off by %s", skew.Abs().Round(time.Second))

@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/versions"
+	"fleetctl/inventory"
+	"fleetctl/remote"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,12 +17,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"fleetctl/enroll/config"
-	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/versions"
-	"fleetctl/inventory"
-	"fleetctl/remote"
 )
 
 // stubConn runs scripts on this machine, with programs of a test's own before all others.

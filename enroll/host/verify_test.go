@@ -1,15 +1,16 @@
 package host
 
 import (
-	"strings"
-	"testing"
-	"time"
-
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/host/diff"
+	"fleetctl/enroll/host/tbotlog"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/tctl"
 	"fleetctl/inventory"
+	"strings"
+	"testing"
+	"time"
 )
 
 func TestKnownCauses(t *testing.T) {
@@ -114,7 +115,7 @@ func FuzzParseHealth(f *testing.F) {
 	f.Add([]byte("state=restarting\nlog.1=ERROR: x\nend=1\n"))
 	f.Fuzz(func(t *testing.T, out []byte) {
 		h, err := parseHealth(out)
-		if err == nil && (len(h.lines) > maxJournal || len(h.Log) > maxShown) {
+		if err == nil && (len(h.lines) > maxJournal || len(h.Log) > tbotlog.MaxShown) {
 			t.Error("an endless journal")
 		}
 		h.Explain(0)
@@ -140,7 +141,7 @@ services:
     MIIE
   path: /opt
 `
-	got := maskSecrets(text, "fleet")
+	got := diff.MaskSecrets(text, "fleet")
 	for _, secret := range []string{"hunter2", "s3cret", "pa55", "MIIE", "BEGIN"} {
 		if strings.Contains(got, secret) {
 			t.Errorf("%s is shown:\n%s", secret, got)
@@ -151,7 +152,7 @@ services:
 			t.Errorf("%s is gone:\n%s", plain, got)
 		}
 	}
-	if got := maskSecrets("  token: 0123456789abcdef\n", "fleet"); strings.Contains(got, "0123") {
+	if got := diff.MaskSecrets("  token: 0123456789abcdef\n", "fleet"); strings.Contains(got, "0123") {
 		t.Error("a join token is shown")
 	}
 }

@@ -1,4 +1,4 @@
-package host
+package origin
 
 import (
 	"archive/tar"
@@ -9,6 +9,10 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"errors"
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/versions"
+	"fleetctl/remote"
 	"fmt"
 	"io"
 	"maps"
@@ -20,11 +24,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"fleetctl/enroll/config"
-	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/versions"
-	"fleetctl/remote"
 )
 
 // The installer that the guide uses. It takes a version and an edition.
@@ -50,28 +49,28 @@ func Prepare(
 ) (*Installer, error) {
 	p := preparer{client: client, dir: dir}
 	out := &Installer{
-		from: in.From, proxy: in.Proxy,
-		downloads: &downloads{client: client, dir: dir},
+		From: in.From, Proxy: in.Proxy,
+		Downloads: &Downloads{client: client, dir: dir},
 	}
 	var err error
 	if in.Version != "" && !out.setVersion(in.Version) {
 		return nil, fmt.Errorf("%w: tbot.install: version: %q is no version of Teleport, e.g. 18.4.0", outcome.ErrInput, in.Version)
 	}
 	switch in.From {
-	case "", installNone:
+	case "", None:
 		return nil, nil
-	case installFile:
+	case File:
 		err = p.files(in, out)
-	case installURL:
+	case URL:
 		err = p.urls(in, out)
-	case installScript:
+	case Script:
 		err = p.script(ctx, in, cluster, out)
 	default:
 		err = fmt.Errorf("from: %q is none of none, file, url, script", in.From)
 	}
-	if err == nil && versions.TooOldForTPM(out.version) {
+	if err == nil && versions.TooOldForTPM(out.Version) {
 		err = fmt.Errorf("version: tbot %s doesn't know the tpm join method: it came with %s",
-			out.version, versions.Needs(versions.TPMJoin))
+			out.Version, versions.Needs(versions.TPMJoin))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: tbot.install: %w", outcome.ErrInput, err)
@@ -83,21 +82,13 @@ func Prepare(
 func kindOf(name string) string {
 	switch {
 	case strings.HasSuffix(name, ".tar.gz"), strings.HasSuffix(name, ".tgz"):
-		return kindTarball
+		return KindTarball
 	case strings.HasSuffix(name, ".deb"):
-		return kindDeb
+		return KindDeb
 	case strings.HasSuffix(name, ".rpm"):
-		return kindRPM
+		return KindRPM
 	}
-	return kindBinary
-}
-
-// setVersion takes the version in a name, unless it is known already, and says whether it is.
-func (o *Installer) setVersion(name string) bool {
-	if o.version.IsZero() {
-		o.version = versions.FromName(name)
-	}
-	return !o.version.IsZero()
+	return KindBinary
 }
 
 func knownArch(arch string) error {
@@ -111,7 +102,7 @@ func (p preparer) files(in config.Install, out *Installer) error {
 	if len(in.Files) == 0 {
 		return errors.New("from: file needs files: {amd64: PATH}")
 	}
-	out.byArch = map[string]*release{}
+	out.ByArch = map[string]*Release{}
 	for _, arch := range slices.Sorted(maps.Keys(in.Files)) {
 		if err := knownArch(arch); err != nil {
 			return err
@@ -120,39 +111,39 @@ func (p preparer) files(in config.Install, out *Installer) error {
 		if err != nil {
 			return fmt.Errorf("files: %s: %w", arch, err)
 		}
-		out.byArch[arch] = pkg
+		out.ByArch[arch] = pkg
 	}
 	return nil
 }
 
 // file makes a package of a local file with that checksum ("" for any). From a tarball tbot is taken out here, so that only
 // it is pushed.
-func (p preparer) file(name, arch, sum string, out *Installer) (*release, error) {
+func (p preparer) file(name, arch, sum string, out *Installer) (*Release, error) {
 	kind := kindOf(name)
-	f, err := sumFile(name)
+	f, err := SumFile(name)
 	if err == nil {
 		err = f.checkSum(sum)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if kind == kindTarball {
+	if kind == KindTarball {
 		var version string
 		if f, version, err = p.untar(name); err != nil {
 			return nil, err
 		}
-		kind = kindBinary
+		kind = KindBinary
 		out.setVersion(version)
 	}
-	if !out.setVersion(filepath.Base(name)) && (kind == kindDeb || kind == kindRPM) {
+	if !out.setVersion(filepath.Base(name)) && (kind == KindDeb || kind == KindRPM) {
 		return nil, fmt.Errorf("%s: its name has no version: set tbot.install.version", name)
 	}
-	if kind == kindBinary {
-		if err := checkELF(f.name, arch); err != nil {
+	if kind == KindBinary {
+		if err := checkELF(f.Name, arch); err != nil {
 			return nil, err
 		}
 	}
-	return &release{kind: kind, local: f.name, sha256: f.sha256, size: f.size}, nil
+	return &Release{Kind: kind, Local: f.Name, SHA256: f.SHA256, Size: f.Size}, nil
 }
 
 // machines are ELF's names of the architectures.
@@ -186,17 +177,17 @@ func checkELF(name, arch string) error {
 }
 
 // untar takes tbot out of a release tarball, and its version where the tarball says it.
-func (p preparer) untar(name string) (tbot stored, version string, err error) {
+func (p preparer) untar(name string) (tbot Stored, version string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return stored{}, "", err
+		return Stored{}, "", err
 	}
 	defer f.Close() // only read
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		return stored{}, "", fmt.Errorf("%s: %w", name, err)
+		return Stored{}, "", fmt.Errorf("%s: %w", name, err)
 	}
-	for t := tar.NewReader(z); tbot.name == "" || version == ""; {
+	for t := tar.NewReader(z); tbot.Name == "" || version == ""; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -211,11 +202,11 @@ func (p preparer) untar(name string) (tbot stored, version string, err error) {
 			tbot, err = storeFile(p.dir, "tbot-*", t, maxProgram)
 		}
 		if err != nil {
-			return stored{}, "", fmt.Errorf("%s: %w", name, err)
+			return Stored{}, "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if tbot.name == "" {
-		return stored{}, "", fmt.Errorf("%s: holds no tbot", name)
+	if tbot.Name == "" {
+		return Stored{}, "", fmt.Errorf("%s: holds no tbot", name)
 	}
 	return tbot, version, nil
 }
@@ -230,10 +221,10 @@ func (p preparer) urls(in config.Install, out *Installer) error {
 	if len(in.SHA256) == 0 {
 		return errors.New("from: url needs sha256: {amd64: 64 hex digits}: nothing else says that the mirror serves what you mean")
 	}
-	if strings.Contains(in.URL, "{version}") && out.version.IsZero() {
+	if strings.Contains(in.URL, "{version}") && out.Version.IsZero() {
 		return errors.New("url: holds {version}, and no version is given")
 	}
-	out.byArch = map[string]*release{}
+	out.ByArch = map[string]*Release{}
 	for _, arch := range slices.Sorted(maps.Keys(in.SHA256)) {
 		if err := knownArch(arch); err != nil {
 			return err
@@ -245,11 +236,11 @@ func (p preparer) urls(in config.Install, out *Installer) error {
 		if len(in.SHA256) > 1 && !strings.Contains(in.URL, "{arch}") {
 			return errors.New("url: needs {arch}, since there are several architectures")
 		}
-		url := strings.NewReplacer("{version}", out.version.String(), "{arch}", arch).Replace(in.URL)
+		url := strings.NewReplacer("{version}", out.Version.String(), "{arch}", arch).Replace(in.URL)
 		out.setVersion(path.Base(url))
-		out.byArch[arch] = &release{kind: kindOf(url), url: url, sha256: sum}
+		out.ByArch[arch] = &Release{Kind: kindOf(url), URL: url, SHA256: sum}
 	}
-	if out.version.IsZero() {
+	if out.Version.IsZero() {
 		return errors.New("version: is needed: the URL doesn't say which one it serves")
 	}
 	return nil
@@ -257,29 +248,29 @@ func (p preparer) urls(in config.Install, out *Installer) error {
 
 // script fetches the installer and, where no version is given, asks the cluster for the one that it wants.
 func (p preparer) script(ctx context.Context, in config.Install, cluster config.Cluster, out *Installer) error {
-	out.edition = cmp.Or(in.Edition, "enterprise")
-	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.edition) {
+	out.Edition = cmp.Or(in.Edition, "enterprise")
+	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.Edition) {
 		return fmt.Errorf("edition: %q is none of oss, enterprise, cloud", in.Edition)
 	}
-	if out.version.IsZero() {
+	if out.Version.IsZero() {
 		v, err := clusterVersion(ctx, p.client, cluster.ProxyServer)
 		if err != nil {
 			return fmt.Errorf("version: %w", err)
 		}
-		out.version = v
+		out.Version = v
 	}
 	url := cmp.Or(in.URL, defaultInstaller)
 	script, err := httpDocument(ctx, p.client, url)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
-	if want := in.SHA256["script"]; want != "" && hexSum(script) != strings.ToLower(want) {
-		return fmt.Errorf("sha256: %s has SHA-256 %s, not %s", url, hexSum(script), want)
+	if want := in.SHA256["script"]; want != "" && SHA256(script) != strings.ToLower(want) {
+		return fmt.Errorf("sha256: %s has SHA-256 %s, not %s", url, SHA256(script), want)
 	}
 	if !bytes.HasPrefix(script, []byte("#!")) {
 		return fmt.Errorf("url: %s serves no script", url)
 	}
-	out.script = script
+	out.Script = script
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package host
+package origin
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func newMirror(t *testing.T, content string) *mirror {
 func TestHostsShareOneDownloadAndWaitForThemselves(t *testing.T) {
 	t.Parallel()
 	m := newMirror(t, "tbot")
-	d := &downloads{dir: t.TempDir()}
+	d := &Downloads{dir: t.TempDir()}
 	var hosts sync.WaitGroup
 	errs := make([]error, 5)
 	impatient, leave := context.WithCancelCause(t.Context())
@@ -56,7 +56,7 @@ func TestHostsShareOneDownloadAndWaitForThemselves(t *testing.T) {
 		if i == 0 {
 			ctx = impatient
 		}
-		hosts.Go(func() { _, errs[i] = d.get(ctx, m.URL, hexSum([]byte("tbot"))) })
+		hosts.Go(func() { _, errs[i] = d.Get(ctx, m.URL, SHA256([]byte("tbot"))) })
 	}
 	for m.asked.Load() == 0 {
 		time.Sleep(time.Millisecond)
@@ -80,13 +80,13 @@ func TestAFailedDownloadIsTriedAgain(t *testing.T) {
 	m := newMirror(t, "tbot")
 	m.fails.Store(1)
 	close(m.open)
-	d := &downloads{dir: t.TempDir()}
-	if _, err := d.get(t.Context(), m.URL, hexSum([]byte("tbot"))); err == nil || !strings.Contains(err.Error(), "502") {
+	d := &Downloads{dir: t.TempDir()}
+	if _, err := d.Get(t.Context(), m.URL, SHA256([]byte("tbot"))); err == nil || !strings.Contains(err.Error(), "502") {
 		t.Errorf("got %v", err)
 	}
 	for range 2 {
-		f, err := d.get(t.Context(), m.URL, hexSum([]byte("tbot")))
-		if raw, rerr := os.ReadFile(f.name); err != nil || rerr != nil || string(raw) != "tbot" || f.size != 4 {
+		f, err := d.Get(t.Context(), m.URL, SHA256([]byte("tbot")))
+		if raw, rerr := os.ReadFile(f.Name); err != nil || rerr != nil || string(raw) != "tbot" || f.Size != 4 {
 			t.Errorf("got %+v, %v, %v", f, err, rerr)
 		}
 	}
@@ -98,7 +98,7 @@ func TestAFailedDownloadIsTriedAgain(t *testing.T) {
 func TestADownloadThatNobodyWaitsForEnds(t *testing.T) {
 	t.Parallel()
 	m := newMirror(t, "tbot")
-	d := &downloads{dir: t.TempDir()}
+	d := &Downloads{dir: t.TempDir()}
 	ctx, leave := context.WithCancel(t.Context())
 	go func() {
 		for m.asked.Load() == 0 {
@@ -106,7 +106,7 @@ func TestADownloadThatNobodyWaitsForEnds(t *testing.T) {
 		}
 		leave()
 	}()
-	if _, err := d.get(ctx, m.URL, "00"); !errors.Is(err, context.Canceled) {
+	if _, err := d.Get(ctx, m.URL, "00"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	select {
@@ -125,10 +125,10 @@ func TestDownloadsAreCheckedAndBounded(t *testing.T) {
 		limit           int64
 	}{
 		{"another checksum", strings.Repeat("0", 64), "has SHA-256", 0},
-		{"too large", hexSum([]byte("a long program")), "more than 5 bytes", 5},
+		{"too large", SHA256([]byte("a long program")), "more than 5 bytes", 5},
 	} {
 		dir := t.TempDir()
-		_, err := (&downloads{dir: dir, limit: c.limit}).get(t.Context(), m.URL, c.sum)
+		_, err := (&Downloads{dir: dir, limit: c.limit}).Get(t.Context(), m.URL, c.sum)
 		if left, _ := os.ReadDir(dir); err == nil || !strings.Contains(err.Error(), c.want) || len(left) > 0 {
 			t.Errorf("%s: %v; left: %v", c.name, err, left)
 		}

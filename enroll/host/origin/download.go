@@ -1,4 +1,4 @@
-package host
+package origin
 
 import (
 	"context"
@@ -16,23 +16,23 @@ import (
 // maxProgram is the most that a tbot or a package may have: Teleport's largest release files are a tenth of it.
 const maxProgram = 2 << 30
 
-// stored is a file of the controller, and what is in it.
-type stored struct {
-	name   string
-	sha256 string // lower-case hex
-	size   int64
+// Stored is a file of the controller, and what is in it.
+type Stored struct {
+	Name   string
+	SHA256 string // lower-case hex
+	Size   int64
 }
 
 // storeFile writes a new file in dir, and reckons its checksum on the way. More than limit bytes are an error, and then
 // nothing is left of it.
-func storeFile(dir, pattern string, r io.Reader, limit int64) (s stored, err error) {
+func storeFile(dir, pattern string, r io.Reader, limit int64) (s Stored, err error) {
 	f, err := os.CreateTemp(dir, pattern)
 	if err != nil {
-		return stored{}, err
+		return Stored{}, err
 	}
 	defer func() {
 		if err = errors.Join(err, f.Close()); err != nil {
-			s, err = stored{}, errors.Join(err, os.Remove(f.Name()))
+			s, err = Stored{}, errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
 	h := sha256.New()
@@ -40,11 +40,11 @@ func storeFile(dir, pattern string, r io.Reader, limit int64) (s stored, err err
 	if err == nil && n > limit {
 		err = fmt.Errorf("more than %d bytes: that is no tbot", limit)
 	}
-	return stored{name: f.Name(), sha256: hex.EncodeToString(h.Sum(nil)), size: n}, err
+	return Stored{Name: f.Name(), SHA256: hex.EncodeToString(h.Sum(nil)), Size: n}, err
 }
 
-// downloads keeps what the controller downloads for hosts that can't: once a run, whoever asks for it.
-type downloads struct {
+// Downloads keeps what the controller downloads for hosts that can't: once a run, whoever asks for it.
+type Downloads struct {
 	client *http.Client // nil: the default one
 	dir    string
 	limit  int64 // bytes a file; 0: maxProgram
@@ -56,27 +56,27 @@ type downloads struct {
 // download is one download for all hosts that want it. It goes on as long as one of them waits.
 type download struct {
 	over    chan struct{} // closed at the end; then file and err hold
-	file    stored
+	file    Stored
 	err     error
 	stop    context.CancelFunc
 	waiting int // under the lock of downloads
 }
 
-// get downloads a URL, checks it and returns where it lies. Hosts that want the same share one download; each waits only
+// Get downloads a URL, checks it and returns where it lies. Hosts that want the same share one download; each waits only
 // as long as its own context allows. A download that failed is tried again by the next that asks.
-func (d *downloads) get(ctx context.Context, url, sum string) (stored, error) {
+func (d *Downloads) Get(ctx context.Context, url, sum string) (Stored, error) {
 	dl := d.join(ctx, url, sum)
 	defer d.leave(dl, sum)
 	select {
 	case <-dl.over:
 		return dl.file, dl.err
 	case <-ctx.Done():
-		return stored{}, context.Cause(ctx)
+		return Stored{}, context.Cause(ctx)
 	}
 }
 
 // join finds the download of a checksum, or begins it.
-func (d *downloads) join(ctx context.Context, url, sum string) *download {
+func (d *Downloads) join(ctx context.Context, url, sum string) *download {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dl := d.open[sum]
@@ -94,7 +94,7 @@ func (d *downloads) join(ctx context.Context, url, sum string) *download {
 }
 
 // leave ends a download that nobody waits for any longer.
-func (d *downloads) leave(dl *download, sum string) {
+func (d *Downloads) leave(dl *download, sum string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if dl.waiting--; dl.waiting > 0 {
@@ -109,13 +109,13 @@ func (d *downloads) leave(dl *download, sum string) {
 }
 
 // forget lets the next that asks begin anew. The lock is held.
-func (d *downloads) forget(dl *download, sum string) {
+func (d *Downloads) forget(dl *download, sum string) {
 	if d.open[sum] == dl {
 		delete(d.open, sum)
 	}
 }
 
-func (d *downloads) run(ctx context.Context, dl *download, url, sum string) {
+func (d *Downloads) run(ctx context.Context, dl *download, url, sum string) {
 	defer dl.stop()
 	dl.file, dl.err = d.fetch(ctx, url, sum)
 	if dl.err != nil {
@@ -126,10 +126,10 @@ func (d *downloads) run(ctx context.Context, dl *download, url, sum string) {
 	close(dl.over)
 }
 
-func (d *downloads) fetch(ctx context.Context, url, sum string) (stored, error) {
+func (d *Downloads) fetch(ctx context.Context, url, sum string) (Stored, error) {
 	resp, err := httpGet(ctx, d.client, url)
 	if err != nil {
-		return stored{}, err
+		return Stored{}, err
 	}
 	defer resp.Body.Close() // only read
 	limit := d.limit
@@ -138,10 +138,10 @@ func (d *downloads) fetch(ctx context.Context, url, sum string) (stored, error) 
 	}
 	f, err := storeFile(d.dir, "download-*", resp.Body, limit)
 	if err != nil {
-		return stored{}, fmt.Errorf("%s: %w", url, err)
+		return Stored{}, fmt.Errorf("%s: %w", url, err)
 	}
-	if f.sha256 != strings.ToLower(sum) {
-		return stored{}, errors.Join(fmt.Errorf("%s has SHA-256 %s, not %s", url, f.sha256, sum), os.Remove(f.name))
+	if f.SHA256 != strings.ToLower(sum) {
+		return Stored{}, errors.Join(fmt.Errorf("%s has SHA-256 %s, not %s", url, f.SHA256, sum), os.Remove(f.Name))
 	}
 	return f, nil
 }
@@ -181,22 +181,22 @@ func httpDocument(ctx context.Context, client *http.Client, url string) ([]byte,
 	return raw, err
 }
 
-// sumFile is a file of the user's, and what is in it.
-func sumFile(name string) (stored, error) {
+// SumFile reads what is in a file of the user: its size and its checksum.
+func SumFile(name string) (Stored, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return stored{}, err
+		return Stored{}, err
 	}
 	defer f.Close() // only read
 	h := sha256.New()
 	size, err := io.Copy(h, f)
-	return stored{name: name, sha256: hex.EncodeToString(h.Sum(nil)), size: size}, err
+	return Stored{Name: name, SHA256: hex.EncodeToString(h.Sum(nil)), Size: size}, err
 }
 
 // checkSum compares a file's checksum with the one that it must have; "" is any.
-func (s stored) checkSum(want string) error {
-	if want != "" && s.sha256 != strings.ToLower(want) {
-		return fmt.Errorf("%s has SHA-256 %s, not %s", s.name, s.sha256, want)
+func (s Stored) checkSum(want string) error {
+	if want != "" && s.SHA256 != strings.ToLower(want) {
+		return fmt.Errorf("%s has SHA-256 %s, not %s", s.Name, s.SHA256, want)
 	}
 	return nil
 }

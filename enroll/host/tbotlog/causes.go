@@ -1,17 +1,16 @@
-package host
+package tbotlog
 
 import (
+	"fleetctl/enroll/outcome"
 	"regexp"
 	"strings"
-
-	"fleetctl/enroll/outcome"
 )
 
-// cause is why a tbot failed.
-type cause struct {
-	code    outcome.Code
-	message string
-	path    string // the file or directory that it is about; may be ""
+// Cause is why a tbot failed.
+type Cause struct {
+	Code    outcome.Code
+	Message string
+	Path    string // the file or directory that it is about; may be ""
 }
 
 // knownCause is a known way in which tbot fails.
@@ -108,16 +107,16 @@ var knownCauses = [...]knownCause{
 }
 
 // causeOf finds the cause that a record names; nil for none.
-func causeOf(r record) *cause {
+func causeOf(r record) *Cause {
 	for i := range knownCauses {
 		k := &knownCauses[i]
 		at := k.says.FindStringSubmatchIndex(r.text)
 		if at == nil || r.severity == warning && !k.warns {
 			continue
 		}
-		c := &cause{code: k.code, message: strings.ReplaceAll(k.message, "$0", r.text[at[0]:at[1]])}
+		c := &Cause{Code: k.code, Message: strings.ReplaceAll(k.message, "$0", r.text[at[0]:at[1]])}
 		if k.code == outcome.StorageDenied {
-			c.path = r.text[at[2]:at[3]]
+			c.Path = r.text[at[2]:at[3]]
 		}
 		return c
 	}

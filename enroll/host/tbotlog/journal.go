@@ -1,4 +1,5 @@
-package host
+// Package tbotlog reads what tbot and systemd wrote to the journal: lines become errors, and the newest one says the cause.
+package tbotlog
 
 import (
 	"regexp"
@@ -128,11 +129,11 @@ func severityOf(l string) (severity, bool) {
 	return silent, true
 }
 
-// maxShown is how many lines of the journal a result shows.
-const maxShown = 20
+// MaxShown is how many lines of the journal a result shows.
+const MaxShown = 20
 
-// shown are the last lines of a journal for people: without colours, stacks and what frames them.
-func shown(lines []string) []string {
+// Shown are the last lines of a journal for people: without colours, stacks and what frames them.
+func Shown(lines []string) []string {
 	var out []string
 	for _, l := range lines {
 		l = strings.TrimRight(colour.ReplaceAllString(l, ""), " \t\r\n")
@@ -140,12 +141,12 @@ func shown(lines []string) []string {
 			out = append(out, l)
 		}
 	}
-	return slices.Clone(out[max(0, len(out)-maxShown):])
+	return slices.Clone(out[max(0, len(out)-MaxShown):])
 }
 
-// causeIn finds why tbot failed: what its newest error says; where no error says anything known, the newest warning, and
+// CauseIn finds why tbot failed: what its newest error says; where no error says anything known, the newest warning, and
 // then whatever else is there. nil for nothing known.
-func causeIn(lines []string) *cause {
+func CauseIn(lines []string) *Cause {
 	all := records(lines)
 	for _, s := range []severity{failure, warning, unknown} {
 		for _, r := range slices.Backward(all) {

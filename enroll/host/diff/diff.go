@@ -1,11 +1,11 @@
-package host
+// Package diff shows how a file changes, with secrets masked.
+package diff
 
 import (
+	"fleetctl/remote"
 	"fmt"
 	"regexp"
 	"strings"
-
-	"fleetctl/remote"
 )
 
 // Unified shows how one text becomes another, line by line, with three lines of context. "" when they are equal.
@@ -102,9 +102,9 @@ var (
 	userInfo = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+@`)
 )
 
-// maskSecrets replaces the values of secrets. The token name given is no secret. Of a block scalar under such a key,
+// MaskSecrets replaces the values of secrets. The token name given is no secret. Of a block scalar under such a key,
 // the whole block goes.
-func maskSecrets(text, token string) string {
+func MaskSecrets(text, token string) string {
 	lines := strings.Split(text, "\n")
 	out := make([]string, 0, len(lines))
 	block := -1 // the indentation of the key whose block is left out
