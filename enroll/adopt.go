@@ -13,30 +13,24 @@ import (
 	"fleetctl/enroll/tpm"
 )
 
-// Adoption is a rule of the cluster that became a record.
-type Adoption struct {
-	Host  string `json:"host"`
-	Token string `json:"token"`
-}
-
-// ViaAdopt marks an identity that came from a rule in the cluster.
-const ViaAdopt = "adopted"
+// viaAdopt marks an identity that came from a rule in the cluster.
+const viaAdopt = "adopted"
 
 // adopt takes the rules that fleetctl did not write into the records, as unproven identities of hosts called like the
-// rule's description, and makes the tokens again. A rule cannot be taken over when it has no hash (a serial alone is
+// rule's description. A rule cannot be taken over when it has no hash (a serial alone is
 // never written), when a host of its name has another identity, or when its token checks certificates: a rule does not
 // hold the certificate, so that only a scan can tell whether the host belongs there. A scanned host needs no adoption.
-func (f Fleet) adopt(ctx context.Context, run int64, set *token.Set, opts TokensOptions) (*token.Set, error) {
+func (f Fleet) adopt(ctx context.Context, run int64, set *token.Set) error {
 	d, err := set.Diff(ctx, *f.Cluster, token.DiffOptions{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	assign := map[string]string{}
 	for _, c := range d.Tokens {
 		for _, rule := range c.Foreign {
 			why, err := f.adoptRule(ctx, run, c, rule)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if why != "" {
 				f.Watcher.Note(RuleNotAdopted{Why: fmt.Sprintf("token %s: %s: %s", c.Name, rule, why)})
@@ -46,10 +40,7 @@ func (f Fleet) adopt(ctx context.Context, run int64, set *token.Set, opts Tokens
 			f.Watcher.Note(RuleAdopted{Adoption{Host: hostOf(rule), Token: c.Name}})
 		}
 	}
-	if err := f.Store.Assign(ctx, assign); err != nil {
-		return nil, err
-	}
-	return f.makeTokens(ctx, opts)
+	return f.Store.Assign(ctx, assign)
 }
 
 // hostOf is the name that an adopted rule's host gets.
@@ -80,7 +71,7 @@ func (f Fleet) adoptRule(ctx context.Context, run int64, c token.Change, rule to
 	_, err = f.Store.Put(ctx, store.Observation{
 		Host: hostOf(rule), Run: run, At: time.Now(), Outcome: string(outcome.OK), Status: string(outcome.Unproven),
 		Message:  "adopted from token " + c.Name,
-		Identity: &store.Identity{EKHash: rule.EKHash, EKSerial: rule.EKSerial, Via: ViaAdopt},
+		Identity: &store.Identity{EKHash: rule.EKHash, EKSerial: rule.EKSerial, Via: viaAdopt},
 	})
 	return "", err
 }

@@ -296,12 +296,3 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 	}
 	return nil
 }
-
-// acceptedHash is the EKPub hash that a host has a rule for; "" for none.
-func (f Fleet) acceptedHash(ctx context.Context, host string) string {
-	rec, err := f.Store.Record(ctx, host)
-	if err != nil || rec.Accepted == nil {
-		return ""
-	}
-	return rec.Accepted.EKHash
-}

@@ -154,3 +154,12 @@ func (f Fleet) recordedToken(ctx context.Context, host string) string {
 	}
 	return r.Token
 }
+
+// acceptedHash is the EKPub hash that a host has a rule for; "" for none.
+func (f Fleet) acceptedHash(ctx context.Context, host string) string {
+	rec, err := f.Store.Record(ctx, host)
+	if err != nil || rec.Accepted == nil {
+		return ""
+	}
+	return rec.Accepted.EKHash
+}

@@ -87,3 +87,9 @@ func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
 func (HookFailed) note()          {}
+
+// Adoption is a rule of the cluster that became a record.
+type Adoption struct {
+	Host  string `json:"host"`
+	Token string `json:"token"`
+}

@@ -66,7 +66,10 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 		return report, err
 	}
 	if opts.Adopt {
-		if report.Set, err = f.adopt(ctx, run, report.Set, opts); err != nil {
+		if err := f.adopt(ctx, run, report.Set); err != nil {
+			return report, err
+		}
+		if report.Set, err = f.makeTokens(ctx, opts); err != nil {
 			return report, err
 		}
 	}

@@ -409,7 +409,7 @@ func TestAdoptTakesRulesOver(t *testing.T) {
 		t.Errorf("unproven: %v", report.Set.Unproven)
 	}
 	rec := l.record("old box")
-	if rec.Accepted.EKHash != enrolltest.Hash(77) || rec.Accepted.Proven || rec.Accepted.Via != ViaAdopt || rec.Token != "fleet" {
+	if rec.Accepted.EKHash != enrolltest.Hash(77) || rec.Accepted.Proven || rec.Accepted.Via != viaAdopt || rec.Token != "fleet" {
 		t.Errorf("record %+v, %+v", rec, rec.Accepted)
 	}
 }
