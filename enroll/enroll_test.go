@@ -11,6 +11,7 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/host/diff"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -97,7 +98,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 func TestADryRunWithoutTheCluster(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
-	l.cluster.Before = func(enrolltest.Command) error { return errors.New("connection refused") }
+	l.cluster.Before = func(memcluster.Command) error { return errors.New("connection refused") }
 	report, err := l.enroll(func(o *EnrollOptions) { o.Check = true })
 	l.check("a cluster that does not answer", report.Results, err, "web-01 changed", outcome.ErrChanges)
 	var about []ClusterSubject
@@ -180,22 +181,22 @@ func TestAJoinThatTheClusterDoesNotShow(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
-		before func(l *lab, asked *int) func(enrolltest.Command) error
+		before func(l *lab, asked *int) func(memcluster.Command) error
 		joined string
 		warns  []outcome.Code
 		notes  int
 	}{
-		{"it shows the join", func(*lab, *int) func(enrolltest.Command) error { return nil }, "journal+cluster", nil, 0},
-		{"it never says who joined", func(*lab, *int) func(enrolltest.Command) error {
-			return func(c enrolltest.Command) error {
+		{"it shows the join", func(*lab, *int) func(memcluster.Command) error { return nil }, "journal+cluster", nil, 0},
+		{"it never says who joined", func(*lab, *int) func(memcluster.Command) error {
+			return func(c memcluster.Command) error {
 				if asksJoins(c) {
 					return errors.New("access denied")
 				}
 				return nil
 			}
 		}, "journal", nil, 1},
-		{"it says who joined before the run, and not after it", func(_ *lab, asked *int) func(enrolltest.Command) error {
-			return func(c enrolltest.Command) error {
+		{"it says who joined before the run, and not after it", func(_ *lab, asked *int) func(memcluster.Command) error {
+			return func(c memcluster.Command) error {
 				if !asksJoins(c) {
 					return nil
 				}
@@ -205,8 +206,8 @@ func TestAJoinThatTheClusterDoesNotShow(t *testing.T) {
 				return nil
 			}
 		}, "journal", nil, 1},
-		{"the host joined somewhere else", func(l *lab, _ *int) func(enrolltest.Command) error {
-			other := enrolltest.NewCluster(l.t, tbotHere)
+		{"the host joined somewhere else", func(l *lab, _ *int) func(memcluster.Command) error {
+			other := memcluster.NewCluster(l.t, tbotHere)
 			if err := other.Put("kind: bot\nversion: v1\nmetadata: {name: fleet}\nspec: {roles: [access]}\n---\n" +
 				"kind: token\nversion: v2\nmetadata: {name: fleet}\nspec: {roles: [Bot], join_method: tpm, bot_name: fleet, " +
 				"tpm: {allow: [{ek_public_hash: \"" + l.host["web-01"].TPM.EKHash() + "\"}]}}\n"); err != nil {
@@ -235,7 +236,7 @@ func TestAJoinThatTheClusterDoesNotShow(t *testing.T) {
 }
 
 // asksJoins tells the question for joins from others.
-func asksJoins(c enrolltest.Command) bool {
+func asksJoins(c memcluster.Command) bool {
 	return c.Verb == "get" && slices.ContainsFunc(c.Args, func(a string) bool { return strings.HasPrefix(a, "bot_instance") })
 }
 

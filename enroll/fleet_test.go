@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/scan"
 	"fleetctl/enroll/store"
@@ -33,7 +35,7 @@ type lab struct {
 	Fleet
 	t       *testing.T
 	host    map[string]*enrolltest.Host
-	cluster *enrolltest.Cluster
+	cluster *memcluster.Cluster
 	heard   *listener
 	out     string // the directory of files
 	reach   work.Reach
@@ -48,7 +50,7 @@ type lab struct {
 func newLab(t *testing.T, n int) *lab {
 	t.Helper()
 	l := &lab{
-		t: t, host: map[string]*enrolltest.Host{}, cluster: enrolltest.NewCluster(t, tbotHere), heard: &listener{t: t},
+		t: t, host: map[string]*enrolltest.Host{}, cluster: memcluster.NewCluster(t, tbotHere), heard: &listener{t: t},
 		out: filepath.Join(t.TempDir(), "out"), reach: work.Reach{Forks: 4, Timeout: time.Minute},
 	}
 	var hosts []*enrolltest.Host
@@ -79,9 +81,9 @@ func newLab(t *testing.T, n int) *lab {
 	return l
 }
 
-func newTPM(t *testing.T, number int) *enrolltest.TPM {
+func newTPM(t *testing.T, number int) *softtpm.TPM {
 	t.Helper()
-	v, err := enrolltest.NewTPM(number)
+	v, err := softtpm.NewTPM(number)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -429,7 +431,7 @@ var errSick = errors.New("disk I/O error")
 // too.
 func (l *lab) certify(names ...string) {
 	l.t.Helper()
-	ca, err := enrolltest.NewCA("TPM maker")
+	ca, err := softtpm.NewCA("TPM maker")
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/host/diff"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -226,7 +227,7 @@ func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
 			return l.remove(RemoveOptions{Names: []string{"web-01"}})
 		}, "web-01 unreachable disconnected", "web-01 unfinished"},
 		{"the cluster does not take it", func(l *lab) (HostsReport, error) {
-			l.cluster.Before = func(c enrolltest.Command) error {
+			l.cluster.Before = func(c memcluster.Command) error {
 				if c.Verb == "rm" {
 					return errors.New("connection refused")
 				}
@@ -286,7 +287,7 @@ func TestARemovalThatTheClusterDoesNotTake(t *testing.T) {
 	l := newLab(t, 2)
 	l.enrolled()
 	trees := l.trees()
-	l.cluster.Before = func(c enrolltest.Command) error {
+	l.cluster.Before = func(c memcluster.Command) error {
 		if c.Verb == "create" || c.Verb == "rm" {
 			return errors.New("connection refused")
 		}
@@ -299,7 +300,7 @@ func TestARemovalThatTheClusterDoesNotTake(t *testing.T) {
 	if l.trees() != trees || l.runs() != "scan done, enroll done, remove failed" {
 		t.Errorf("a host was touched, or runs %s", l.runs())
 	}
-	l.cluster.Before = func(enrolltest.Command) error { return errors.New("connection refused") }
+	l.cluster.Before = func(memcluster.Command) error { return errors.New("connection refused") }
 	if _, err := l.remove(RemoveOptions{Names: []string{"web-02"}}); err == nil || l.gone("web-02") {
 		t.Errorf("a cluster that does not answer: %v, gone: %v", err, l.gone("web-02"))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/outcome"
 	"fleetctl/inventory"
 )
@@ -123,7 +124,7 @@ func TestStatusOfHostsThatNeverCameSoFar(t *testing.T) {
 	l.choose("web-01")
 	l.enrolled()
 	// web-02 joined another cluster of that name: ours knows of no join.
-	other := enrolltest.NewCluster(t, tbotHere)
+	other := memcluster.NewCluster(t, tbotHere)
 	l.choose("web-01", "web-02")
 	if _, err := l.enroll(func(o *EnrollOptions) { o.TokensOnly = true }); err != nil {
 		t.Fatal(err)
@@ -141,9 +142,9 @@ func TestStatusOfHostsThatNeverCameSoFar(t *testing.T) {
 }
 
 // joinsAnything lets everybody join, and keeps it for itself.
-type joinsAnything struct{ *enrolltest.Cluster }
+type joinsAnything struct{ *memcluster.Cluster }
 
-func (joinsAnything) Join(enrolltest.JoinRequest) error { return nil }
+func (joinsAnything) Join(memcluster.JoinRequest) error { return nil }
 
 func TestJoinsThatNoHostAccountsFor(t *testing.T) {
 	t.Parallel()
@@ -157,7 +158,7 @@ func TestJoinsThatNoHostAccountsFor(t *testing.T) {
 	fresh, old := enrolltest.Hash(70), enrolltest.Hash(71)
 	l.foreign(`{description: fresh, ek_public_hash: "`+fresh+`"}`, `{description: old, ek_public_hash: "`+old+`"}`)
 	join := func(hash string) {
-		if err := l.cluster.Join(enrolltest.JoinRequest{Host: "x", EKHash: hash, Token: "fleet", Tbot: tbotHere}); err != nil {
+		if err := l.cluster.Join(memcluster.JoinRequest{Host: "x", EKHash: hash, Token: "fleet", Tbot: tbotHere}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,7 +186,7 @@ func TestStatusWithoutTheCluster(t *testing.T) {
 	l := newLab(t, 1)
 	l.enrolled()
 	l.heard.forget()
-	l.cluster.Before = func(enrolltest.Command) error { return errors.New("connection refused") }
+	l.cluster.Before = func(memcluster.Command) error { return errors.New("connection refused") }
 	rep, err := Status(t.Context(), l.Fleet)
 	if got := states(rep); got != "web-01 healthy" || err != nil || rep.Hosts[0].Joined != nil {
 		t.Errorf("a cluster that cannot be asked: %s, %v", got, err)

@@ -10,6 +10,7 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
@@ -310,7 +311,7 @@ func TestATctlThatFailsBetweenTwoTokens(t *testing.T) {
 	l := scanned(t, 4)
 	l.Config.Token.MaxRules = 2
 	creates := 0
-	l.cluster.Before = func(c enrolltest.Command) error {
+	l.cluster.Before = func(c memcluster.Command) error {
 		if c.Verb != "create" {
 			return nil
 		}
@@ -340,7 +341,7 @@ func TestAClusterThatCannotBeAskedEndsTokens(t *testing.T) {
 	t.Parallel()
 	for _, opts := range []TokensOptions{{Diff: true}, {Apply: true}, {Adopt: true}} {
 		l := scanned(t, 1)
-		l.cluster.Before = func(enrolltest.Command) error { return errors.New("connection refused") }
+		l.cluster.Before = func(memcluster.Command) error { return errors.New("connection refused") }
 		if _, err := l.tokens(opts); err == nil || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("%+v: %v", opts, err)
 		}

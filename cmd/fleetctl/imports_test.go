@@ -54,12 +54,16 @@ var mayImport = map[string][]string{
 		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "remote", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.
-	"fleetctl/cmd/identify":             {"enroll/tpm/device", "enroll/tpm/ekcert", "enroll/tpm/wire"},
-	"fleetctl/cmd/fleetsim":             {"remote", "remote/remotetest"},
-	"fleetctl/remote/remotetest":        {"remote"},
-	"fleetctl/remote/remotetest/orphan": {},
+	"fleetctl/cmd/identify":                 {"enroll/tpm/device", "enroll/tpm/ekcert", "enroll/tpm/wire"},
+	"fleetctl/cmd/fleetsim":                 {"remote", "remote/remotetest"},
+	"fleetctl/remote/remotetest":            {"remote"},
+	"fleetctl/remote/remotetest/orphan":     {},
+	"fleetctl/enroll/enrolltest/memcluster": {},
+	"fleetctl/enroll/enrolltest/shparse":    {},
+	"fleetctl/enroll/enrolltest/softtpm":    {"enroll/tpm/wire"},
 	"fleetctl/enroll/enrolltest": {
-		"enroll/config", "enroll/store", "enroll/tpm/device", "enroll/tpm/wire", "remote", "remote/remotetest",
+		"enroll/config", "enroll/enrolltest/memcluster", "enroll/enrolltest/shparse", "enroll/enrolltest/softtpm", "enroll/store",
+		"enroll/tpm/device", "enroll/tpm/wire", "remote", "remote/remotetest",
 	},
 	"fleetctl/examples": {},
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
 )
 
 // The variables by which commands in a process of their own find the world of the test.
@@ -72,7 +72,7 @@ func callTctl(socket string, args []string) (answer tctlAnswer, err error) {
 }
 
 // serveTctl answers tctl on a socket until the test ends, and returns the socket's path.
-func serveTctl(t testing.TB, cluster *enrolltest.Cluster) string {
+func serveTctl(t testing.TB, cluster *memcluster.Cluster) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tctl") // a short one: a socket's path has 107 bytes at most
 	if err != nil {
@@ -96,7 +96,7 @@ func serveTctl(t testing.TB, cluster *enrolltest.Cluster) string {
 	return l.Addr().String()
 }
 
-func answerTctl(t testing.TB, cluster *enrolltest.Cluster, c net.Conn) {
+func answerTctl(t testing.TB, cluster *memcluster.Cluster, c net.Conn) {
 	defer c.Close()
 	var call tctlCall
 	if err := json.NewDecoder(c).Decode(&call); err != nil {

@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/enroll/tctl"
 	"fleetctl/remote"
 	"fleetctl/remote/remotetest"
@@ -29,8 +31,8 @@ type world struct {
 	dir     string
 	fleet   *remotetest.Fleet
 	hosts   map[string]*enrolltest.Host
-	cluster *enrolltest.Cluster
-	ca      *enrolltest.CA
+	cluster *memcluster.Cluster
+	ca      *softtpm.CA
 
 	mu    sync.Mutex
 	held  map[string]held   // by host
@@ -54,14 +56,14 @@ func newWorld(t testing.TB, dir string, opts worldOptions) *world {
 	t.Helper()
 	w := &world{
 		t: t, dir: dir, fleet: remotetest.StartFleet(t), hosts: map[string]*enrolltest.Host{},
-		cluster: enrolltest.NewCluster(t, cmp.Or(opts.teleport, "18.4.0")),
+		cluster: memcluster.NewCluster(t, cmp.Or(opts.teleport, "18.4.0")),
 		held:    map[string]held{}, fails: map[string]string{}, asked: make(chan string, 1000),
 	}
 	t.Cleanup(func() { w.release("") }) // before the server's end, which waits for them
 	w.cluster.OSS, w.cluster.MFA = opts.oss, opts.mfa
 	w.cluster.Before = w.beforeTctl
 	var err error
-	if w.ca, err = enrolltest.NewCA("Maker"); err != nil {
+	if w.ca, err = softtpm.NewCA("Maker"); err != nil {
 		t.Fatal(err)
 	}
 	inventory := w.addHosts(opts)
@@ -142,7 +144,7 @@ func (w *world) addHost(name string, opts worldOptions) remote.Target {
 		version = ""
 	}
 	h := enrolltest.NewHost(w.t, name, version)
-	tpm, err := enrolltest.NewTPM(len(w.hosts) + 1)
+	tpm, err := softtpm.NewTPM(len(w.hosts) + 1)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -201,7 +203,7 @@ func (w *world) failOnce(verb, text string) {
 	w.fails[verb] = text
 }
 
-func (w *world) beforeTctl(c enrolltest.Command) error {
+func (w *world) beforeTctl(c memcluster.Command) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text, ok := w.fails[c.Verb]
@@ -214,7 +216,7 @@ func (w *world) beforeTctl(c enrolltest.Command) error {
 
 // newEK gives a host the TPM with another EK.
 func (w *world) newEK(host string, number int) error {
-	tpm, err := enrolltest.NewTPM(number)
+	tpm, err := softtpm.NewTPM(number)
 	if err == nil {
 		h := w.hosts[host]
 		h.With(func(*enrolltest.State) { h.TPM = tpm })

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"fleetctl/enroll/enrolltest/shparse"
 )
 
 // asked is a script that asks: the variables on its top, and the keys that it may answer with.
@@ -32,8 +34,8 @@ func readAsked(text string) asked {
 		if m == nil {
 			break
 		}
-		if list, err := parseShell("x=" + m[2]); err == nil {
-			a.vars[m[1]] = (&shell{}).text(list[0].pipes[0].cmds[0].assigns[0].value)
+		if list, err := shparse.Parse("x=" + m[2]); err == nil {
+			a.vars[m[1]] = (&shell{}).text(list[0].Pipes[0].Cmds[0].Assigns[0].Value)
 		}
 		open = ""
 	}

@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/softtpm"
 )
 
-func tctl(t *testing.T, c *Cluster, args ...string) (string, int) {
+func tctl(t *testing.T, c *memcluster.Cluster, args ...string) (string, int) {
 	t.Helper()
 	out, stderr, code := c.Run(t.Context(), nil, args)
 	return string(out) + string(stderr), code
@@ -19,7 +22,7 @@ func tctl(t *testing.T, c *Cluster, args ...string) (string, int) {
 func TestTctlWords(t *testing.T) {
 	t.Parallel()
 	hash := strings.Repeat("ab", 32)
-	c := NewCluster(t, "18.4.0")
+	c := memcluster.NewCluster(t, "18.4.0")
 	admit(t, c, "", hash)
 	dir := t.TempDir()
 	file := func(text string) string {
@@ -74,10 +77,10 @@ func TestInstancesHaveTheShapeOfTheirVersion(t *testing.T) {
 	for version, want := range map[string][]string{
 		"17.1.0": {"seconds"}, "17.5.0": {"seconds", "ek_pub_hash"}, "17.5.1": {"T", "ek_pub_hash"},
 	} {
-		c := NewCluster(t, version)
+		c := memcluster.NewCluster(t, version)
 		hash := strings.Repeat("ab", 32)
 		admit(t, c, "", hash)
-		if err := c.Join(JoinRequest{Host: "web-01", EKHash: hash, Token: "fleet", Tbot: version}); err != nil {
+		if err := c.Join(memcluster.JoinRequest{Host: "web-01", EKHash: hash, Token: "fleet", Tbot: version}); err != nil {
 			t.Fatal(err)
 		}
 		out, code := tctl(t, c, "get", "bot_instance", "--format=json")
@@ -102,15 +105,15 @@ func TestInstancesHaveTheShapeOfTheirVersion(t *testing.T) {
 func TestHooksOfTheCluster(t *testing.T) {
 	t.Parallel()
 	hash := strings.Repeat("ab", 32)
-	c := NewCluster(t, "18.4.0")
+	c := memcluster.NewCluster(t, "18.4.0")
 	admit(t, c, "", hash)
-	c.Before = func(cmd Command) error {
+	c.Before = func(cmd memcluster.Command) error {
 		if cmd.Verb == "get" {
 			c.Delete("token/fleet") // somebody else
 		}
 		return nil
 	}
-	c.After = func(cmd Command) error {
+	c.After = func(cmd memcluster.Command) error {
 		if cmd.Verb == "rm" {
 			return errors.New("connection reset by peer")
 		}
@@ -130,19 +133,19 @@ func TestHooksOfTheCluster(t *testing.T) {
 
 func TestCertificatesDecideWithCAs(t *testing.T) {
 	t.Parallel()
-	good, err := NewCA("Good")
+	good, err := softtpm.NewCA("Good")
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad, err := NewCA("Bad")
+	bad, err := softtpm.NewCA("Bad")
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := newTPM(t, 1)
-	c := NewCluster(t, "18.4.0")
+	c := memcluster.NewCluster(t, "18.4.0")
 	admit(t, c, "    ekcert_allowed_cas:\n    - |\n      "+strings.ReplaceAll(strings.TrimSpace(string(good.PEM())), "\n", "\n      ")+"\n", v.EKHash())
 	join := func() error {
-		return c.Join(JoinRequest{Host: "web-01", EKHash: v.EKHash(), Cert: v.Cert, Token: "fleet", Tbot: "18.4.0"})
+		return c.Join(memcluster.JoinRequest{Host: "web-01", EKHash: v.EKHash(), Cert: v.Cert, Token: "fleet", Tbot: "18.4.0"})
 	}
 	if err := join(); err == nil || !strings.HasSuffix(err.Error(), "tpm did not provide an EKCert to validate against allowed CAs") {
 		t.Errorf("without a certificate: %v", err)
@@ -174,7 +177,7 @@ func (d *deaf) Context() context.Context { return context.Background() }
 func TestWhatIsNotModelledFails(t *testing.T) {
 	t.Parallel()
 	d := &deaf{TB: t}
-	c := NewCluster(d, "18.4.0")
+	c := memcluster.NewCluster(d, "18.4.0")
 	for _, args := range [][]string{{"users", "ls"}, {"get", "role/x", "--format=json"}, {"get", "tokens"}, {"rm", "-f", "token/x"}} {
 		before := d.failures
 		if _, code := tctl(t, c, args...); code == 0 || d.failures != before+1 {

@@ -9,6 +9,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/shparse"
 )
 
 const (
@@ -78,7 +81,7 @@ func (h *Host) tbotFacts(out *answer, a asked) {
 	}
 	said := ""
 	if v := tbotVersion(f.Content); v != "" {
-		said = versionLine(v)
+		said = memcluster.VersionLine(v)
 	}
 	out.kv("tbot.version", said)
 }
@@ -265,12 +268,12 @@ const maxFactFile = 65536
 // fileFacts answers the lines "dir N PATH" and "file N PATH" at the script's end.
 func (h *Host) fileFacts(out *answer, a asked) bool {
 	for _, m := range factLine.FindAllStringSubmatch(a.text, -1) {
-		list, err := parseShell(m[3])
+		list, err := shparse.Parse(m[3])
 		if err != nil {
 			h.failf("not modelled: %q: %v", m[0], err)
 			return false
 		}
-		name := (&shell{}).text(list[0].pipes[0].cmds[0].words[0])
+		name := (&shell{}).text(list[0].Pipes[0].Cmds[0].Words[0])
 		if m[1] == "dir" {
 			h.dirFact(out, m[2], name)
 			continue

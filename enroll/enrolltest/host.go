@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/remote/remotetest"
 )
 
@@ -16,24 +18,14 @@ import (
 type Joiner interface {
 	// Join lets a TPM join with a token; cert is its EK certificate or nil, tbot the version of the client. The error is
 	// what tbot prints, a line a level.
-	Join(j JoinRequest) error
-}
-
-// JoinRequest is what tbot presents.
-type JoinRequest struct {
-	Host   string // the host name that it says
-	EKHash string // lower-case hex, 64 digits
-	Serial string // of the EK certificate, as Teleport writes it; "" without one
-	Cert   []byte // the EK certificate, DER; nil without one
-	Token  string
-	Tbot   string // its version
+	Join(j memcluster.JoinRequest) error
 }
 
 // Host is a Linux host in memory. What it is like is its State; scripts change it as commands would.
 type Host struct {
 	Name    string
-	TPM     *TPM   // nil: what opens the device finds nothing
-	Cluster Joiner // nil: a tbot that starts fails the test
+	TPM     *softtpm.TPM // nil: what opens the device finds nothing
+	Cluster Joiner       // nil: a tbot that starts fails the test
 
 	// Before is told of everything that the host is asked, before it happens; After, when it has happened and before
 	// its answer is sent. ErrDrop ends the connection, ErrHang waits for its end; any other error of Before fails what

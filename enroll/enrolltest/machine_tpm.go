@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/enroll/tpm/device"
 	"fleetctl/enroll/tpm/wire"
 	"fleetctl/remote/remotetest"
@@ -115,13 +116,13 @@ func (h *Host) tpmShell(ctx context.Context, c *remotetest.ScriptCall) int {
 		say("error", err.Error())
 	default:
 		say(found, dev)
-		h.TPM.overShell(ctx, c.Stdin, c.Stdout)
+		overShell(ctx, h.TPM, c.Stdin, c.Stdout)
 	}
 	return 0
 }
 
 // overShell answers "LENGTH MARK" lines with LENGTH bytes after each until stdin ends, then flushes what is left.
-func (t *TPM) overShell(ctx context.Context, in io.Reader, out io.Writer) {
+func overShell(ctx context.Context, t *softtpm.TPM, in io.Reader, out io.Writer) {
 	var made []uint32
 	for ctx.Err() == nil {
 		var size int
@@ -141,18 +142,18 @@ func (t *TPM) overShell(ctx context.Context, in io.Reader, out io.Writer) {
 		if err != nil {
 			response = make([]byte, 10)
 		}
-		r := tpmReader{buf: response}
-		_, _, code := r.u16(), r.u32(), r.u32()
+		r := softtpm.Reader{Buf: response}
+		_, _, code := r.U16(), r.U32(), r.U32()
 		switch {
 		case mark == "-" && len(made) > 0:
 			made = made[:len(made)-1]
 		case mark == "+" && code == 0:
-			made = append(made, r.u32())
+			made = append(made, r.U32())
 		}
 		_, _ = out.Write(response)
 	}
 	for _, handle := range made {
-		_, _, _ = t.flushContext(&tpmReader{buf: []byte{byte(handle >> 24), byte(handle >> 16), byte(handle >> 8), byte(handle)}})
+		_, _, _ = t.FlushContext(&softtpm.Reader{Buf: []byte{byte(handle >> 24), byte(handle >> 16), byte(handle >> 8), byte(handle)}})
 	}
 }
 

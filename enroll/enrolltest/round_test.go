@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/tpm"
 	"fleetctl/remote"
 )
@@ -71,7 +72,7 @@ func replay(t *testing.T, c *remote.Conn, name string) {
 }
 
 // admit lets EKs join with the token of the fixtures.
-func admit(t *testing.T, c *Cluster, more string, hashes ...string) {
+func admit(t *testing.T, c *memcluster.Cluster, more string, hashes ...string) {
 	t.Helper()
 	doc := "kind: bot\nversion: v1\nmetadata: {name: fleet}\nspec: {roles: [access]}\n---\n" +
 		"kind: token\nversion: v2\nmetadata: {name: fleet}\nspec:\n  roles: [Bot]\n  join_method: tpm\n  bot_name: fleet\n  tpm:\n" + more + "    allow:\n"
@@ -83,9 +84,9 @@ func admit(t *testing.T, c *Cluster, more string, hashes ...string) {
 	}
 }
 
-func newHost(t *testing.T, tbot string) (*Host, *Cluster) {
+func newHost(t *testing.T, tbot string) (*Host, *memcluster.Cluster) {
 	t.Helper()
-	h, c := NewHost(t, "web-01", tbot), NewCluster(t, "18.4.0")
+	h, c := NewHost(t, "web-01", tbot), memcluster.NewCluster(t, "18.4.0")
 	h.TPM, h.Cluster = newTPM(t, 7), c
 	admit(t, c, "", h.TPM.EKHash())
 	return h, c

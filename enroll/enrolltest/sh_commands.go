@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"fleetctl/enroll/enrolltest/shparse"
 )
 
 type shCommand func(s *shell, args []string) int
@@ -38,7 +40,7 @@ func init() { // they call each other by way of the tables
 }
 
 // redirect opens what a command is connected to. The function that it returns writes what was redirected to files.
-func (s *shell) redirect(redirs []shRedir) (done func(), ok bool) {
+func (s *shell) redirect(redirs []shparse.Redir) (done func(), ok bool) {
 	var after []func()
 	done = func() {
 		for _, f := range after {
@@ -46,15 +48,15 @@ func (s *shell) redirect(redirs []shRedir) (done func(), ok bool) {
 		}
 	}
 	for _, r := range redirs {
-		target := s.text(r.target)
+		target := s.text(r.Target)
 		switch {
-		case r.op == ">&" && target == "1" && r.fd == 2:
+		case r.Op == ">&" && target == "1" && r.Fd == 2:
 			s.err = s.out
-		case r.op == ">&" && target == "2":
+		case r.Op == ">&" && target == "2":
 			s.out = s.err
-		case r.op == "<" && target == "/dev/null":
+		case r.Op == "<" && target == "/dev/null":
 			s.in = strings.NewReader("")
-		case r.op == "<":
+		case r.Op == "<":
 			f, _, err := s.host.s.follow(s.user, target)
 			if err == nil && !s.host.s.may(s.user, f, 4) {
 				err = errDenied
@@ -64,23 +66,23 @@ func (s *shell) redirect(redirs []shRedir) (done func(), ok bool) {
 				return done, false
 			}
 			s.in = bytes.NewReader(f.Content)
-		case (r.op == ">" || r.op == ">>") && r.fd < 3 && r.fd != 0:
+		case (r.Op == ">" || r.Op == ">>") && r.Fd < 3 && r.Fd != 0:
 			to := io.Discard
 			if target != "/dev/null" {
-				file := &shFile{s: s, name: target, add: r.op == ">>", err: s.err}
+				file := &shFile{s: s, name: target, add: r.Op == ">>", err: s.err}
 				if err := file.open(); err != nil {
 					s.complain("sh: %s: %v", target, err)
 					return done, false
 				}
 				to = file
 			}
-			if r.fd == 2 {
+			if r.Fd == 2 {
 				s.err = to
 			} else {
 				s.out = to
 			}
 		default:
-			s.unknown("redirection %d%s%s", r.fd, r.op, target)
+			s.unknown("redirection %d%s%s", r.Fd, r.Op, target)
 			return done, false
 		}
 	}

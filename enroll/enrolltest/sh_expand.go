@@ -6,10 +6,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"fleetctl/enroll/enrolltest/shparse"
 )
 
 // text expands a word to one string.
-func (s *shell) text(w shWord) string {
+func (s *shell) text(w shparse.Word) string {
 	var b strings.Builder
 	for _, part := range w {
 		b.WriteString(s.expand(part))
@@ -18,7 +20,7 @@ func (s *shell) text(w shWord) string {
 }
 
 // fields expands words; what is not quoted is split.
-func (s *shell) fields(words []shWord) []string {
+func (s *shell) fields(words []shparse.Word) []string {
 	var out []string
 	for _, w := range words {
 		f := fieldMaker{shell: s}
@@ -50,29 +52,29 @@ func (f *fieldMaker) add(text string) {
 	f.open = true
 }
 
-func (f *fieldMaker) word(w shWord, quoted bool) {
+func (f *fieldMaker) word(w shparse.Word, quoted bool) {
 	for i, part := range w {
-		part.quoted = part.quoted || quoted
+		part.Quoted = part.Quoted || quoted
 		switch {
-		case part.name == "@":
+		case part.Name == "@":
 			for n, a := range f.args[1:] {
 				if n > 0 {
 					f.end()
 				}
 				f.add(a)
 			}
-		case part.quoted && part.text == "" && i+1 < len(w) && w[i+1].name == "@": // "$@" without any is no field
-		case part.op == ":-" && f.param(part.name) == "":
-			f.word(part.arg, part.quoted)
-		case part.quoted:
+		case part.Quoted && part.Text == "" && i+1 < len(w) && w[i+1].Name == "@": // "$@" without any is no field
+		case part.Op == ":-" && f.param(part.Name) == "":
+			f.word(part.Arg, part.Quoted)
+		case part.Quoted:
 			f.add(f.expand(part))
-		case part.name == "" && !part.isSub && strings.TrimSpace(part.text) == "": // of an operator's argument
+		case part.Name == "" && !part.IsSub && strings.TrimSpace(part.Text) == "": // of an operator's argument
 			f.end()
-		case part.name == "" && !part.isSub:
-			if strings.ContainsAny(part.text, "*?") {
+		case part.Name == "" && !part.IsSub:
+			if strings.ContainsAny(part.Text, "*?") {
 				f.unknown("a file name pattern")
 			}
-			f.add(part.text)
+			f.add(part.Text)
 		default:
 			f.split(f.expand(part))
 		}
@@ -95,29 +97,29 @@ func (f *fieldMaker) split(text string) {
 	}
 }
 
-func (s *shell) expand(part shPart) string {
+func (s *shell) expand(part shparse.Part) string {
 	switch {
-	case part.isSub:
-		return s.substitute(part.sub)
-	case part.name == "((":
-		s.unknown("arithmetic %q", part.text)
+	case part.IsSub:
+		return s.substitute(part.Sub)
+	case part.Name == "((":
+		s.unknown("arithmetic %q", part.Text)
 		return ""
-	case part.name == "":
-		return part.text
+	case part.Name == "":
+		return part.Text
 	}
-	value := s.param(part.name)
-	switch part.op {
+	value := s.param(part.Name)
+	switch part.Op {
 	case ":-":
 		if value == "" {
-			return s.text(part.arg)
+			return s.text(part.Arg)
 		}
 	case "##", "#", "%%", "%":
-		return trimPattern(value, part.op, s.pattern(part.arg))
+		return trimPattern(value, part.Op, s.pattern(part.Arg))
 	}
 	return value
 }
 
-func (s *shell) substitute(l shList) string {
+func (s *shell) substitute(l shparse.List) string {
 	var out bytes.Buffer
 	sub := s.sub()
 	sub.out = &out
@@ -146,11 +148,11 @@ func (s *shell) param(name string) string {
 }
 
 // pattern makes a regular expression of a pattern; quoted parts are themselves.
-func (s *shell) pattern(w shWord) *regexp.Regexp {
+func (s *shell) pattern(w shparse.Word) *regexp.Regexp {
 	var b strings.Builder
 	for _, part := range w {
 		text := s.expand(part)
-		if !part.quoted {
+		if !part.Quoted {
 			text = strings.NewReplacer(`\*`, `.*`, `\?`, `.`, `\[`, `[`, `\]`, `]`, `!`, `^`).Replace(regexp.QuoteMeta(text))
 		} else {
 			text = regexp.QuoteMeta(text)

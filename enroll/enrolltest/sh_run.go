@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 	"strings"
+
+	"fleetctl/enroll/enrolltest/shparse"
 )
 
 // shell runs scripts over a host's state, whose lock it has.
@@ -20,7 +22,7 @@ type shell struct {
 
 	vars    map[string]string
 	args    []string // $0, $1…
-	funcs   map[string]shCmd
+	funcs   map[string]shparse.Cmd
 	umask   uint32
 	errexit bool
 	tested  int    // above zero where a failure does not end the script
@@ -32,7 +34,7 @@ type shell struct {
 func (h *Host) newShell(ctx context.Context, user string, in io.Reader, out, err io.Writer) *shell {
 	return &shell{
 		host: h, ctx: ctx, user: user, in: in, out: out, err: err,
-		vars: map[string]string{}, args: []string{"sh"}, funcs: map[string]shCmd{}, umask: 0o022,
+		vars: map[string]string{}, args: []string{"sh"}, funcs: map[string]shparse.Cmd{}, umask: 0o022,
 	}
 }
 
@@ -61,7 +63,7 @@ func (s *shell) complain(format string, args ...any) int {
 
 // script parses and runs a script and returns its exit code.
 func (s *shell) script(text string) int {
-	list, err := parseShell(text)
+	list, err := shparse.Parse(text)
 	if err != nil {
 		return s.unknown("%v", err)
 	}
@@ -69,7 +71,7 @@ func (s *shell) script(text string) int {
 	return s.last
 }
 
-func (s *shell) list(list shList) {
+func (s *shell) list(list shparse.List) {
 	for _, a := range list {
 		if s.exited || s.leaves != "" || s.ctx.Err() != nil {
 			return
@@ -78,47 +80,47 @@ func (s *shell) list(list shList) {
 	}
 }
 
-func (s *shell) andOr(a shAndOr) {
-	for i, pipe := range a.pipes {
-		if i > 0 && (a.ops[i-1] == "&&") != (s.last == 0) {
+func (s *shell) andOr(a shparse.AndOr) {
+	for i, pipe := range a.Pipes {
+		if i > 0 && (a.Ops[i-1] == "&&") != (s.last == 0) {
 			continue
 		}
-		final := i == len(a.pipes)-1
-		if !final || pipe.not {
+		final := i == len(a.Pipes)-1
+		if !final || pipe.Not {
 			s.tested++
 		}
 		s.last = s.pipe(pipe)
-		if !final || pipe.not {
+		if !final || pipe.Not {
 			s.tested--
 		}
 		if s.exited || s.leaves != "" {
 			return
 		}
-		if final && !pipe.not && s.last != 0 && s.errexit && s.tested == 0 {
+		if final && !pipe.Not && s.last != 0 && s.errexit && s.tested == 0 {
 			s.exited = true
 		}
 	}
 }
 
 // pipe runs commands one after the other, each on the whole output of the one before it.
-func (s *shell) pipe(p shPipe) int {
+func (s *shell) pipe(p shparse.Pipe) int {
 	code := 0
-	if len(p.cmds) == 1 {
-		code = s.command(p.cmds[0])
+	if len(p.Cmds) == 1 {
+		code = s.command(p.Cmds[0])
 	} else {
 		in := s.in
-		for i, c := range p.cmds {
+		for i, c := range p.Cmds {
 			var out bytes.Buffer
 			sub := s.sub()
 			sub.in = in
-			if i < len(p.cmds)-1 {
+			if i < len(p.Cmds)-1 {
 				sub.out = &out
 			}
 			code = sub.command(c)
 			in = &out
 		}
 	}
-	if p.not {
+	if p.Not {
 		return truth(code != 0)
 	}
 	return code
@@ -131,13 +133,13 @@ func truth(ok bool) int {
 	return 1
 }
 
-func (s *shell) command(c shCmd) int {
-	if c.kind == "func" {
-		s.funcs[c.name] = c
+func (s *shell) command(c shparse.Cmd) int {
+	if c.Kind == "func" {
+		s.funcs[c.Name] = c
 		return 0
 	}
 	saved := *s
-	done, ok := s.redirect(c.redirs)
+	done, ok := s.redirect(c.Redirs)
 	if !ok {
 		return 1
 	}
@@ -145,7 +147,7 @@ func (s *shell) command(c shCmd) int {
 		done()
 		s.in, s.out, s.err = saved.in, saved.out, saved.err
 	}()
-	switch c.kind {
+	switch c.Kind {
 	case "simple":
 		return s.simple(c)
 	case "if":
@@ -155,52 +157,52 @@ func (s *shell) command(c shCmd) int {
 	case "for":
 		return s.forCmd(c)
 	case "group":
-		return s.block(c.body)
+		return s.block(c.Body)
 	case "subshell":
 		sub := s.sub()
-		sub.list(c.body)
+		sub.list(c.Body)
 		return sub.last
 	}
-	return s.unknown("a %s loop", c.kind)
+	return s.unknown("a %s loop", c.Kind)
 }
 
-func (s *shell) block(l shList) int {
+func (s *shell) block(l shparse.List) int {
 	s.last = 0
 	s.list(l)
 	return s.last
 }
 
-func (s *shell) ifCmd(c shCmd) int {
-	for _, b := range c.branches {
+func (s *shell) ifCmd(c shparse.Cmd) int {
+	for _, b := range c.Branches {
 		s.tested++
-		code := s.block(b.cond)
+		code := s.block(b.Cond)
 		s.tested--
 		if s.exited {
 			return s.last
 		}
 		if code == 0 {
-			return s.block(b.body)
+			return s.block(b.Body)
 		}
 	}
-	return s.block(c.other)
+	return s.block(c.Other)
 }
 
-func (s *shell) caseCmd(c shCmd) int {
-	subject := s.text(c.subject)
-	for _, item := range c.items {
-		for _, pattern := range item.patterns {
+func (s *shell) caseCmd(c shparse.Cmd) int {
+	subject := s.text(c.Subject)
+	for _, item := range c.Items {
+		for _, pattern := range item.Patterns {
 			if s.pattern(pattern).MatchString(subject) {
-				return s.block(item.body)
+				return s.block(item.Body)
 			}
 		}
 	}
 	return 0
 }
 
-func (s *shell) forCmd(c shCmd) int {
-	for _, w := range s.fields(c.words) {
-		s.vars[c.name] = w
-		s.block(c.body)
+func (s *shell) forCmd(c shparse.Cmd) int {
+	for _, w := range s.fields(c.Words) {
+		s.vars[c.Name] = w
+		s.block(c.Body)
 		if s.leaves == "continue" {
 			s.leaves = ""
 		}
@@ -214,16 +216,16 @@ func (s *shell) forCmd(c shCmd) int {
 	return s.last
 }
 
-func (s *shell) simple(c shCmd) int {
-	args := s.fields(c.words)
+func (s *shell) simple(c shparse.Cmd) int {
+	args := s.fields(c.Words)
 	if s.exited {
 		return s.last
 	}
 	if len(args) == 0 {
 		s.last = 0
 	}
-	for _, a := range c.assigns {
-		s.vars[a.name] = s.text(a.value) // before a command they would be its environment: nothing here reads it
+	for _, a := range c.Assigns {
+		s.vars[a.Name] = s.text(a.Value) // before a command they would be its environment: nothing here reads it
 	}
 	if len(args) == 0 {
 		return s.last // of a substitution
@@ -239,7 +241,7 @@ func (s *shell) call(args []string) int {
 	if f, ok := s.funcs[args[0]]; ok {
 		saved := s.args
 		s.args = append([]string{s.args[0]}, args[1:]...)
-		s.list(f.body)
+		s.list(f.Body)
 		s.args, s.leaves = saved, ""
 		return s.last
 	}

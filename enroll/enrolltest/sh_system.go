@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/softtpm"
 )
 
 // shUseradd is useradd(8), with the long flags that take a value each.
@@ -244,10 +247,6 @@ func shExec(s *shell, args []string) int {
 	return s.last
 }
 
-func versionLine(v string) string {
-	return "Teleport Enterprise v" + v + " git:v" + v + "-0-g0123456 go1.24.10"
-}
-
 // program runs a file by its path, as far as it is a tbot: version, and tpm identify.
 func (s *shell) program(args []string) int {
 	at := args[0]
@@ -266,7 +265,7 @@ func (s *shell) program(args []string) int {
 	case !s.host.s.may(s.user, f, 1):
 		return 126 * s.complain("sh: %s: Permission denied", at)
 	case version != "" && what == "version":
-		return s.say("tbot", versionLine(version)+"\n")
+		return s.say("tbot", memcluster.VersionLine(version)+"\n")
 	case version != "" && what == "tpm identify":
 		return s.identify()
 	}
@@ -278,14 +277,14 @@ func (s *shell) identify() int {
 	h := s.host
 	switch {
 	case h.TPM == nil || h.s.TPM12 || h.s.Files[h.s.Device] == nil:
-		return s.complain("%squerying TPM\n\tTPM device not available\n", red)
+		return s.complain("%squerying TPM\n\tTPM device not available\n", memcluster.Red)
 	case h.tpmOpens(h.s.Device, s.user) != "ok":
-		return s.complain("%squerying TPM\n\topen %s: permission denied\n", red, h.s.Device)
+		return s.complain("%squerying TPM\n\topen %s: permission denied\n", memcluster.Red, h.s.Device)
 	}
 	text := "TPM Information\nEKPub Hash: " + h.TPM.EKHash() + "\nEKCert Detected: "
 	cert, err := x509.ParseCertificate(h.TPM.Cert)
 	if err != nil {
 		return s.say("tbot", text+"false\n")
 	}
-	return s.say("tbot", text+"true\nEKCert Serial: "+serialOf(cert)+"\n")
+	return s.say("tbot", text+"true\nEKCert Serial: "+softtpm.SerialOf(cert)+"\n")
 }

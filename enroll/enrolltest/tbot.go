@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"fleetctl/enroll/enrolltest/memcluster"
 )
 
 // Tbot is the content of a tbot of that version ("18.4.0"): a program that says its version, and that a Host knows.
@@ -49,38 +50,15 @@ func tbotVersion(content []byte) string {
 	return ""
 }
 
-// since says whether a version is at least one of the given ones in its own major, or of a later major than all.
-func since(version string, firsts ...string) bool {
-	v := numbers(version)
-	last := 0
-	for _, first := range firsts {
-		f := numbers(first)
-		last = max(last, f[0])
-		if v[0] == f[0] {
-			return slices.Compare(v[:], f[:]) >= 0
-		}
-	}
-	return v[0] > last
-}
-
-func numbers(version string) (out [3]int) {
-	version, _, _ = strings.Cut(version, "-")
-	for i, part := range strings.SplitN(version, ".", 3) {
-		out[i], _ = strconv.Atoi(part) // a part that is none counts as 0
-	}
-	return out
-}
-
 const (
-	red      = "\x1b[31mERROR: \x1b[0m" // written whether or not stderr is a terminal
-	codeExec = 203                      // systemd.exec(5): EXEC, GROUP, USER
+	codeExec = 203 // systemd.exec(5): EXEC, GROUP, USER
 	codeGrp  = 216
 	codeUser = 217
 )
 
 // fatal logs how a tbot ends: a message a level, the causes behind tabs, and an empty line.
 func (h *Host) fatal(levels ...string) (int, string) {
-	text := red
+	text := memcluster.Red
 	for i, level := range levels {
 		text += strings.Repeat("\t", i) + strings.ReplaceAll(level, "\n", "\n"+strings.Repeat("\t", i+1)) + "\n"
 	}
@@ -178,7 +156,7 @@ func (b *bot) flags(args []string) (file string, code int, result string) {
 			name = "debug"
 		}
 		takes, known := botFlags[name]
-		if (name == "pid-file" || name == "diag-socket-for-updater") && !since(b.version, "17.7.10", "18.4.0") {
+		if (name == "pid-file" || name == "diag-socket-for-updater") && !memcluster.Since(b.version, "17.7.10", "18.4.0") {
 			known = false
 		}
 		if !known {

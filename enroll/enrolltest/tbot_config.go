@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/enroll/enrolltest/memcluster"
 )
 
 // strictKeys are what a decoder with KnownFields knows, up to 17.2.7.
@@ -28,7 +30,7 @@ func (b *bot) load(file string) (int, string) {
 	if err := yaml.Unmarshal(f.Content, &doc); err != nil {
 		return b.fatal(loading, "failed parsing config file: "+err.Error())
 	}
-	if !since(b.version, "17.2.8") && len(doc.Content) > 0 {
+	if !memcluster.Since(b.version, "17.2.8") && len(doc.Content) > 0 {
 		if wrong := unknownKeys(doc.Content[0], "config.BotConfig"); wrong != "" {
 			return b.fatal(loading, "failed parsing config file: yaml: unmarshal errors:"+wrong)
 		}
@@ -70,7 +72,7 @@ var serviceSince = map[string][]string{
 
 func (b *bot) knows(kind string) bool {
 	firsts := serviceSince[kind]
-	return firsts != nil && since(b.version, firsts...)
+	return firsts != nil && memcluster.Since(b.version, firsts...)
 }
 
 func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
@@ -78,7 +80,7 @@ func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
 // checkConfig is CheckAndSetDefaults.
 func (b *bot) checkConfig() (int, string) {
 	for i, service := range b.config.Services {
-		if roles, _ := service["roles"].([]any); len(roles) > 0 && since(b.version, "19.0.0") {
+		if roles, _ := service["roles"].([]any); len(roles) > 0 && memcluster.Since(b.version, "19.0.0") {
 			return b.fatal(fmt.Sprintf("validating service[%d]", i), "roles: the roles field is no longer supported "+
 				"and must be removed from your configuration. See https://goteleport.com/docs/reference/"+
 				"machine-workload-identity/v19-upgrade-guide/ for further information.")

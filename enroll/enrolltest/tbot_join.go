@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 	"time"
+
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/softtpm"
 )
 
 // identity is the file that stands for what a real tbot keeps of its identity: the token that it joined with.
@@ -26,11 +28,11 @@ func (b *bot) join() (int, string) {
 		b.joinedLine()
 		return 0, ""
 	}
-	if old != nil && string(old.Content) == token && since(b.version, "17.5.3", "18.0.1") {
+	if old != nil && string(old.Content) == token && memcluster.Since(b.version, "17.5.3", "18.0.1") {
 		b.degraded(err)
 		return 0, ""
 	}
-	if numbers(b.version)[0] < 16 {
+	if memcluster.Numbers(b.version)[0] < 16 {
 		return b.fatal(err.Error())
 	}
 	b.info("Fetching bot identity using token identity/service.go:540")
@@ -64,25 +66,16 @@ func (b *bot) ask(token string) error {
 	case b.TPM.Claims != nil:
 		return fmt.Errorf("validating TPM EK\n\tinvalid credential activation solution")
 	}
-	r := JoinRequest{Host: b.Name, EKHash: b.TPM.EKHash(), Cert: b.TPM.Cert, Token: token, Tbot: b.version}
+	r := memcluster.JoinRequest{Host: b.Name, EKHash: b.TPM.EKHash(), Cert: b.TPM.Cert, Token: token, Tbot: b.version}
 	if cert, err := x509.ParseCertificate(b.TPM.Cert); err == nil {
-		r.Serial = serialOf(cert)
+		r.Serial = softtpm.SerialOf(cert)
 	}
 	return b.Cluster.Join(r)
 }
 
-// serialOf writes a serial number as Teleport does: big-endian hex pairs with ":" between.
-func serialOf(cert *x509.Certificate) string {
-	var pairs []string
-	for _, c := range cert.SerialNumber.Bytes() {
-		pairs = append(pairs, fmt.Sprintf("%02x", c))
-	}
-	return strings.Join(pairs, ":")
-}
-
 func (b *bot) joinedLine() {
 	stop := ""
-	if !since(b.version, "16.1.0") {
+	if !memcluster.Since(b.version, "16.1.0") {
 		stop = "."
 	}
 	now := b.now().UTC()
@@ -105,7 +98,7 @@ func (b *bot) output(service map[string]any) string {
 	}
 	if err := b.s.write(user, name, []byte("an identity\n"), false, 0o077); err != nil {
 		why := "generating identity\n\topen " + name + ": " + lowerFirst(err.Error())
-		b.log(red + why + "\n")
+		b.log(memcluster.Red + why + "\n")
 		return why
 	}
 	return ""
@@ -114,7 +107,7 @@ func (b *bot) output(service map[string]any) string {
 // listen begins to answer at diag_addr, and does what the services have to do.
 func (b *bot) listen() {
 	v := &b.s.Service
-	v.Diag, v.health = b.config.Diag, since(b.version, "17.5.4", "18.0.2")
+	v.Diag, v.health = b.config.Diag, memcluster.Since(b.version, "17.5.4", "18.0.2")
 	for i, service := range append(slices.Clone(b.config.Services), b.config.Outputs...) {
 		if !v.joined {
 			break

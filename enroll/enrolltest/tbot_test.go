@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/remote"
 )
 
@@ -25,7 +27,7 @@ func TestTbotSaysWhatItsVersionSays(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, version, unit, yaml string
-		change                    func(*Host, *Cluster)
+		change                    func(*Host, *memcluster.Cluster)
 		state, log                string
 	}{
 		{name: "it joins", version: "18.4.0", state: "joined"},
@@ -38,11 +40,11 @@ func TestTbotSaysWhatItsVersionSays(t *testing.T) {
 		{name: "an unknown key that is ignored", version: "17.2.8", yaml: plainYAML + "typo: 1h\n", state: "joined"},
 		{name: "an unknown service", version: "16.0.4", yaml: plainYAML + "services: [{type: identity}]\n", state: "restarting",
 			log: "\tfailed parsing config file: unrecognized service type (identity)"},
-		{name: "no token", version: "18.4.0", change: func(_ *Host, c *Cluster) { c.Delete("token/fleet") }, state: "restarting",
+		{name: "no token", version: "18.4.0", change: func(_ *Host, c *memcluster.Cluster) { c.Delete("token/fleet") }, state: "restarting",
 			log: "\t\"web-01\" can not join the cluster with role \"Bot\", token expired or not found"},
-		{name: "no rule", version: "18.4.0", change: func(h *Host, _ *Cluster) { h.TPM.number = 1; h.TPM.key, _ = ekKey(1) }, state: "restarting",
+		{name: "no rule", version: "18.4.0", change: func(h *Host, _ *memcluster.Cluster) { h.TPM.Number = 1; h.TPM.Key, _ = softtpm.EkKey(1) }, state: "restarting",
 			log: "\tvalidated tpm attributes did not match any allow rules"},
-		{name: "no TPM", version: "18.4.0", change: func(h *Host, _ *Cluster) { h.TPM = nil }, state: "restarting", log: "\tTPM device not available"},
+		{name: "no TPM", version: "18.4.0", change: func(h *Host, _ *memcluster.Cluster) { h.TPM = nil }, state: "restarting", log: "\tTPM device not available"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -7,13 +7,14 @@ import (
 	"io"
 	"testing"
 
+	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/enroll/tpm"
 	"fleetctl/enroll/tpm/device"
 )
 
-func newTPM(t *testing.T, number int) *TPM {
+func newTPM(t *testing.T, number int) *softtpm.TPM {
 	t.Helper()
-	v, err := NewTPM(number)
+	v, err := softtpm.NewTPM(number)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +22,7 @@ func newTPM(t *testing.T, number int) *TPM {
 }
 
 // examine runs the helper's code on a TPM and the controller's on the other end.
-func examine(t *testing.T, v *TPM, opts tpm.ExamineOptions) (*tpm.Report, error) {
+func examine(t *testing.T, v *softtpm.TPM, opts tpm.ExamineOptions) (*tpm.Report, error) {
 	t.Helper()
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
@@ -45,23 +46,23 @@ func examine(t *testing.T, v *TPM, opts tpm.ExamineOptions) (*tpm.Report, error)
 
 func TestTPMProvesItsEK(t *testing.T) {
 	t.Parallel()
-	ca, err := NewCA("Maker")
+	ca, err := softtpm.NewCA("Maker")
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := tpm.NewCASet(ca.cert)
+	set := tpm.NewCASet(ca.Cert)
 	for _, tt := range []struct {
 		name   string
-		change func(*TPM)
+		change func(*softtpm.TPM)
 		serial string
 		code   string // of the proof's error
 	}{
-		{name: "a bare EK", change: func(*TPM) {}},
-		{name: "a persistent EK", change: func(v *TPM) { v.Persistent = true }},
-		{name: "a certified EK", change: func(v *TPM) { _ = ca.Certify(v) }, serial: "10:03"},
-		{name: "another TPM's EK", change: func(v *TPM) { v.Claims = newTPM(t, 4) }, code: "integrity"},
-		{name: "a wrong secret", change: func(v *TPM) { v.WrongSecret = true }, code: "secret"},
-		{name: "an endorsement password", change: func(v *TPM) { v.Persistent, v.Permanent = true, 2; _ = ca.Certify(v) },
+		{name: "a bare EK", change: func(*softtpm.TPM) {}},
+		{name: "a persistent EK", change: func(v *softtpm.TPM) { v.Persistent = true }},
+		{name: "a certified EK", change: func(v *softtpm.TPM) { _ = ca.Certify(v) }, serial: "10:03"},
+		{name: "another TPM's EK", change: func(v *softtpm.TPM) { v.Claims = newTPM(t, 4) }, code: "integrity"},
+		{name: "a wrong secret", change: func(v *softtpm.TPM) { v.WrongSecret = true }, code: "secret"},
+		{name: "an endorsement password", change: func(v *softtpm.TPM) { v.Persistent, v.Permanent = true, 2; _ = ca.Certify(v) },
 			serial: "10:03", code: "endorsement-auth"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -97,8 +98,8 @@ func TestTPMThatDoesNotOpen(t *testing.T) {
 func TestEKsDiffer(t *testing.T) {
 	t.Parallel()
 	seen := map[string]int{}
-	for n := range MaxEKs() {
-		p, q := ekPrimes(n)
+	for n := range softtpm.MaxEKs() {
+		p, q := softtpm.EkPrimes(n)
 		key := p.String() + q.String()
 		if other, dup := seen[key]; dup || p.Cmp(q) == 0 {
 			t.Fatalf("EKs %d and %d are the same", n, other)

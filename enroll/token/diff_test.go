@@ -8,14 +8,15 @@ import (
 	"testing"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
 )
 
 // newCluster is a tctl of a cluster in memory.
-func newCluster(t *testing.T) (tctl.Tctl, *enrolltest.Cluster) {
+func newCluster(t *testing.T) (tctl.Tctl, *memcluster.Cluster) {
 	t.Helper()
-	c := enrolltest.NewCluster(t, "17.5.4")
+	c := memcluster.NewCluster(t, "17.5.4")
 	return tctl.Tctl{Runner: tctl.Func(c.Run)}, c
 }
 
@@ -103,7 +104,7 @@ func TestApplyTouchesOnlyWhatChanged(t *testing.T) {
 }
 
 // editCluster changes a token in the cluster by hand.
-func editCluster(t *testing.T, cluster tctl.Tctl, c *enrolltest.Cluster, name string, edit func(doc map[string]any, allow []any) []any) {
+func editCluster(t *testing.T, cluster tctl.Tctl, c *memcluster.Cluster, name string, edit func(doc map[string]any, allow []any) []any) {
 	t.Helper()
 	doc, _ := resource(t, cluster, "token", name)
 	tpm := doc["spec"].(map[string]any)["tpm"].(map[string]any)
@@ -232,19 +233,19 @@ func TestRolesOfABotAreNotOverwrittenUnasked(t *testing.T) {
 func TestApplySaysWhatTctlSaid(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		spoil func(c *enrolltest.Cluster)
+		spoil func(c *memcluster.Cluster)
 		want  string
 	}{
-		"output on failure": {func(c *enrolltest.Cluster) {
-			c.Before = func(cmd enrolltest.Command) error {
+		"output on failure": {func(c *memcluster.Cluster) {
+			c.Before = func(cmd memcluster.Command) error {
 				if cmd.Verb == "create" {
 					return errors.New("the backend is on fire")
 				}
 				return nil
 			}
 		}, "the backend is on fire"},
-		"a success that was none shows": {func(c *enrolltest.Cluster) {
-			c.After = func(cmd enrolltest.Command) error {
+		"a success that was none shows": {func(c *memcluster.Cluster) {
+			c.After = func(cmd memcluster.Command) error {
 				if cmd.Verb == "create" {
 					c.Delete("token/fleet")
 				}

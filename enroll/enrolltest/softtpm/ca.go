@@ -1,4 +1,4 @@
-package enrolltest
+package softtpm
 
 import (
 	"crypto/ecdsa"
@@ -14,7 +14,7 @@ import (
 
 // CA issues EK certificates, as a manufacturer does.
 type CA struct {
-	cert *x509.Certificate
+	Cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
@@ -38,21 +38,21 @@ func NewCA(name string) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("enrolltest: %w", err)
 	}
-	return &CA{cert: cert, key: key}, nil
+	return &CA{Cert: cert, key: key}, nil
 }
 
 // PEM is the CA's certificate, for ekcert_allowed_cas.
 func (c *CA) PEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Cert.Raw})
 }
 
 // Certify gives the EK that a TPM shows a certificate. Its serial number is the EK's number, counted from 0x1000.
 func (c *CA) Certify(t *TPM) error {
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(int64(0x1000 + t.shown().number)), NotBefore: c.cert.NotBefore, NotAfter: c.cert.NotAfter,
+		SerialNumber: big.NewInt(int64(0x1000 + t.shown().Number)), NotBefore: c.Cert.NotBefore, NotAfter: c.Cert.NotAfter,
 		KeyUsage: x509.KeyUsageKeyEncipherment, BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, c.cert, &t.shown().key.PublicKey, c.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, c.Cert, &t.shown().Key.PublicKey, c.key)
 	if err != nil {
 		return fmt.Errorf("enrolltest: %w", err)
 	}

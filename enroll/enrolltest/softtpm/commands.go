@@ -1,4 +1,4 @@
-package enrolltest
+package softtpm
 
 import (
 	"bytes"
@@ -30,17 +30,17 @@ const (
 )
 
 // tpmCommand answers one command: what it returns after the handle, and the handle where there is one.
-type tpmCommand func(*TPM, *tpmReader) (params []byte, handle uint32, err error)
+type tpmCommand func(*TPM, *Reader) (params []byte, handle uint32, err error)
 
 var tpmCommands = map[uint32]tpmCommand{
 	wire.CCGetCapability: (*TPM).getCapability, wire.CCNVReadPublic: (*TPM).nvReadPublic, wire.CCNVRead: (*TPM).nvRead,
 	wire.CCReadPublic: (*TPM).readPublic, wire.CCCreatePrimary: (*TPM).createPrimary,
 	wire.CCStartAuthSession: (*TPM).startAuthSession, wire.CCPolicySecret: (*TPM).policySecret,
-	wire.CCActivateCredential: (*TPM).activateCredential, wire.CCFlushContext: (*TPM).flushContext,
+	wire.CCActivateCredential: (*TPM).activateCredential, wire.CCFlushContext: (*TPM).FlushContext,
 }
 
-func (t *TPM) getCapability(in *tpmReader) ([]byte, uint32, error) {
-	class, from, _ := in.u32(), in.u32(), in.u32()
+func (t *TPM) getCapability(in *Reader) ([]byte, uint32, error) {
+	class, from, _ := in.U32(), in.U32(), in.U32()
 	out := binary.BigEndian.AppendUint32([]byte{0}, class) // no more data
 	switch class {
 	case capProperties:
@@ -88,8 +88,8 @@ func (t *TPM) properties() []wire.Property {
 	}
 }
 
-func (t *TPM) nvReadPublic(in *tpmReader) ([]byte, uint32, error) {
-	if in.u32() != wire.IndexEKCert || t.Cert == nil {
+func (t *TPM) nvReadPublic(in *Reader) ([]byte, uint32, error) {
+	if in.U32() != wire.IndexEKCert || t.Cert == nil {
 		return nil, 0, refuse(rcHandle1)
 	}
 	public := binary.BigEndian.AppendUint32(nil, wire.IndexEKCert)
@@ -100,10 +100,10 @@ func (t *TPM) nvReadPublic(in *tpmReader) ([]byte, uint32, error) {
 	return tpm2b(tpm2b(nil, public), nameOf(public)), 0, nil
 }
 
-func (t *TPM) nvRead(in *tpmReader) ([]byte, uint32, error) {
-	_, index := in.u32(), in.u32()
+func (t *TPM) nvRead(in *Reader) ([]byte, uint32, error) {
+	_, index := in.U32(), in.U32()
 	in.auths()
-	size, offset := int(in.u16()), int(in.u16())
+	size, offset := int(in.U16()), int(in.U16())
 	switch {
 	case index != wire.IndexEKCert || t.Cert == nil:
 		return nil, 0, refuse(rcHandle1)
@@ -113,16 +113,16 @@ func (t *TPM) nvRead(in *tpmReader) ([]byte, uint32, error) {
 	return tpm2b(nil, t.Cert[offset:offset+size]), 0, nil
 }
 
-func (t *TPM) readPublic(in *tpmReader) ([]byte, uint32, error) {
-	if in.u32() != wire.HandleEK || !t.Persistent {
+func (t *TPM) readPublic(in *Reader) ([]byte, uint32, error) {
+	if in.U32() != wire.HandleEK || !t.Persistent {
 		return nil, 0, refuse(rcHandle1)
 	}
 	public := t.ekPublic()
 	return tpm2b(tpm2b(tpm2b(nil, public), nameOf(public)), nameOf(public)), 0, nil
 }
 
-func (t *TPM) createPrimary(in *tpmReader) ([]byte, uint32, error) {
-	hierarchy := in.u32()
+func (t *TPM) createPrimary(in *Reader) ([]byte, uint32, error) {
+	hierarchy := in.U32()
 	in.auths()
 	in.bytes() // inSensitive
 	template := in.bytes()
@@ -176,15 +176,15 @@ func (t *TPM) primary(hierarchy uint32, template []byte) (*tpmObject, error) {
 	return &tpmObject{public: tpm2.Marshal(area)}, nil
 }
 
-func (t *TPM) startAuthSession(*tpmReader) ([]byte, uint32, error) {
+func (t *TPM) startAuthSession(*Reader) ([]byte, uint32, error) {
 	handle := 0x03000000 | t.next
 	t.next++
 	t.policy[handle] = false
 	return tpm2b(nil, make([]byte, 16)), handle, nil
 }
 
-func (t *TPM) policySecret(in *tpmReader) ([]byte, uint32, error) {
-	entity, session := in.u32(), in.u32()
+func (t *TPM) policySecret(in *Reader) ([]byte, uint32, error) {
+	entity, session := in.U32(), in.U32()
 	if _, ok := t.policy[session]; !ok {
 		return nil, 0, refuse(rcHandle1 + 0x100)
 	}
@@ -199,13 +199,13 @@ func (t *TPM) policySecret(in *tpmReader) ([]byte, uint32, error) {
 	return tpm2b(binary.BigEndian.AppendUint32(ticket, handleNull), nil), 0, nil
 }
 
-func (t *TPM) activateCredential(in *tpmReader) ([]byte, uint32, error) {
-	object, key := t.objects[in.u32()], in.u32()
+func (t *TPM) activateCredential(in *Reader) ([]byte, uint32, error) {
+	object, key := t.objects[in.U32()], in.U32()
 	auths := in.auths()
 	credential, encrypted := in.bytes(), in.bytes()
 	made := t.objects[key]
 	switch {
-	case in.bad || len(in.buf) != 0:
+	case in.bad || len(in.Buf) != 0:
 		return nil, 0, refuse(rcSize)
 	case object == nil:
 		return nil, 0, refuse(rcHandle1)
@@ -224,8 +224,8 @@ func (t *TPM) activateCredential(in *tpmReader) ([]byte, uint32, error) {
 	return tpm2b(nil, secret), 0, nil
 }
 
-func (t *TPM) flushContext(in *tpmReader) ([]byte, uint32, error) {
-	handle := in.u32()
+func (t *TPM) FlushContext(in *Reader) ([]byte, uint32, error) {
+	handle := in.U32()
 	_, session := t.policy[handle]
 	if t.objects[handle] == nil && !session {
 		return nil, 0, refuse(rcHandle1)

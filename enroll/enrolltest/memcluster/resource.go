@@ -1,4 +1,4 @@
-package enrolltest
+package memcluster
 
 import (
 	"bytes"
@@ -105,7 +105,7 @@ func decodeStrict(data []byte, into any) error {
 func (c *Cluster) parseToken(doc document) (*token, error) {
 	t := &token{}
 	decode := json.Unmarshal
-	if since(c.Version, "18.0.0") {
+	if Since(c.Version, "18.0.0") {
 		decode = decodeStrict
 	}
 	if err := decode(doc.json, t); err != nil {
@@ -146,7 +146,7 @@ func (c *Cluster) checkTPM(t *token) error {
 		switch {
 		case r.Hash == "" && r.Serial == "":
 			return words{where, fmt.Sprintf("allow[%d]: at least one of ['ek_public_hash', 'ek_certificate_serial'] must be set", i)}
-		case r.Hash == "" && len(t.Spec.TPM.CAs) == 0 && since(c.Version, "18.10.1") && !c.knows(t.Metadata.Name, r):
+		case r.Hash == "" && len(t.Spec.TPM.CAs) == 0 && Since(c.Version, "18.10.1") && !c.knows(t.Metadata.Name, r):
 			return words{where, fmt.Sprintf("allow[%d]: ek_certificate_serial needs ek_public_hash or ekcert_allowed_cas", i)}
 		}
 	}
@@ -209,7 +209,7 @@ func (c *Cluster) get(cmd Command) (string, error) {
 			list = append(list, c.bots[n])
 		}
 	case (kind == "bot_instance" || kind == "bot_instances") && !strings.Contains(name, "/"):
-		if !since(c.Version, "16.4.6") {
+		if !Since(c.Version, "16.4.6") {
 			return "", words{fmt.Sprintf("getting %q is not supported", kind)}
 		}
 		for _, i := range c.instances { // of one bot, where one is named, and whether or not there is such a bot

@@ -1,4 +1,5 @@
-package enrolltest
+// Package memcluster is a Teleport cluster in memory: tctl's words on one side, the joins of tbots on the other, by version.
+package memcluster
 
 import (
 	"context"
@@ -105,7 +106,7 @@ func said(err error) string {
 	if !errors.As(err, &levels) {
 		levels = words{err.Error()}
 	}
-	text := red
+	text := Red
 	for i, level := range levels {
 		text += strings.Repeat("\t", i) + level + "\n"
 	}
@@ -168,7 +169,7 @@ func (c *Cluster) do(cmd Command) (string, error) {
 	case "lock":
 		return c.lock(cmd)
 	case "version":
-		return versionLine(c.Version) + "\n", nil
+		return VersionLine(c.Version) + "\n", nil
 	case "status":
 		return fmt.Sprintf("Cluster  %s\nVersion  %s\nhost CA  never updated\nuser CA  never updated\nCA pin   sha256:%s\n",
 			c.Name, c.Version, strings.Repeat("cd", 32)), nil

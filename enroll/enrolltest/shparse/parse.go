@@ -1,4 +1,5 @@
-package enrolltest
+// Package shparse parses the POSIX shell that fleetctl's scripts are written in, into a tree that a model can run.
+package shparse
 
 import (
 	"errors"
@@ -12,54 +13,54 @@ import (
 // something new is not.
 
 type (
-	shList  []shAndOr
-	shAndOr struct {
-		pipes []shPipe
-		ops   []string // "&&" or "||", between them
+	List  []AndOr
+	AndOr struct {
+		Pipes []Pipe
+		Ops   []string // "&&" or "||", between them
 	}
-	shPipe struct {
-		not  bool
-		cmds []shCmd
+	Pipe struct {
+		Not  bool
+		Cmds []Cmd
 	}
-	shCmd struct {
-		kind     string // simple, if, case, for, while, until, group, subshell, func
-		assigns  []shAssign
-		words    []shWord
-		redirs   []shRedir
-		branches []shBranch // if and elif; the loop of while and until
-		other    shList     // else
-		subject  shWord     // of case
-		items    []shItem
-		body     shList // of for, group, subshell, func
-		name     string // of for's variable, of func
+	Cmd struct {
+		Kind     string // simple, if, case, for, while, until, group, subshell, func
+		Assigns  []shAssign
+		Words    []Word
+		Redirs   []Redir
+		Branches []shBranch // if and elif; the loop of while and until
+		Other    List       // else
+		Subject  Word       // of case
+		Items    []shItem
+		Body     List   // of for, group, subshell, func
+		Name     string // of for's variable, of func
 	}
 	shAssign struct {
-		name  string
-		value shWord
+		Name  string
+		Value Word
 	}
-	shRedir struct {
-		fd     int // -1: the operator's own
-		op     string
-		target shWord
+	Redir struct {
+		Fd     int // -1: the operator's own
+		Op     string
+		Target Word
 	}
-	shBranch struct{ cond, body shList }
+	shBranch struct{ Cond, Body List }
 	shItem   struct {
-		patterns []shWord
-		body     shList
+		Patterns []Word
+		Body     List
 	}
-	shWord []shPart
-	shPart struct {
-		text   string // literal
-		quoted bool
-		name   string // of a parameter; "" for a literal
-		op     string // "", ":-", "##", "#", "%%", "%"
-		arg    shWord
-		sub    shList // of $( )
-		isSub  bool
+	Word []Part
+	Part struct {
+		Text   string // literal
+		Quoted bool
+		Name   string // of a parameter; "" for a literal
+		Op     string // "", ":-", "##", "#", "%%", "%"
+		Arg    Word
+		Sub    List // of $( )
+		IsSub  bool
 	}
 )
 
-type shParser struct {
+type parser struct {
 	s      string
 	pos    int
 	braces int // how many ${ are open
@@ -67,10 +68,10 @@ type shParser struct {
 
 var errShell = errors.New("not shell that is understood")
 
-func parseShell(script string) (list shList, err error) {
-	p := &shParser{s: script}
+func Parse(script string) (list List, err error) {
+	p := &parser{s: script}
 	defer func() {
-		if r, ok := recover().(shSyntax); ok {
+		if r, ok := recover().(syntax); ok {
 			err = fmt.Errorf("%w: %s at %q", errShell, string(r), p.near())
 		}
 	}()
@@ -82,25 +83,25 @@ func parseShell(script string) (list shList, err error) {
 }
 
 // shSyntax unwinds the parser: its only panics.
-type shSyntax string
+type syntax string
 
-func (p *shParser) fail(what string) { panic(shSyntax(what)) }
+func (p *parser) fail(what string) { panic(syntax(what)) }
 
-func (p *shParser) near() string {
+func (p *parser) near() string {
 	end := min(len(p.s), p.pos+40)
 	return p.s[min(p.pos, end):end]
 }
 
-func (p *shParser) peek() byte {
+func (p *parser) peek() byte {
 	if p.pos < len(p.s) {
 		return p.s[p.pos]
 	}
 	return 0
 }
 
-func (p *shParser) has(prefix string) bool { return strings.HasPrefix(p.s[p.pos:], prefix) }
+func (p *parser) has(prefix string) bool { return strings.HasPrefix(p.s[p.pos:], prefix) }
 
-func (p *shParser) accept(prefix string) bool {
+func (p *parser) accept(prefix string) bool {
 	if p.has(prefix) {
 		p.pos += len(prefix)
 		return true
@@ -109,7 +110,7 @@ func (p *shParser) accept(prefix string) bool {
 }
 
 // blanks skips blanks and continued lines; with lines also newlines, and comments.
-func (p *shParser) blanks(lines bool) {
+func (p *parser) blanks(lines bool) {
 	for p.pos < len(p.s) {
 		switch c := p.peek(); {
 		case c == ' ' || c == '\t' || lines && c == '\n':
@@ -131,7 +132,7 @@ func (p *shParser) blanks(lines bool) {
 var shReserved = []string{"then", "else", "elif", "fi", "do", "done", "esac", "}"}
 
 // word returns the unquoted characters that come next, for reserved words.
-func (p *shParser) reserved() string {
+func (p *parser) reserved() string {
 	end := p.pos
 	for end < len(p.s) && strings.IndexByte(" \t\n;&|<>()'\"$\\", p.s[end]) < 0 {
 		end++
@@ -139,7 +140,7 @@ func (p *shParser) reserved() string {
 	return p.s[p.pos:end]
 }
 
-func (p *shParser) keyword(w string) bool {
+func (p *parser) keyword(w string) bool {
 	p.blanks(true)
 	if p.reserved() != w {
 		return false
@@ -148,14 +149,14 @@ func (p *shParser) keyword(w string) bool {
 	return true
 }
 
-func (p *shParser) need(w string) {
+func (p *parser) need(w string) {
 	if !p.keyword(w) {
 		p.fail("no " + w)
 	}
 }
 
-func (p *shParser) list() shList {
-	var out shList
+func (p *parser) list() List {
+	var out List
 	for {
 		p.blanks(true)
 		if p.has(";;") || p.pos >= len(p.s) || p.peek() == ')' || slices.Contains(shReserved, p.reserved()) {
@@ -173,8 +174,8 @@ func (p *shParser) list() shList {
 	}
 }
 
-func (p *shParser) andOr() shAndOr {
-	out := shAndOr{pipes: []shPipe{p.pipe()}}
+func (p *parser) andOr() AndOr {
+	out := AndOr{Pipes: []Pipe{p.pipe()}}
 	for {
 		p.blanks(false)
 		var op string
@@ -187,20 +188,20 @@ func (p *shParser) andOr() shAndOr {
 			return out
 		}
 		p.blanks(true)
-		out.ops, out.pipes = append(out.ops, op), append(out.pipes, p.pipe())
+		out.Ops, out.Pipes = append(out.Ops, op), append(out.Pipes, p.pipe())
 	}
 }
 
-func (p *shParser) pipe() shPipe {
-	var out shPipe
+func (p *parser) pipe() Pipe {
+	var out Pipe
 	p.blanks(false)
 	if p.reserved() == "!" {
 		p.pos++
-		out.not = true
+		out.Not = true
 		p.blanks(false)
 	}
 	for {
-		out.cmds = append(out.cmds, p.command())
+		out.Cmds = append(out.Cmds, p.command())
 		p.blanks(false)
 		if p.has("||") || !p.accept("|") {
 			return out
@@ -209,18 +210,18 @@ func (p *shParser) pipe() shPipe {
 	}
 }
 
-func (p *shParser) command() shCmd {
+func (p *parser) command() Cmd {
 	p.blanks(false)
-	var c shCmd
+	var c Cmd
 	switch w := p.reserved(); {
 	case p.accept("("):
-		c = shCmd{kind: "subshell", body: p.list()}
+		c = Cmd{Kind: "subshell", Body: p.list()}
 		if !p.accept(")") {
 			p.fail("an open (")
 		}
 	case w == "{":
 		p.pos++
-		c = shCmd{kind: "group", body: p.list()}
+		c = Cmd{Kind: "group", Body: p.list()}
 		p.need("}")
 	case w == "if":
 		c = p.ifCmd()
@@ -230,11 +231,11 @@ func (p *shParser) command() shCmd {
 		c = p.forCmd()
 	case w == "while", w == "until":
 		p.pos += len(w)
-		b := shBranch{cond: p.list()}
+		b := shBranch{Cond: p.list()}
 		p.need("do")
-		b.body = p.list()
+		b.Body = p.list()
 		p.need("done")
-		c = shCmd{kind: w, branches: []shBranch{b}}
+		c = Cmd{Kind: w, Branches: []shBranch{b}}
 	default:
 		return p.simple()
 	}
@@ -244,36 +245,36 @@ func (p *shParser) command() shCmd {
 		if !ok {
 			return c
 		}
-		c.redirs = append(c.redirs, r)
+		c.Redirs = append(c.Redirs, r)
 	}
 }
 
-func (p *shParser) ifCmd() shCmd {
-	c := shCmd{kind: "if"}
+func (p *parser) ifCmd() Cmd {
+	c := Cmd{Kind: "if"}
 	for p.keyword("if") || p.keyword("elif") {
-		b := shBranch{cond: p.list()}
+		b := shBranch{Cond: p.list()}
 		p.need("then")
-		b.body = p.list()
-		c.branches = append(c.branches, b)
+		b.Body = p.list()
+		c.Branches = append(c.Branches, b)
 	}
 	if p.keyword("else") {
-		c.other = p.list()
+		c.Other = p.list()
 	}
 	p.need("fi")
 	return c
 }
 
-func (p *shParser) caseCmd() shCmd {
+func (p *parser) caseCmd() Cmd {
 	p.need("case")
 	p.blanks(false)
-	c := shCmd{kind: "case", subject: p.word()}
+	c := Cmd{Kind: "case", Subject: p.word()}
 	p.need("in")
 	for !p.keyword("esac") {
 		var item shItem
 		p.accept("(")
 		for {
 			p.blanks(true)
-			item.patterns = append(item.patterns, p.word())
+			item.Patterns = append(item.Patterns, p.word())
 			p.blanks(false)
 			if !p.accept("|") {
 				break
@@ -282,18 +283,18 @@ func (p *shParser) caseCmd() shCmd {
 		if !p.accept(")") {
 			p.fail("a pattern without )")
 		}
-		item.body = p.list()
+		item.Body = p.list()
 		p.accept(";;")
-		c.items = append(c.items, item)
+		c.Items = append(c.Items, item)
 	}
 	return c
 }
 
-func (p *shParser) forCmd() shCmd {
+func (p *parser) forCmd() Cmd {
 	p.need("for")
 	p.blanks(false)
-	c := shCmd{kind: "for", name: p.reserved()}
-	p.pos += len(c.name)
+	c := Cmd{Kind: "for", Name: p.reserved()}
+	p.pos += len(c.Name)
 	p.need("in")
 	for {
 		p.blanks(false)
@@ -301,10 +302,10 @@ func (p *shParser) forCmd() shCmd {
 			p.pos++
 			break
 		}
-		c.words = append(c.words, p.word())
+		c.Words = append(c.Words, p.word())
 	}
 	p.need("do")
-	c.body = p.list()
+	c.Body = p.list()
 	p.need("done")
 	return c
 }

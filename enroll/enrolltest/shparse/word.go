@@ -1,4 +1,4 @@
-package enrolltest
+package shparse
 
 import (
 	"regexp"
@@ -9,30 +9,30 @@ import (
 var shName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
 
 // simple parses assignments, words and redirections, or the definition of a function.
-func (p *shParser) simple() shCmd {
-	c := shCmd{kind: "simple"}
+func (p *parser) simple() Cmd {
+	c := Cmd{Kind: "simple"}
 	if name := shName.FindString(p.s[p.pos:]); name != "" && strings.HasPrefix(p.s[p.pos+len(name):], "()") {
 		p.pos += len(name) + 2
 		p.blanks(true)
 		body := p.command()
-		return shCmd{kind: "func", name: name, body: shList{{pipes: []shPipe{{cmds: []shCmd{body}}}}}}
+		return Cmd{Kind: "func", Name: name, Body: List{{Pipes: []Pipe{{Cmds: []Cmd{body}}}}}}
 	}
 	begin := p.pos
 	for {
 		p.blanks(false)
 		if r, ok := p.redir(); ok {
-			c.redirs = append(c.redirs, r)
+			c.Redirs = append(c.Redirs, r)
 			continue
 		}
 		if p.pos >= len(p.s) || strings.IndexByte("\n;&|()", p.peek()) >= 0 {
 			break
 		}
-		if name := shName.FindString(p.s[p.pos:]); len(c.words) == 0 && name != "" && strings.HasPrefix(p.s[p.pos+len(name):], "=") {
+		if name := shName.FindString(p.s[p.pos:]); len(c.Words) == 0 && name != "" && strings.HasPrefix(p.s[p.pos+len(name):], "=") {
 			p.pos += len(name) + 1
-			c.assigns = append(c.assigns, shAssign{name, p.word()})
+			c.Assigns = append(c.Assigns, shAssign{name, p.word()})
 			continue
 		}
-		c.words = append(c.words, p.word())
+		c.Words = append(c.Words, p.word())
 	}
 	if p.pos == begin {
 		p.fail("no command")
@@ -42,27 +42,27 @@ func (p *shParser) simple() shCmd {
 
 var shRedirection = regexp.MustCompile(`^([0-9]*)(>>|>&|<&|>\||<>|>|<)`)
 
-func (p *shParser) redir() (shRedir, bool) {
+func (p *parser) redir() (Redir, bool) {
 	m := shRedirection.FindStringSubmatch(p.s[p.pos:])
 	if m == nil {
-		return shRedir{}, false
+		return Redir{}, false
 	}
 	p.pos += len(m[0])
 	if m[2] == "<" && p.peek() == '<' {
 		p.fail("a here-document")
 	}
-	r := shRedir{fd: -1, op: m[2]}
+	r := Redir{Fd: -1, Op: m[2]}
 	if n, err := strconv.Atoi(m[1]); err == nil {
-		r.fd = n
+		r.Fd = n
 	}
 	p.blanks(false)
-	r.target = p.word()
+	r.Target = p.word()
 	return r, true
 }
 
 // word parses one word; an empty one is a word, too, where an assignment has no value.
-func (p *shParser) word() shWord {
-	var out shWord
+func (p *parser) word() Word {
+	var out Word
 	for p.pos < len(p.s) {
 		switch c := p.peek(); {
 		case c == '\'':
@@ -70,16 +70,16 @@ func (p *shParser) word() shWord {
 			if n < 0 {
 				p.fail("an open quote")
 			}
-			out = append(out, shPart{text: p.s[p.pos+1 : p.pos+1+n], quoted: true})
+			out = append(out, Part{Text: p.s[p.pos+1 : p.pos+1+n], Quoted: true})
 			p.pos += n + 2
 		case c == '"':
 			p.pos++
-			out = append(out, shPart{quoted: true}) // "" is a word
+			out = append(out, Part{Quoted: true}) // "" is a word
 			out = append(out, p.inQuotes('"')...)
 		case c == '\\' && p.has("\\\n"):
 			p.pos += 2
 		case c == '\\' && p.pos+1 < len(p.s):
-			out = append(out, shPart{text: p.s[p.pos+1 : p.pos+2], quoted: true})
+			out = append(out, Part{Text: p.s[p.pos+1 : p.pos+2], Quoted: true})
 			p.pos += 2
 		case c == '$':
 			out = append(out, p.dollar(false))
@@ -88,7 +88,7 @@ func (p *shParser) word() shWord {
 		case strings.IndexByte(" \t\n;&|<>()", c) >= 0 || c == '}' && p.braces > 0:
 			return out
 		default:
-			out = append(out, shPart{text: string(c)})
+			out = append(out, Part{Text: string(c)})
 			p.pos++
 		}
 	}
@@ -96,15 +96,15 @@ func (p *shParser) word() shWord {
 }
 
 // inQuotes parses up to the closing character, as between double quotes.
-func (p *shParser) inQuotes(end byte) shWord {
-	var out shWord
+func (p *parser) inQuotes(end byte) Word {
+	var out Word
 	for p.peek() != end {
 		switch c := p.peek(); {
 		case p.pos >= len(p.s):
 			p.fail("an open quote")
 		case c == '\\' && p.pos+1 < len(p.s) && strings.IndexByte("$\"\\`\n", p.s[p.pos+1]) >= 0:
 			if p.s[p.pos+1] != '\n' {
-				out = append(out, shPart{text: p.s[p.pos+1 : p.pos+2], quoted: true})
+				out = append(out, Part{Text: p.s[p.pos+1 : p.pos+2], Quoted: true})
 			}
 			p.pos += 2
 		case c == '$':
@@ -112,7 +112,7 @@ func (p *shParser) inQuotes(end byte) shWord {
 		case c == '`':
 			p.fail("a backquote")
 		default:
-			out = append(out, shPart{text: string(c), quoted: true})
+			out = append(out, Part{Text: string(c), Quoted: true})
 			p.pos++
 		}
 	}
@@ -121,13 +121,13 @@ func (p *shParser) inQuotes(end byte) shWord {
 }
 
 // dollar parses an expansion.
-func (p *shParser) dollar(quoted bool) shPart {
+func (p *parser) dollar(quoted bool) Part {
 	p.pos++
 	switch {
 	case p.has("(("):
 		return p.arithmetic(quoted)
 	case p.accept("("):
-		part := shPart{isSub: true, quoted: quoted, sub: p.list()}
+		part := Part{IsSub: true, Quoted: quoted, Sub: p.list()}
 		if !p.accept(")") {
 			p.fail("an open $(")
 		}
@@ -140,21 +140,21 @@ func (p *shParser) dollar(quoted bool) shPart {
 		name = p.s[p.pos : p.pos+1]
 	}
 	if name == "" {
-		return shPart{text: "$", quoted: quoted}
+		return Part{Text: "$", Quoted: quoted}
 	}
 	p.pos += len(name)
-	return shPart{name: name, quoted: quoted}
+	return Part{Name: name, Quoted: quoted}
 }
 
-func (p *shParser) parameter(quoted bool) shPart {
-	part := shPart{quoted: quoted}
-	if part.name = shName.FindString(p.s[p.pos:]); part.name == "" {
-		part.name = p.s[p.pos : p.pos+1]
+func (p *parser) parameter(quoted bool) Part {
+	part := Part{Quoted: quoted}
+	if part.Name = shName.FindString(p.s[p.pos:]); part.Name == "" {
+		part.Name = p.s[p.pos : p.pos+1]
 	}
-	p.pos += len(part.name)
+	p.pos += len(part.Name)
 	for _, op := range []string{":-", "##", "%%", "#", "%"} {
 		if p.accept(op) {
-			part.op, part.arg = op, p.argument()
+			part.Op, part.Arg = op, p.argument()
 			return part
 		}
 	}
@@ -165,10 +165,10 @@ func (p *shParser) parameter(quoted bool) shPart {
 }
 
 // argument parses what stands behind an operator of ${ }, up to the brace: blanks are part of it.
-func (p *shParser) argument() shWord {
+func (p *parser) argument() Word {
 	p.braces++
 	defer func() { p.braces-- }()
-	var out shWord
+	var out Word
 	for !p.accept("}") {
 		begin := p.pos
 		out = append(out, p.word()...)
@@ -178,19 +178,19 @@ func (p *shParser) argument() shWord {
 		if p.pos >= len(p.s) {
 			p.fail("an open ${")
 		}
-		out = append(out, shPart{text: p.s[p.pos : p.pos+1]})
+		out = append(out, Part{Text: p.s[p.pos : p.pos+1]})
 		p.pos++
 	}
 	return out
 }
 
 // arithmetic keeps the text of $(( )): what is defined and never called may have some.
-func (p *shParser) arithmetic(quoted bool) shPart {
+func (p *parser) arithmetic(quoted bool) Part {
 	n := strings.Index(p.s[p.pos:], "))")
 	if n < 0 {
 		p.fail("an open $((")
 	}
 	text := p.s[p.pos+2 : p.pos+n]
 	p.pos += n + 2
-	return shPart{name: "((", text: text, quoted: quoted}
+	return Part{Name: "((", Text: text, Quoted: quoted}
 }

@@ -1,4 +1,4 @@
-package enrolltest
+package softtpm
 
 import (
 	"crypto"
@@ -23,12 +23,12 @@ func nameOf(public []byte) []byte {
 // open undoes TPM2_MakeCredential with the private EK (TPM 2.0 Part 1, section 24): the seed from RSA-OAEP, two keys
 // from the seed, the integrity of the identity and its name, then the identity itself.
 func (t *TPM) open(name, credential, encrypted []byte) ([]byte, error) {
-	seed, err := t.key.Decrypt(nil, encrypted, &rsa.OAEPOptions{Hash: crypto.SHA256, Label: []byte("IDENTITY\x00")})
+	seed, err := t.Key.Decrypt(nil, encrypted, &rsa.OAEPOptions{Hash: crypto.SHA256, Label: []byte("IDENTITY\x00")})
 	if err != nil {
 		return nil, refuse(wire.RC1Value + 0x240) // the second parameter: another key's
 	}
-	blob := tpmReader{buf: credential}
-	mac, identity := blob.bytes(), blob.buf
+	blob := Reader{Buf: credential}
+	mac, identity := blob.bytes(), blob.Buf
 	if blob.bad {
 		return nil, refuse(rcSize + 0x140)
 	}
@@ -42,7 +42,7 @@ func (t *TPM) open(name, credential, encrypted []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner := tpmReader{buf: plain}
+	inner := Reader{Buf: plain}
 	secret := inner.bytes()
 	if inner.bad {
 		return nil, refuse(rcSize + 0x140)

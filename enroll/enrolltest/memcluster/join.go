@@ -1,4 +1,4 @@
-package enrolltest
+package memcluster
 
 import (
 	"crypto/sha256"
@@ -12,6 +12,16 @@ import (
 	"strings"
 	"time"
 )
+
+// JoinRequest is what tbot presents.
+type JoinRequest struct {
+	Host   string // the host name that it says
+	EKHash string // lower-case hex, 64 digits
+	Serial string // of the EK certificate, as Teleport writes it; "" without one
+	Cert   []byte // the EK certificate, DER; nil without one
+	Token  string
+	Tbot   string // its version
+}
 
 // instance is a bot instance: one TPM that joins as one bot.
 type instance struct {
@@ -85,7 +95,7 @@ func (c *Cluster) checkCert(t *token, der []byte) error {
 	cert.UnhandledCriticalExtensions = slices.DeleteFunc(cert.UnhandledCriticalExtensions, san.Equal)
 	_, err = cert.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: c.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	if err != nil {
-		if since(c.Version, "18.5.0") {
+		if Since(c.Version, "18.5.0") {
 			return errors.New("validating TPM: verifying EK cert\nverifying EK cert\n\t" + err.Error())
 		}
 		return errors.New("validating TPM EK\n\tverifying EK cert\n\t\tverifying EK cert\n\t\t\t" + err.Error())
@@ -94,7 +104,7 @@ func (c *Cluster) checkCert(t *token, der []byte) error {
 }
 
 func (c *Cluster) ekError(cause string) error {
-	if since(c.Version, "18.5.0") {
+	if Since(c.Version, "18.5.0") {
 		return errors.New("validating TPM: verifying EK cert\n\t" + cause)
 	}
 	return errors.New("validating TPM EK\n\tverifying EK cert\n\t\t" + cause)
@@ -155,7 +165,7 @@ const shownJoins = 10
 func (i *instance) resource(version string) any {
 	type object = map[string]any
 	stamp := func(t time.Time) any {
-		if since(version, "17.5.1") {
+		if Since(version, "17.5.1") {
 			return t.Format("2006-01-02T15:04:05.999999999Z07:00")
 		}
 		return object{"seconds": t.Unix(), "nanos": t.Nanosecond()}
@@ -166,7 +176,7 @@ func (i *instance) resource(version string) any {
 			"authenticated_at": stamp(j.at), "join_method": "tpm", "join_token": j.token, "generation": n + 1,
 			"public_key": "LS0tLS1CRUdJTg==",
 		}
-		if since(version, "17.2.0") {
+		if Since(version, "17.2.0") {
 			attrs := object{"ek_pub_hash": i.hash, "ek_cert_verified": j.cas}
 			if i.serial != "" {
 				attrs["ek_cert_serial"] = i.serial

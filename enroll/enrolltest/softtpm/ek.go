@@ -1,4 +1,4 @@
-package enrolltest
+package softtpm
 
 import (
 	"crypto/rsa"
@@ -35,8 +35,8 @@ var primes = sync.OnceValue(func() []*big.Int {
 // MaxEKs is how many different EKs there are: pairs of primes.
 func MaxEKs() int { return len(primes()) * (len(primes()) - 1) / 2 }
 
-// ekPrimes are the primes of the EK with that number.
-func ekPrimes(n int) (p, q *big.Int) {
+// EkPrimes are the primes of the EK with that number.
+func EkPrimes(n int) (p, q *big.Int) {
 	all := primes()
 	for second := 1; second < len(all); second++ {
 		if n < second {
@@ -47,9 +47,9 @@ func ekPrimes(n int) (p, q *big.Int) {
 	panic("enrolltest: no EK with that number: see MaxEKs")
 }
 
-// ekKey is the EK with that number, the same in every run.
-func ekKey(n int) (*rsa.PrivateKey, error) {
-	p, q := ekPrimes(n)
+// EkKey is the EK with that number, the same in every run.
+func EkKey(n int) (*rsa.PrivateKey, error) {
+	p, q := EkPrimes(n)
 	one := big.NewInt(1)
 	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
 	key := &rsa.PrivateKey{

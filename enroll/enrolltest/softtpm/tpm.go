@@ -1,16 +1,28 @@
-package enrolltest
+// Package softtpm is a TPM 2.0 in memory, as far as reading and proving an endorsement key asks, and a maker of EK certificates.
+package softtpm
 
 import (
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/google/go-tpm/tpm2"
 
 	"fleetctl/enroll/tpm/wire"
 )
+
+// SerialOf writes a serial number as Teleport does: big-endian hex pairs with ":" between.
+func SerialOf(cert *x509.Certificate) string {
+	var pairs []string
+	for _, c := range cert.SerialNumber.Bytes() {
+		pairs = append(pairs, fmt.Sprintf("%02x", c))
+	}
+	return strings.Join(pairs, ":")
+}
 
 // TPM is a TPM 2.0 in memory, as far as the helper asks one: its commands are answered as Part 3 of the specification
 // says, so that the helper's own code runs above it. What it holds: an RSA-2048 EK of template L-1, perhaps made
@@ -25,8 +37,8 @@ type TPM struct {
 	Claims      *TPM // the lie: it shows this one's EK, whose private key it does not have
 	WrongSecret bool // the lie: it answers a challenge with something else
 
-	number int
-	key    *rsa.PrivateKey
+	Number int
+	Key    *rsa.PrivateKey
 
 	mu      sync.Mutex
 	objects map[uint32]*tpmObject
@@ -41,11 +53,11 @@ type tpmObject struct {
 
 // NewTPM makes the TPM whose EK has that number, from 0 to MaxEKs: the same key in every run.
 func NewTPM(number int) (*TPM, error) {
-	key, err := ekKey(number)
+	key, err := EkKey(number)
 	if err != nil {
 		return nil, err
 	}
-	return &TPM{number: number, key: key, objects: map[uint32]*tpmObject{}, policy: map[uint32]bool{}, next: 1}, nil
+	return &TPM{Number: number, Key: key, objects: map[uint32]*tpmObject{}, policy: map[uint32]bool{}, next: 1}, nil
 }
 
 // shown is the TPM whose public parts this one shows.
@@ -58,7 +70,7 @@ func (t *TPM) shown() *TPM {
 
 // EKHash is the EKPub hash that its host presents: 64 lower-case hex digits. A liar's is the one that it claims.
 func (t *TPM) EKHash() string {
-	hash, err := hashOf(&t.shown().key.PublicKey)
+	hash, err := hashOf(&t.shown().Key.PublicKey)
 	if err != nil {
 		panic(err) // an RSA key can always be encoded
 	}
@@ -75,7 +87,7 @@ func (t *TPM) Left() int {
 // ekPublic is the EK's TPMT_PUBLIC.
 func (t *TPM) ekPublic() []byte {
 	area := tpm2.RSAEKTemplate
-	area.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: t.shown().key.N.Bytes()})
+	area.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: t.shown().Key.N.Bytes()})
 	return tpm2.Marshal(area)
 }
 
@@ -83,8 +95,8 @@ func (t *TPM) ekPublic() []byte {
 func (t *TPM) Send(command []byte) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	in := tpmReader{buf: command}
-	tag, size, code := in.u16(), in.u32(), in.u32()
+	in := Reader{Buf: command}
+	tag, size, code := in.U16(), in.U32(), in.U32()
 	if in.bad || int(size) != len(command) || tag != tagPlain && tag != tagSessions {
 		return tpmResponse(tagPlain, rcBadTag, nil), nil
 	}
@@ -134,51 +146,51 @@ func tpmResponse(tag uint16, code uint32, body []byte) []byte {
 	return append(out, body...)
 }
 
-// tpmReader takes a command apart; after the first thing that is not there it is bad and gives zeros.
-type tpmReader struct {
-	buf []byte
+// Reader takes a command apart; after the first thing that is not there it is bad and gives zeros.
+type Reader struct {
+	Buf []byte
 	bad bool
 }
 
-func (r *tpmReader) take(n int) []byte {
-	if r.bad || n > len(r.buf) {
+func (r *Reader) take(n int) []byte {
+	if r.bad || n > len(r.Buf) {
 		r.bad = true
 		return make([]byte, n&0xFF)
 	}
-	v := r.buf[:n]
-	r.buf = r.buf[n:]
+	v := r.Buf[:n]
+	r.Buf = r.Buf[n:]
 	return v
 }
 
-func (r *tpmReader) u8() uint8 {
+func (r *Reader) u8() uint8 {
 	if v := r.take(1); !r.bad {
 		return v[0]
 	}
 	return 0
 }
 
-func (r *tpmReader) u16() uint16 {
+func (r *Reader) U16() uint16 {
 	if v := r.take(2); !r.bad {
 		return binary.BigEndian.Uint16(v)
 	}
 	return 0
 }
 
-func (r *tpmReader) u32() uint32 {
+func (r *Reader) U32() uint32 {
 	if v := r.take(4); !r.bad {
 		return binary.BigEndian.Uint32(v)
 	}
 	return 0
 }
 
-func (r *tpmReader) bytes() []byte { return r.take(int(r.u16())) }
+func (r *Reader) bytes() []byte { return r.take(int(r.U16())) }
 
 // auths takes the authorisation area and returns the session handles in it.
-func (r *tpmReader) auths() []uint32 {
-	area := tpmReader{buf: r.take(int(r.u32()))}
+func (r *Reader) auths() []uint32 {
+	area := Reader{Buf: r.take(int(r.U32()))}
 	var out []uint32
-	for len(area.buf) > 0 && !area.bad {
-		out = append(out, area.u32())
+	for len(area.Buf) > 0 && !area.bad {
+		out = append(out, area.U32())
 		area.bytes() // nonce
 		area.u8()    // attributes
 		area.bytes() // HMAC or password
