@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"fleetctl/enroll/host"
@@ -37,21 +36,25 @@ func (e *installation) hostInTime(ctx context.Context, h inventory.Host) outcome
 
 // host takes one host all the way: facts, plan, apply, verify.
 func (e *installation) host(ctx context.Context, h inventory.Host) outcome.Result {
-	if e.tokenOf(h.Name) == "" { // nothing that the host says could change that
-		return refused(h.Name, []outcome.Reason{outcome.Because(outcome.NoToken, "no token has a rule for this host")})
+	d, err := e.desired(h)
+	if err != nil {
+		return outcome.Failure(ctx, h, err)
 	}
-	v, err := e.visit(ctx, h)
+	if hopeless := d.Hopeless(); hopeless != nil {
+		return refused(h.Name, hopeless.Problems())
+	}
+	v, err := e.visit(ctx, h, d)
 	if err != nil {
 		return outcome.Failure(ctx, h, err)
 	}
 	defer v.close()
-	c := change{visit: v, steps: host.Plan(h, v.facts, v.desired)}
-	switch bad := host.Problems(c.steps); {
+	c := change{visit: v, steps: host.Plan(v.facts, v.desired)}
+	switch bad := c.steps.Problems(); {
 	case len(bad) > 0:
 		return refused(h.Name, bad)
 	case e.check:
 		return e.planned(c)
-	case !host.Changes(c.steps):
+	case !c.steps.Changes():
 		return e.unchanged(ctx, c)
 	}
 	if err := e.beforeHost(ctx, c); err != nil {
@@ -67,23 +70,18 @@ func (e *installation) host(ctx context.Context, h inventory.Host) outcome.Resul
 // change is one host's plan with what it was made from.
 type change struct {
 	visit
-	steps   []host.Step
+	steps   host.Steps
 	done    int // steps that are done
 	journal *hostJournal
-}
-
-// starts says whether the plan starts tbot, so that there is something to verify.
-func (c change) starts() bool {
-	return slices.ContainsFunc(c.steps, func(s host.Step) bool {
-		return slices.ContainsFunc(s.Actions, func(a host.Action) bool { return a.Start })
-	})
 }
 
 // planned is the result of a plan that isn't applied: in a dry run, or because there is nothing to do.
 func (e *installation) planned(c change) outcome.Result {
 	r := outcome.Result{Host: c.host.Name, Outcome: outcome.OK, Steps: e.stepResults(c.steps)}
-	if host.Changes(c.steps) {
+	if c.steps.Changes() {
 		r.Outcome = outcome.Changed
+	} else if why := c.facts.Trouble(); why != "" {
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.NotReady, why)})
 	}
 	e.note(&r, c.facts)
 	return r
@@ -117,7 +115,7 @@ func (c change) finish(ctx context.Context) error {
 
 // note adds what deserves attention although it stands in nobody's way.
 func (e *installation) note(r *outcome.Result, f *host.Facts) {
-	if err := versions.CheckVersion(f.Tbot.Version, e.version); err != nil {
+	if err := versions.Compatible(f.TbotVersion(), e.version); err != nil {
 		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
 	}
 	if f.Skew.Abs() > host.SkewLimit {
@@ -138,13 +136,13 @@ func (e *installation) change(ctx context.Context, c change) outcome.Result {
 	var joined string
 	err := e.installFirst(ctx, &c)
 	if err == nil {
-		var done []outcome.StepResult
+		var done int
 		done, err = host.Apply(ctx, c.conn, c.steps[c.done:], host.ApplyOptions{
-			Pending: c.starts(), Jitter: e.Config.Rollout.Jitter.Value(), Journal: c.journal,
+			Pending: c.steps.Starts(), Jitter: e.Config.Rollout.Jitter.Value(), Journal: c.journal,
 		})
-		c.done += len(done)
+		c.done += done
 	}
-	if err == nil && c.starts() {
+	if err == nil && c.steps.Starts() {
 		joined, err = e.verify(ctx, c)
 	}
 	if err != nil {
@@ -161,8 +159,7 @@ func (e *installation) change(ctx context.Context, c change) outcome.Result {
 // installFirst brings the new tbot where the plan has one, and makes the rest of the plan anew: the unit and the
 // configuration depend on where tbot is and on what it can. The step stays in the plan, as done and with its undo.
 func (e *installation) installFirst(ctx context.Context, c *change) error {
-	installs := func(s host.Step) bool { return s.Installs }
-	i := slices.IndexFunc(c.steps, installs)
+	i := c.steps.Installation()
 	if i < 0 {
 		return nil
 	}
@@ -175,10 +172,10 @@ func (e *installation) installFirst(ctx context.Context, c *change) error {
 	if err != nil {
 		return err
 	}
-	rest := host.Plan(c.host, f, c.desired)
-	if slices.ContainsFunc(rest, installs) {
+	rest := host.Plan(f, c.desired)
+	if rest.Installation() >= 0 {
 		return outcome.NewError(outcome.InstallFailed, "a tbot was installed, and it is not the one that was asked for: it is "+
-			cmp.Or(f.Tbot.Version, "of no known version"))
+			cmp.Or(f.TbotVersion().String(), "of no known version"))
 	}
 	f.Now = c.facts.Now // as it was before anything changed
 	c.facts, c.steps = f, append(c.steps, rest...)
@@ -200,7 +197,7 @@ func (e *installation) verify(ctx context.Context, c change) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if h.State == "joined" {
+	if h.Joined() {
 		return h.By, nil
 	}
 	return "", &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}

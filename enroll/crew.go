@@ -1,7 +1,6 @@
 package enroll
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/versions"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/templates"
@@ -31,7 +31,7 @@ type crew struct {
 
 	dir        string                     // temporary, for what installers unpack
 	installers map[string]*host.Installer // by their configuration, as JSON
-	version    string                     // of the cluster; "" when it isn't known
+	version    versions.Version           // of the cluster; the zero Version when it isn't known
 	client     *http.Client               // for the cluster's version and its installer; nil: the default one
 }
 
@@ -93,11 +93,11 @@ func (c *crew) prepareInstaller(ctx context.Context, d host.Desired) error {
 		return nil
 	}
 	c.installers[key] = nil // one that fails is reported once
-	prep := host.Preparer{Client: c.client, Dir: filepath.Join(c.dir, strconv.Itoa(len(c.installers)))}
-	if err := os.Mkdir(prep.Dir, 0o700); err != nil {
+	dir := filepath.Join(c.dir, strconv.Itoa(len(c.installers)))
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	in, err := prep.Prepare(ctx, d.Tbot.Install, c.Config.Cluster)
+	in, err := host.Prepare(ctx, c.client, dir, d.Tbot.Install, c.Config.Cluster)
 	if err != nil {
 		return err
 	}
@@ -117,10 +117,7 @@ func (c *crew) desired(h inventory.Host) (host.Desired, error) {
 		return d, err
 	}
 	d.Adopt, d.Version = c.adopt, c.version
-	if d.Install = c.installers[installKey(d.Tbot.Install)]; d.Install != nil && d.Install.ByArch != nil {
-		d.Tbot.Binary = cmp.Or(d.Tbot.Binary, host.DefaultBinary)
-	}
-	return d, nil
+	return d.Installing(c.installers[installKey(d.Tbot.Install)]), nil
 }
 
 // visit is a host while somebody works on it.
@@ -133,11 +130,7 @@ type visit struct {
 }
 
 // visit connects to a host and looks at it.
-func (c *crew) visit(ctx context.Context, h inventory.Host) (visit, error) {
-	d, err := c.desired(h)
-	if err != nil {
-		return visit{}, err
-	}
+func (c *crew) visit(ctx context.Context, h inventory.Host, d host.Desired) (visit, error) {
 	conn, err := c.connect(ctx, h)
 	if err != nil {
 		return visit{}, err
@@ -172,7 +165,7 @@ func refused(name string, problems []outcome.Reason) outcome.Result {
 }
 
 // stepResults is a plan as results have it.
-func (c *crew) stepResults(steps []host.Step) []outcome.StepResult {
+func (c *crew) stepResults(steps host.Steps) []outcome.StepResult {
 	out := make([]outcome.StepResult, len(steps))
 	for i, s := range steps {
 		out[i] = outcome.StepResult{Step: s.Name, Changed: s.Changes(), Reason: s.Reason}

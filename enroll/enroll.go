@@ -10,6 +10,7 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/scan"
 	"fleetctl/enroll/token"
+	"fleetctl/enroll/versions"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 )
@@ -24,6 +25,7 @@ type EnrollOptions struct {
 	TokensOnly  bool            // stop after the bot and the tokens
 	InstallOnly bool            // no scan and no tokens: hosts that have a rule already
 	Adopt       bool            // replace a configuration or a unit that somebody else wrote
+	Strict      bool            // what tbot would ignore in its services is an error
 	NoRollback  bool            // leave changed files as they are when a host fails
 	Resume      bool            // go on with the last enroll: only hosts that it did not finish
 	JoinTimeout time.Duration   // how long a tbot may take to join; 0: 90 s
@@ -47,6 +49,11 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 	}
 	if err := Check(f); err != nil {
 		return EnrollReport{}, err
+	}
+	if warnings := host.Warnings(f.Hosts, f.Config); opts.Strict && len(warnings) > 0 {
+		return EnrollReport{}, host.Strict(warnings)
+	} else if len(warnings) > 0 {
+		f.Watcher.Note(TbotIgnores{Warnings: warnings})
 	}
 	e := &enrollment{Fleet: f, opts: opts, results: map[string]outcome.Result{}}
 	if err := e.narrow(ctx); err != nil {
@@ -260,7 +267,7 @@ func (e *installation) askVersion(ctx context.Context) {
 	if err != nil {
 		e.Watcher.Note(ClusterSilent{About: AboutVersion, Err: err})
 	}
-	e.version = v
+	e.version, _ = versions.Parse(v)
 }
 
 // report gathers the results in the order of the hosts.

@@ -50,10 +50,11 @@ type Stage string
 
 // Stages.
 const (
-	StageScan   Stage = "scan"
-	StageEnroll Stage = "enroll"
-	StageRemove Stage = "remove"
-	StageStatus Stage = "status"
+	StageScan    Stage = "scan"
+	StageEnroll  Stage = "enroll"
+	StageRemove  Stage = "remove"
+	StageStatus  Stage = "status"
+	StageSupport Stage = "support-bundle"
 )
 
 // machines says which names are one machine, in the whole inventory.

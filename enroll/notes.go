@@ -50,6 +50,8 @@ type (
 		Used int // certificates that could be used
 		Left []string
 	}
+	// TbotIgnores is what tbot would ignore or refuse in the services of the chosen hosts.
+	TbotIgnores struct{ Warnings []outcome.Warning }
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
 )
@@ -83,4 +85,5 @@ func (NothingLeft) note()         {}
 func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
+func (TbotIgnores) note()         {}
 func (HookFailed) note()          {}

@@ -182,17 +182,21 @@ func (c *crew) remove(ctx context.Context, h inventory.Host, made []host.Thing, 
 	if ctx.Err() != nil {
 		return notStarted(h.Name, whyInterrupted)
 	}
-	v, err := c.visit(ctx, h)
+	d, err := c.desired(h)
+	if err != nil {
+		return outcome.Failure(ctx, h, err)
+	}
+	v, err := c.visit(ctx, h, d)
 	if err != nil {
 		return outcome.Failure(ctx, h, err)
 	}
 	defer v.close()
 	steps := host.PlanRemoval(v.facts, v.desired, made)
-	if bad := host.Problems(steps); len(bad) > 0 {
+	if bad := steps.Problems(); len(bad) > 0 {
 		return refused(h.Name, bad)
 	}
 	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: c.stepResults(steps)}
-	if host.Changes(steps) {
+	if steps.Changes() {
 		r.Outcome = outcome.Changed
 	}
 	if check {

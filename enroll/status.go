@@ -165,12 +165,16 @@ func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) Host
 	if rec.Installed != nil {
 		s.Since = &rec.Installed.At
 	}
-	v, err := c.visit(ctx, h)
+	d, err := c.desired(h)
+	if err != nil {
+		return s.failed(outcome.Failure(ctx, h, err))
+	}
+	v, err := c.visit(ctx, h, d)
 	if err != nil {
 		return s.failed(outcome.Failure(ctx, h, err))
 	}
 	v.close()
-	steps := host.Plan(h, v.facts, v.desired)
+	steps := host.Plan(v.facts, v.desired)
 	s.observe(v.facts, steps, c.tokenOf(h.Name))
 	if drift := known.rules[h.Name]; drift != "" {
 		s.Drift = append(s.Drift, "rule in the cluster: "+drift)
@@ -188,8 +192,8 @@ func (s HostStatus) failed(r outcome.Result) HostStatus {
 	return s
 }
 
-func (s *HostStatus) observe(f *host.Facts, steps []host.Step, token string) {
-	s.Tbot, s.Service, s.Ready, s.Token = f.Tbot.Version, f.Service.Active, f.Ready, token
+func (s *HostStatus) observe(f *host.Facts, steps host.Steps, token string) {
+	s.Tbot, s.Service, s.Ready, s.Token = f.TbotVersion().String(), f.Active(), f.Ready(), token
 	for _, step := range steps {
 		if step.Changes() {
 			s.Drift = append(s.Drift, step.Name)
@@ -198,22 +202,21 @@ func (s *HostStatus) observe(f *host.Facts, steps []host.Step, token string) {
 }
 
 // judge finds the worst that can be said of the host itself.
-func (s *HostStatus) judge(f *host.Facts, steps []host.Step, in *store.Installed) {
-	there := slices.ContainsFunc(slices.Sorted(maps.Keys(f.Files)), func(path string) bool { return host.Ours(f.Files[path]) })
-	bad := host.Problems(steps)
+func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed) {
+	bad := steps.Problems()
 	switch {
-	case !there && in == nil:
+	case !f.Enrolled() && in == nil:
 		s.State, s.Message, s.Drift = outcome.StateNotEnrolled, "enroll has not been here", nil
 	case len(bad) > 0:
 		s.State, s.Reason = outcome.StateBroken, bad[0]
 	case in != nil && in.State != "":
 		s.State, s.Message = outcome.StateUnfinished, "an earlier run stopped at: "+in.Step
 		s.Hint = "fleetctl enroll completes it"
-	case f.Systemd > 0 && f.Service.Active != "active":
-		s.State, s.Message = outcome.StateUnhealthy, host.UnitName+" is "+cmp.Or(f.Service.Active, "not there")
+	case f.Systemd > 0 && f.Active() != "active":
+		s.State, s.Message = outcome.StateUnhealthy, host.UnitName+" is "+cmp.Or(f.Active(), "not there")
 		s.Hint = "journalctl -u tbot on the host says why"
-	case f.Ready != "" && f.Ready != "200":
-		s.State, s.Message = outcome.StateUnhealthy, "/readyz says "+f.Ready
+	case f.Trouble() != "":
+		s.State, s.Message = outcome.StateUnhealthy, f.Trouble()
 	case len(s.Drift) > 0:
 		s.State = outcome.StateDrifted
 		s.Hint = "fleetctl enroll repairs it; a dry run shows what"

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,9 +52,20 @@ type Data struct {
 
 	TbotYAML string   // tbot.yaml as fleetctl makes it, without a header
 	Outputs  []string // directories that services of tbot.yaml write to
-	PIDFile  bool     // this tbot knows --pid-file (16.0 and later)
 	Systemd  int      // the host's systemd, e.g. 252; directives that it does not know are left out
+
+	UpdaterFlags []string // of updater.conf: flags of tbot start by which Teleport's updater can watch it
+	UpdaterLinks []Link   // of updater.conf: where the updater looks, if tbot can't write there
 }
+
+// Link is a symbolic link.
+type Link struct {
+	At string // its own path
+	To string // what it points to
+}
+
+// Dir is the directory that the link lies in.
+func (l Link) Dir() string { return path.Dir(l.At) }
 
 // Root says whether tbot runs as root.
 func (d Data) Root() bool { return d.User == "root" }
@@ -108,14 +120,14 @@ func Load(dir string) (*Set, error) {
 }
 
 func (s *Set) replace(dir string, e fs.DirEntry) error {
-	path := filepath.Join(dir, e.Name())
+	file := filepath.Join(dir, e.Name())
 	if strings.HasPrefix(e.Name(), ".") || strings.HasSuffix(e.Name(), "~") || strings.HasSuffix(e.Name(), ".md") {
 		return nil
 	}
 	if !slices.Contains(Names(), e.Name()) {
-		return fmt.Errorf("templates: %s replaces nothing: the names are %s", path, strings.Join(Names(), ", "))
+		return fmt.Errorf("templates: %s replaces nothing: the names are %s", file, strings.Join(Names(), ", "))
 	}
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("templates: %w", err)
 	}

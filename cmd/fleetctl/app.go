@@ -67,6 +67,7 @@ func (a *app) commands() []*cli.Command {
 		a.removeCommand(),
 		a.reportCommand(),
 		a.explainCommand(),
+		a.supportCommand(),
 	}
 	for _, c := range commands {
 		c.OnUsageError = usageError

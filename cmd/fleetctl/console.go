@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -110,6 +111,10 @@ func (k *console) Note(n enroll.Note) {
 			k.app.say("token.ekcert_cas: left out: %s", why)
 		}
 		k.app.say("token.ekcert_cas: %d certificates are used, %d things were left out", n.Used, len(n.Left))
+	case enroll.TbotIgnores:
+		for _, w := range n.Warnings {
+			k.app.say("%s", w.Message)
+		}
 	default:
 		k.app.say("%s", noteText(n))
 	}
@@ -164,6 +169,7 @@ func (k *console) tokens(set *token.Set) {
 	for _, r := range set.Refused {
 		k.host(r.Host, string(r.Code)+": "+r.Message, advise(r.Host, r.Reason).Hint)
 	}
+	k.unchecked(set.Unchecked)
 	if n := len(set.Unproven); n > 0 {
 		k.app.say("%d rules rest on identities that nobody has proven: %s", n, some(set.Unproven, 10))
 	}
@@ -172,6 +178,18 @@ func (k *console) tokens(set *token.Set) {
 		for _, m := range set.Moved {
 			k.app.say("%s: %s → %s", m.Host, m.From, m.To)
 		}
+	}
+}
+
+// unchecked names hosts whose certificate isn't checked, those with the same reason together.
+func (k *console) unchecked(hosts []token.Unchecked) {
+	byReason := map[string][]string{}
+	for _, u := range hosts {
+		byReason[u.Reason] = append(byReason[u.Reason], u.Host)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
+		names := byReason[reason]
+		k.app.say("%d hosts join by their EK hash alone: %s: %s", len(names), reason, some(names, 10))
 	}
 }
 

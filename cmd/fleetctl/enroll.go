@@ -22,6 +22,7 @@ func (a *app) enrollCommand() *cli.Command {
 			&cli.BoolFlag{Name: "tokens-only", Usage: "stop after the bot and the tokens"},
 			&cli.BoolFlag{Name: "install-only", Usage: "no scan and no tokens: only the hosts"},
 			&cli.BoolFlag{Name: "adopt", Usage: "replace a configuration or a unit that somebody else wrote"},
+			&cli.BoolFlag{Name: "strict", Usage: "refuse what tbot would ignore in its services: mistyped keys and types"},
 			&cli.BoolFlag{Name: "no-rollback", Usage: "leave changed files as they are when a host fails"},
 			&cli.BoolFlag{Name: "resume", Usage: "go on with the last enroll: only hosts that it did not finish"},
 			&cli.StringFlag{Name: "templates", Usage: "take templates from `DIR` in place of the built-in ones"},
@@ -65,7 +66,7 @@ func enrollOptions(c *cli.Context) (o enroll.EnrollOptions, err error) {
 	o = enroll.EnrollOptions{
 		Out: c.String("out"), Check: c.Bool("check"), Diff: c.Bool("diff"), Prune: c.Bool("prune"),
 		TokensOnly: c.Bool("tokens-only"), InstallOnly: c.Bool("install-only"), Adopt: c.Bool("adopt"),
-		NoRollback: c.Bool("no-rollback"), Resume: c.Bool("resume"), JoinTimeout: c.Duration("join-timeout"),
+		Strict: c.Bool("strict"), NoRollback: c.Bool("no-rollback"), Resume: c.Bool("resume"), JoinTimeout: c.Duration("join-timeout"),
 	}
 	o.Ask, err = ask(c)
 	return o, err

@@ -1,8 +1,129 @@
 package host
 
-// UserFacts are of passwd and group.
-type UserFacts struct {
-	UID     int      `json:"uid"`
-	Groups  []string `json:"groups,omitempty"`
-	Comment string   `json:"comment,omitempty"`
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"fleetctl/remote"
+)
+
+// userFacts are of passwd and group.
+type userFacts struct {
+	uid     int
+	groups  []string
+	comment string
+}
+
+// accountFacts are of tbot's user and of the groups.
+var accountFacts = factsOf{
+	vars: func(d Desired) []shellVar {
+		return []shellVar{{"U", d.Tbot.User}, {"G", d.Tbot.Group}, {"A", accessGroup}}
+	},
+	script: accountScript,
+	set: map[string]func(*Facts, string) error{
+		"user.uid":     func(f *Facts, v string) error { return setNumber(v, &f.tbotUser().uid) },
+		"user.groups":  func(f *Facts, v string) error { f.tbotUser().groups = strings.Fields(v); return nil },
+		"user.comment": func(f *Facts, v string) error { f.tbotUser().comment = v; return nil },
+		"group":        func(f *Facts, v string) error { return setTruth(v, &f.group) },
+		"access.group": func(f *Facts, v string) error { return setTruth(v, &f.access) },
+	},
+}
+
+const accountScript = `account() {
+  if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null | head -n 1
+}
+e=$(account passwd "$U")
+if [ -n "$e" ]; then
+  kv user.uid "$(printf '%s' "$e" | cut -d: -f3)"
+  kv user.comment "$(printf '%s' "$e" | cut -d: -f5)"
+  kv user.groups "$(id -nG "$U" 2>/dev/null)"
+fi
+if [ -n "$(account group "$G")" ]; then echo group=1; fi
+if [ -n "$(account group "$A")" ]; then echo access.group=1; fi
+`
+
+func (f *Facts) tbotUser() *userFacts {
+	if f.user == nil {
+		f.user = &userFacts{}
+	}
+	return f.user
+}
+
+// inAccessGroup says whether tbot's user is a member of the group that may open the TPM.
+func (f *Facts) inAccessGroup() bool {
+	return f.user != nil && slices.Contains(f.user.groups, accessGroup)
+}
+
+// userComment marks an account as ours, so that a removal knows that it may go.
+const userComment = "tbot, made by fleetctl"
+
+// accounts are tbot's group and user.
+func (p *planner) accounts() {
+	t, q := p.d.Tbot, remote.Quote
+	if t.User == "root" {
+		p.done("user root", "it is always there")
+		return
+	}
+	p.group(t.Group, p.f.group)
+	if p.f.user != nil {
+		p.done("user "+t.User, "it exists, uid %d", p.f.user.uid)
+		return
+	}
+	p.do("user "+t.User, "it doesn't exist", action{script: fmt.Sprintf(`if has useradd; then
+  useradd --system --gid %[2]s --no-create-home --home-dir %[3]s --shell "$(nologin)" --comment %[4]s %[1]s
+else adduser -S -D -H -G %[2]s -h %[3]s -s "$(nologin)" -g %[4]s %[1]s
+fi`, q(t.User), q(t.Group), q(string(t.Storage)), q(userComment))}).Makes = Thing{kind: thingUser, name: t.User}
+	p.restart = append(p.restart, "user "+t.User)
+}
+
+// group is a group that has to exist.
+func (p *planner) group(name string, there bool) {
+	if there {
+		p.done("group "+name, "it exists")
+		return
+	}
+	script := fmt.Sprintf("if has groupadd; then groupadd --system %[1]s; else addgroup -S %[1]s; fi", remote.Quote(name))
+	p.do("group "+name, "it doesn't exist", action{script: script}).Makes = Thing{kind: thingGroup, name: name}
+}
+
+// member puts tbot's user into the group that may open the TPM.
+func (p *planner) member() {
+	user := p.d.Tbot.User
+	name := memberStep(user)
+	if p.f.inAccessGroup() {
+		p.done(name, "it is a member")
+		return
+	}
+	script := fmt.Sprintf("if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi",
+		remote.Quote(user), accessGroup)
+	p.do(name, "it is no member", action{script: script}).Makes = Thing{kind: thingMember, name: accessGroup}
+	p.restart = append(p.restart, "group "+accessGroup)
+}
+
+func memberStep(user string) string { return fmt.Sprintf("user %s in group %s", user, accessGroup) }
+
+// accountsAway takes the user, its membership and the groups that enroll made.
+func (p *removal) accountsAway() {
+	user, u := p.d.Tbot.User, p.f.user
+	switch {
+	case user == "root" || u == nil:
+	case p.wasMade(thingUser, user) || u.comment == userComment:
+		script := fmt.Sprintf("if has userdel; then userdel %[1]s; else deluser %[1]s; fi", remote.Quote(user))
+		p.do("user "+user, "enroll made it", action{script: script})
+	case p.wasMade(thingMember, accessGroup) && p.f.inAccessGroup():
+		p.do(memberStep(user), "enroll put it there", action{script: fmt.Sprintf(
+			"if has gpasswd; then gpasswd -d %[1]s %[2]s >/dev/null; else delgroup %[1]s %[2]s; fi", remote.Quote(user), accessGroup)})
+	default:
+		p.done("user "+user, "it was there before: it stays")
+	}
+	p.groupAway(p.d.Tbot.Group, p.f.group)
+	p.groupAway(accessGroup, p.f.access)
+}
+
+func (p *removal) groupAway(name string, there bool) {
+	if there && p.wasMade(thingGroup, name) {
+		p.do("group "+name, "enroll made it", action{script: fmt.Sprintf( // userdel may have taken it along
+			"if grep -q '^%[1]s:' /etc/group; then if has groupdel; then groupdel %[1]s; else delgroup %[1]s; fi; fi", name)})
+	}
 }

@@ -26,35 +26,30 @@ type ApplyOptions struct {
 	Journal Journal       // nil: nobody hears
 }
 
-// StepError says which step of a plan failed.
-type StepError struct {
-	Step string
-	Err  error
+// Journal hears of every step before it begins.
+type Journal interface {
+	Begin(ctx context.Context, s Step) error
 }
 
-func (e *StepError) Error() string { return e.Step + ": " + e.Err.Error() }
+func stepFailed(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
 
-func (e *StepError) Unwrap() error { return e.Err }
-
-// Apply runs a plan's actions in order, as root, and nothing else. It stops at the first that fails; the error is a
-// *StepError. A plan with a problem is refused before anything is done. The results are of the steps that were done.
-func Apply(ctx context.Context, conn Conn, steps []Step, opts ApplyOptions) ([]outcome.StepResult, error) {
-	if bad := Problems(steps); len(bad) > 0 {
-		return nil, &outcome.Error{Reason: bad[0]}
+// Apply runs a plan's actions in order, as root, and nothing else. It stops at the first step that fails, which the error
+// names. A plan with a problem is refused before anything is done. done is how many steps were.
+func Apply(ctx context.Context, conn Conn, steps Steps, opts ApplyOptions) (done int, err error) {
+	if bad := steps.Problems(); len(bad) > 0 {
+		return 0, &outcome.Error{Reason: bad[0]}
 	}
-	if opts.Pending && Changes(steps) {
+	if opts.Pending && steps.Changes() {
 		if err := runScript(ctx, conn, ": >"+pendingPath); err != nil {
-			return nil, &StepError{Step: "begin", Err: err}
+			return 0, stepFailed("begin", err)
 		}
 	}
-	var results []outcome.StepResult
-	for _, s := range steps {
+	for i, s := range steps {
 		if err := applyStep(ctx, conn, s, opts); err != nil {
-			return results, &StepError{Step: s.Name, Err: err}
+			return i, stepFailed(s.Name, err)
 		}
-		results = append(results, outcome.StepResult{Step: s.Name, Changed: s.Changes(), Reason: s.Reason, Diff: s.Diff})
 	}
-	return results, nil
+	return len(steps), nil
 }
 
 func applyStep(ctx context.Context, conn Conn, s Step, opts ApplyOptions) error {
@@ -66,7 +61,7 @@ func applyStep(ctx context.Context, conn Conn, s Step, opts ApplyOptions) error 
 			return err
 		}
 	}
-	for _, a := range s.Actions {
+	for _, a := range s.actions {
 		if err := applyAction(ctx, conn, a, opts.Jitter); err != nil {
 			return err
 		}
@@ -74,8 +69,8 @@ func applyStep(ctx context.Context, conn Conn, s Step, opts ApplyOptions) error 
 	return nil
 }
 
-func applyAction(ctx context.Context, conn Conn, a Action, jitter time.Duration) error {
-	if a.Start && jitter > 0 {
+func applyAction(ctx context.Context, conn Conn, a action, jitter time.Duration) error {
+	if a.start && jitter > 0 {
 		select {
 		case <-time.After(rand.N(jitter)):
 		case <-ctx.Done():
@@ -83,12 +78,12 @@ func applyAction(ctx context.Context, conn Conn, a Action, jitter time.Duration)
 		}
 	}
 	switch {
-	case a.File != nil:
-		return conn.WriteFile(ctx, *a.File, true)
-	case a.Push != nil:
-		return a.Push.send(ctx, conn)
+	case a.file != nil:
+		return conn.WriteFile(ctx, *a.file, true)
+	case a.push != nil:
+		return a.push.send(ctx, conn)
 	}
-	return runScriptWith(ctx, conn, a.Script, a.Stdin)
+	return runScriptWith(ctx, conn, a.script, a.stdin)
 }
 
 var errScript = outcome.NewError(outcome.StepFailed, "it failed on the host")
@@ -116,10 +111,10 @@ func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) 
 
 // Rollback puts back what the steps that were done (results says how far) have replaced, last one first, and restarts
 // the tbot that was there. It says what it did.
-func Rollback(ctx context.Context, conn Conn, steps []Step, f *Facts) (string, error) {
+func Rollback(ctx context.Context, conn Conn, steps Steps, f *Facts) (string, error) {
 	undone := 0
 	for i := len(steps) - 1; i >= 0; i-- {
-		for _, a := range steps[i].Undo {
+		for _, a := range steps[i].undo {
 			if err := applyAction(ctx, conn, a, 0); err != nil {
 				return "", fmt.Errorf("rollback of %s: %w", steps[i].Name, err)
 			}
@@ -134,7 +129,7 @@ func Rollback(ctx context.Context, conn Conn, steps []Step, f *Facts) (string, e
 	}
 	script := "systemctl daemon-reload\n"
 	said := "the previous files are back"
-	if f.Service.Active == "active" {
+	if f.service.active == "active" {
 		script += "systemctl reset-failed " + UnitName + " 2>/dev/null || :\nsystemctl restart " + UnitName + "\n"
 		said += ", and tbot was restarted with them"
 	}
@@ -143,9 +138,4 @@ func Rollback(ctx context.Context, conn Conn, steps []Step, f *Facts) (string, e
 		return "", fmt.Errorf("rollback: %w", err)
 	}
 	return said, nil
-}
-
-// Journal hears of every step before it begins.
-type Journal interface {
-	Begin(ctx context.Context, s Step) error
 }

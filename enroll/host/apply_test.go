@@ -11,8 +11,8 @@ import (
 
 func TestAProblemMeansThatNothingIsDone(t *testing.T) {
 	conn := &refusingConn{}
-	_, err := Apply(t.Context(), conn, []Step{
-		{Name: "a", Actions: []Action{{Script: "true"}}}, {Name: "b", Problem: &outcome.Reason{Code: "x", Message: "no"}},
+	_, err := Apply(t.Context(), conn, Steps{
+		{Name: "a", actions: []action{{script: "true"}}}, {Name: "b", problem: &outcome.Reason{Code: "x", Message: "no"}},
 	}, ApplyOptions{})
 	if p := (*outcome.Error)(nil); !errors.As(err, &p) || conn.calls != 0 {
 		t.Errorf("got %v after %d calls", err, conn.calls)

@@ -1,17 +1,11 @@
 package host
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"reflect"
-	"slices"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/store"
@@ -20,32 +14,18 @@ import (
 	"fleetctl/templates"
 )
 
-// Where the files of tbot's service live. They are ours by these names alone; whether the contents are ours is what
-// templates.Marker says.
-const (
-	UnitName     = "tbot.service"
-	unitPath     = "/etc/systemd/system/tbot.service"
-	dropInDir    = "/etc/systemd/system/tbot.service.d"
-	hardeningDir = dropInDir + "/10-fleetctl-hardening.conf"
-	devicePath   = dropInDir + "/10-fleetctl-tpm.conf"
-	updaterPath  = dropInDir + "/20-fleetctl.conf"
-	rulesPath    = "/etc/udev/rules.d/60-fleetctl-tpm.rules"
-	pendingPath  = "/run/fleetctl-tbot.pending" // there while a restart is due; gone after a reboot, as the need is
-	accessGroup  = "tss"                        // who may open the TPM: the TPM2 software stack's group
-)
-
 // Desired is what a host should be like. It is computed from fleet.yaml, the inventory and the host's token alone;
 // what depends on the host itself (its tbot's and systemd's version) is settled by Plan.
 type Desired struct {
-	Host    inventory.Host
-	Cluster config.Cluster
-	Tbot    config.Tbot // overrides of groups and of the host applied
-	Token   string      // the token the host joins with
-	Device  string      // tpm_device of the inventory; "" for the one tbot would take
-	Adopt   bool        // replace a configuration or a unit that somebody else wrote
-	Version string      // of the cluster; "" when it isn't known
-	Install *Installer  // where tbot comes from; nil when it must be there
+	Tbot    config.Tbot      // overrides of groups and of the host applied
+	Adopt   bool             // replace a configuration or a unit that somebody else wrote
+	Version versions.Version // of the cluster; the zero Version when it isn't known
 
+	host      inventory.Host
+	cluster   config.Cluster
+	token     string     // the token the host joins with; "" when it has none
+	device    string     // tpm_device of the inventory; "" for the one tbot would take
+	install   *Installer // where tbot comes from; nil when it must be there
 	templates *templates.Set
 }
 
@@ -73,93 +53,16 @@ func Desire(h inventory.Host, cfg config.Config, token string, set *templates.Se
 		return Desired{}, err
 	}
 	d := Desired{
-		Host: h, Cluster: cfg.Cluster, Tbot: tbot, Token: cmp.Or(token, "none"), Device: string(vars.Device), templates: set,
+		host: h, cluster: cfg.Cluster, Tbot: tbot, token: cmp.Or(token, "none"), device: string(vars.Device), templates: set,
 	}
-	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, Tbot: TbotFacts{Path: "/usr/local/bin/tbot", Version: "18.0.0"}}} {
+	newest, _ := versions.Parse("18.4.0")
+	for _, f := range []Facts{{Systemd: 219}, {Systemd: 257, tbot: tbotFacts{path: defaultBinary, version: newest}}} {
 		if _, err := d.render(&f); err != nil {
 			return Desired{}, config.HostError(h, err)
 		}
 	}
-	d.Token = token
+	d.token = token
 	return d, nil
-}
-
-// tbotFile is /etc/tbot.yaml, configuration version v2.
-type tbotFile struct {
-	Version     string         `yaml:"version"`
-	ProxyServer string         `yaml:"proxy_server,omitempty"`
-	AuthServer  string         `yaml:"auth_server,omitempty"`
-	Onboarding  tbotOnboarding `yaml:"onboarding"`
-	Storage     tbotStorage    `yaml:"storage"`
-	TTL         string         `yaml:"credential_ttl,omitempty"`
-	Renewal     string         `yaml:"renewal_interval,omitempty"`
-	DiagAddr    string         `yaml:"diag_addr,omitempty"`
-
-	Services []map[string]any `yaml:"services,omitempty"`
-	Outputs  []map[string]any `yaml:"outputs,omitempty"` // the name of services up to 15.x
-}
-
-type tbotOnboarding struct {
-	JoinMethod string `yaml:"join_method"`
-	Token      string `yaml:"token"`
-}
-
-type tbotStorage struct {
-	Type string `yaml:"type"`
-	Path string `yaml:"path"`
-}
-
-// tbotYAML makes tbot.yaml for a tbot of the given version ("" when it is not known) and parses it back.
-func (d Desired) tbotYAML(version string) ([]byte, error) {
-	f := tbotFile{
-		Version:     "v2",
-		ProxyServer: d.Cluster.ProxyServer, AuthServer: d.Cluster.AuthServer,
-		Onboarding: tbotOnboarding{JoinMethod: "tpm", Token: d.Token},
-		Storage:    tbotStorage{Type: "directory", Path: string(d.Tbot.Storage)},
-		TTL:        string(d.Tbot.CredentialTTL), Renewal: string(d.Tbot.RenewalInterval),
-		DiagAddr: d.Tbot.DiagAddr,
-	}
-	if versions.Major(version) == 15 {
-		f.Outputs = d.Tbot.Services
-	} else {
-		f.Services = d.Tbot.Services
-	}
-	raw, err := yaml.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("tbot.yaml: %w", err)
-	}
-	var back tbotFile
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
-	if err := dec.Decode(&back); err != nil {
-		return nil, fmt.Errorf("tbot.yaml: does not parse back: %w", err)
-	}
-	if again, err := yaml.Marshal(back); err != nil || !bytes.Equal(again, raw) {
-		return nil, errors.New("tbot.yaml: a service is not the same after it was written and read")
-	}
-	return raw, nil
-}
-
-// checkTbotYAML makes sure that a rendered tbot.yaml (a template may be the user's) is one document that still joins
-// as this host should.
-func (d Desired) checkTbotYAML(raw []byte) error {
-	var f struct {
-		Version    string         `yaml:"version"`
-		Onboarding tbotOnboarding `yaml:"onboarding"`
-		Storage    tbotStorage    `yaml:"storage"`
-	}
-	if err := yaml.Unmarshal(raw, &f); err != nil {
-		return fmt.Errorf("templates: %s: the result is no YAML: %w", templates.TbotConfig, err)
-	}
-	want := f
-	want.Version = "v2"
-	want.Onboarding = tbotOnboarding{JoinMethod: "tpm", Token: d.Token}
-	want.Storage = tbotStorage{Type: "directory", Path: string(d.Tbot.Storage)}
-	if !reflect.DeepEqual(f, want) {
-		return fmt.Errorf("templates: %s: the result has another version, onboarding or storage than it must have",
-			templates.TbotConfig)
-	}
-	return nil
 }
 
 // rendered is the content of every file that a host may need.
@@ -169,21 +72,22 @@ type rendered struct {
 
 // render makes every file for a host of which these facts are known.
 func (d Desired) render(f *Facts) (*rendered, error) {
-	body, err := d.tbotYAML(f.Tbot.Version)
+	body, err := d.tbotYAML(f.tbot.version)
 	if err != nil {
 		return nil, err
 	}
 	data := templates.Data{
 		Header: templates.Marker + ": changes made here are taken back by its next run.",
-		Host:   d.Host.Name, Groups: d.Host.Groups, Vars: config.PublicVars(d.Host.Vars), Token: d.Token,
+		Host:   d.host.Name, Groups: d.host.Groups, Vars: config.PublicVars(d.host.Vars), Token: d.token,
 		User: d.Tbot.User, Group: d.Tbot.Group,
-		Binary: cmp.Or(string(d.Tbot.Binary), f.Tbot.Path, "/usr/local/bin/tbot"),
+		Binary: cmp.Or(string(d.Tbot.Binary), f.tbot.path, "/usr/local/bin/tbot"),
 		Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage), DiagAddr: d.Tbot.DiagAddr,
 		TbotYAML: strings.TrimRight(string(body), "\n"), Outputs: outputDirs(d.Tbot.Services),
-		PIDFile: versions.Major(f.Tbot.Version) >= 16, Systemd: f.Systemd,
+		Systemd: f.Systemd,
 	}
-	if f.Device.Type == "char" || f.Device.Type == "" {
-		data.Device = cmp.Or(d.Device, f.Device.Path, "/dev/tpmrm0")
+	data.UpdaterFlags, data.UpdaterLinks = d.updaterNeeds(f)
+	if f.device.typ == "char" || f.device.typ == "" {
+		data.Device = cmp.Or(d.device, f.device.path, "/dev/tpmrm0")
 	}
 	if !data.Root() {
 		data.Access = accessGroup
@@ -207,7 +111,7 @@ func (d Desired) Installed(f *Facts) (store.Installed, error) {
 		return store.Installed{}, err
 	}
 	return store.Installed{
-		Token: d.Token, TbotVersion: f.Tbot.Version, ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
+		Token: d.token, TbotVersion: f.tbot.version.String(), ConfigSHA256: hexSum(files.config), UnitSHA256: hexSum(files.unit),
 		User: d.Tbot.User, Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage),
 	}, nil
 }
@@ -215,30 +119,4 @@ func (d Desired) Installed(f *Facts) (store.Installed, error) {
 func hexSum(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-// outputDirs finds the directories that services write to: the path of every destination of type directory, sorted.
-func outputDirs(services []map[string]any) []string {
-	var dirs []string
-	var walk func(v any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) {
-				dirs = append(dirs, path)
-			}
-			for _, e := range v {
-				walk(e)
-			}
-		case []any:
-			for _, e := range v {
-				walk(e)
-			}
-		}
-	}
-	for _, s := range services {
-		walk(s)
-	}
-	slices.Sort(dirs)
-	return slices.Compact(dirs)
 }

@@ -6,21 +6,66 @@ import (
 	"strings"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/sh"
 	"fleetctl/remote"
 )
 
-// DeviceFacts are of the TPM.
-type DeviceFacts struct {
-	Path   string `json:"path,omitempty"` // "" when there is none
-	Type   string `json:"type,omitempty"` // char, socket or other
-	Mode   uint32 `json:"mode,omitempty"` // permission bits
-	Owner  string `json:"owner,omitempty"`
-	Group  string `json:"group,omitempty"`
-	Opens  string `json:"opens,omitempty"`  // what opening it as tbot's user says: "ok", "denied", "busy", "failed"; "" not tried
-	Sysfs  bool   `json:"sysfs,omitempty"`  // the kernel knows a TPM
-	TPM12  bool   `json:"tpm12,omitempty"`  // and it is 1.2
-	Driver string `json:"driver,omitempty"` // major number's name in /proc/devices, "tpm" for a real one
+// Who may open the TPM, and the files that say so.
+const (
+	accessGroup = "tss" // the TPM2 software stack's group
+	rulesPath   = "/etc/udev/rules.d/60-fleetctl-tpm.rules"
+	devicePath  = dropInDir + "/10-fleetctl-tpm.conf"
+)
+
+// deviceFacts are of the TPM.
+type deviceFacts struct {
+	path  string // "" when there is none
+	typ   string // char, socket or other
+	mode  uint32 // permission bits
+	owner string
+	group string
+	opens string // what opening it as tbot's user says: "ok", "denied", "busy", "failed"; "" not tried
+	sysfs bool   // the kernel knows a TPM 2.0
+	tpm12 bool   // it knows one, and it is a 1.2
 }
+
+// tpmFacts are of the device and of who gives it to whom. They come after those of the account.
+var tpmFacts = factsOf{
+	vars:   func(d Desired) []shellVar { return []shellVar{{"DEV", d.device}} },
+	script: deviceScript,
+	set: map[string]func(*Facts, string) error{
+		"rules":       func(f *Facts, v string) error { return setPath(v, &f.rules) },
+		"device.path": func(f *Facts, v string) error { return setPath(v, &f.device.path) },
+		"device.type": func(f *Facts, v string) error { return setWord(v, &f.device.typ, "char", "socket", "other") },
+		"device.stat": func(f *Facts, v string) error {
+			return setStat(v, &f.device.mode, &f.device.owner, &f.device.group, nil)
+		},
+		"device.opens": func(f *Facts, v string) error { return setWord(v, &f.device.opens, "ok", "denied", "busy", "failed") },
+		"device.sysfs": func(f *Facts, v string) error { return setTruth(v, &f.device.sysfs) },
+		"device.tpm12": func(f *Facts, v string) error { return setTruth(v, &f.device.tpm12) },
+	},
+}
+
+const deviceScript = sh.TPMDevice + `
+for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
+  [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
+  if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
+done
+o= n=
+for c in /sys/class/tpm/tpm*; do
+  [ -e "$c" ] || continue
+  if [ "$(cat "$c/tpm_version_major" 2>/dev/null)" = 1 ]; then o=1; else n=1; fi
+done
+if [ -n "$n" ]; then echo device.sysfs=1; elif [ -n "$o" ]; then echo device.tpm12=1; fi
+[ -n "$DEV" ] || DEV=$(tpm_device)
+if [ -n "$DEV" ] && [ -e "$DEV" ]; then
+  kv device.path "$DEV"
+  if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
+  else echo device.type=other; fi
+  kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
+  if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
+fi
+`
 
 // tpmAccess gives the TPM to a tbot that is not root, the way the TPM2 software stack does it: the group tss may open
 // the resource manager, by a udev rule. Where no udev runs (containers), the node is changed directly, and a drop-in of
@@ -30,47 +75,29 @@ func (p *planner) tpmAccess() {
 		p.done("TPM access", "tbot runs as root")
 		return
 	}
-	p.accessGroup()
-	switch dev := p.f.Device; {
-	case dev.Type == "socket":
-		p.done("TPM access", "%s is a socket: its permissions are its owner's business", dev.Path)
+	p.group(accessGroup, p.f.access)
+	p.member()
+	switch dev := p.f.device; {
+	case dev.typ == "socket":
+		p.done("TPM access", "%s is a socket: its permissions are its owner's business", dev.path)
 		return
-	case dev.Type != "char":
-		p.problem("TPM access", outcome.NoTPM, dev.Path+" is no character device", "correct tpm_device in the inventory")
+	case dev.typ != "char":
+		p.problem("TPM access", outcome.NoTPM, dev.path+" is no character device", "correct tpm_device in the inventory")
 		return
 	}
 	p.udevRules()
 	p.deviceNode()
 }
 
-// accessGroup is the group, and tbot's user in it.
-func (p *planner) accessGroup() {
-	user := p.d.Tbot.User
-	if p.f.Access {
-		p.done("group "+accessGroup, "it exists")
-	} else {
-		p.do("group "+accessGroup, "it doesn't exist", Action{Script: addGroup(accessGroup)}).Makes = Thing{Kind: ThingGroup, Name: accessGroup}
-	}
-	name := fmt.Sprintf("user %s in group %s", user, accessGroup)
-	if p.f.User != nil && slices.Contains(p.f.User.Groups, accessGroup) {
-		p.done(name, "it is a member")
-		return
-	}
-	script := fmt.Sprintf("if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi",
-		remote.Quote(user), accessGroup)
-	p.do(name, "it is no member", Action{Script: script}).Makes = Thing{Kind: ThingMember, Name: accessGroup}
-	p.restart = append(p.restart, "group "+accessGroup)
-}
-
 // udevOwns says whether udev sets the device's permissions: it runs, and the kernel has told it of a TPM.
-func (p *planner) udevOwns() bool { return p.f.Udev && p.f.Device.Sysfs }
+func (p *planner) udevOwns() bool { return p.f.udev && p.f.device.sysfs }
 
 // udevRules are ours only where no package brought any.
 func (p *planner) udevRules() {
 	const name = "udev rules"
 	switch {
-	case p.f.Rules != "":
-		p.done(name, "%s has them", p.f.Rules)
+	case p.f.rules != "":
+		p.done(name, "%s has them", p.f.rules)
 		return
 	case !p.udevOwns():
 		p.done(name, "no udev here that knows the TPM")
@@ -81,25 +108,25 @@ func (p *planner) udevRules() {
 
 // deviceNode makes sure that tbot's user can open the device, now.
 func (p *planner) deviceNode() {
-	dev := p.f.Device
-	name := "TPM device " + dev.Path
-	granted := dev.Group == accessGroup && dev.Mode&0o060 == 0o060
+	dev := p.f.device
+	name := "TPM device " + dev.path
+	granted := dev.group == accessGroup && dev.mode&0o060 == 0o060
 	switch {
-	case dev.Opens == "ok" || dev.Opens == "busy":
+	case dev.opens == "ok" || dev.opens == "busy":
 		p.done(name, "user %s can open it", p.d.Tbot.User)
-	case dev.Opens == "failed":
-		p.problem(name, outcome.TPMError, dev.Path+" can't be opened, and not for want of permission", "look at dmesg on the host")
-	case granted && p.f.User != nil && slices.Contains(p.f.User.Groups, accessGroup):
+	case dev.opens == "failed":
+		p.problem(name, outcome.TPMError, dev.path+" can't be opened, and not for want of permission", "look at dmesg on the host")
+	case granted && p.f.inAccessGroup():
 		p.problem(name, outcome.TPMPermission,
-			fmt.Sprintf("user %s may not open %s, though its group %s may", p.d.Tbot.User, dev.Path, accessGroup), p.macHint())
+			fmt.Sprintf("user %s may not open %s, though its group %s may", p.d.Tbot.User, dev.path, accessGroup), p.macHint())
 	default:
-		reason := fmt.Sprintf("it is %#o %s:%s", dev.Mode, dev.Owner, dev.Group)
+		reason := fmt.Sprintf("it is %#o %s:%s", dev.mode, dev.owner, dev.group)
 		if granted {
 			reason = "user " + p.d.Tbot.User + " is not in its group yet"
 		}
-		step := p.do(name, reason, Action{Script: p.grantScript(granted)})
+		step := p.do(name, reason, action{script: p.grantScript(granted)})
 		if !granted {
-			step.Makes = Thing{Kind: ThingDevice, Name: dev.Path, Mode: dev.Mode, Owner: dev.Owner, Group: dev.Group}
+			step.Makes = Thing{kind: thingDevice, name: dev.path, mode: dev.mode, owner: dev.owner, group: dev.group}
 		}
 	}
 }
@@ -108,7 +135,7 @@ func (p *planner) deviceNode() {
 // tbot's user, which is what counts.
 func (p *planner) grantScript(granted bool) string {
 	var b strings.Builder
-	dev := remote.Quote(p.f.Device.Path)
+	dev := remote.Quote(p.f.device.path)
 	fmt.Fprintf(&b, "U=%s\n", remote.Quote(p.d.Tbot.User))
 	if !granted && p.udevOwns() {
 		b.WriteString(`udevadm control --reload-rules || exit 1
@@ -130,10 +157,38 @@ esac`, dev, remote.Quote(p.macHint()))
 // macHint says which mandatory access control may be in the way.
 func (p *planner) macHint() string {
 	switch {
-	case p.f.SELinux == "Enforcing":
+	case p.f.selinux == "Enforcing":
 		return "SELinux is enforcing here: look for a denial with ausearch -m avc -ts recent"
-	case p.f.AppArmor:
+	case p.f.appArmor:
 		return "AppArmor is on here: look for DENIED in journalctl -k"
 	}
 	return "look for an access control list (getfacl) or another security module"
+}
+
+// deviceAway gives the device back to root where we had given it away, and takes our rules.
+func (p *removal) deviceAway() {
+	rules := p.f.files[rulesPath].ours()
+	p.fileAway("udev rules", rulesPath)
+	dev := p.f.device
+	if !rules && !p.f.files[devicePath].ours() || dev.typ != "char" || dev.group != accessGroup || p.f.rules != "" {
+		return
+	}
+	script := p.deviceBefore()
+	if p.f.udev {
+		script = "udevadm control --reload-rules\nudevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm\n" +
+			"udevadm settle --timeout=10 || :\n" + script
+	}
+	p.do("TPM device "+dev.path, "it gets back the owner and mode that it had", action{script: script})
+}
+
+// deviceBefore gives the device the owner and mode that it had, as far as is known; root's alone otherwise, as the
+// kernel makes it.
+func (p *removal) deviceBefore() string {
+	dev := p.f.device.path
+	was := Thing{mode: 0o600, owner: "root", group: "root"}
+	if i := slices.IndexFunc(p.made, func(t Thing) bool { return t.kind == thingDevice && t.name == dev }); i >= 0 {
+		was = p.made[i]
+	}
+	q := remote.Quote(dev)
+	return fmt.Sprintf("chown %s:%s %s\nchmod %04o %s", was.owner, was.group, q, was.mode, q)
 }

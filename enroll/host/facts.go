@@ -3,7 +3,6 @@ package host
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,42 +10,100 @@ import (
 	"strings"
 	"time"
 
-	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 )
 
-// Facts are what a plan needs to know of a host. All of it is the host's word.
+// Facts are what a plan needs to know of a host. All of it is the host's word. What is gathered of a thing stands with
+// the thing.
 type Facts struct {
-	UID      int              `json:"uid"`
-	Arch     string           `json:"arch"` // GOARCH; "" when it is none that we know
-	OS       OSFacts          `json:"os"`
-	Now      int64            `json:"now"`               // the host's clock, Unix seconds
-	Systemd  int              `json:"systemd,omitempty"` // the version that is running; 0: another init
-	Udev     bool             `json:"udev,omitempty"`    // udevd runs
-	SELinux  string           `json:"selinux,omitempty"` // "Enforcing", "Permissive"…
-	AppArmor bool             `json:"apparmor,omitempty"`
-	Tbot     TbotFacts        `json:"tbot"`
-	Tools    []string         `json:"tools,omitempty"` // which of factTools the host has
-	User     *UserFacts       `json:"user,omitempty"`  // tbot.user; nil when there is none
-	Group    bool             `json:"group,omitempty"` // tbot.group exists
-	Access   bool             `json:"access_group,omitempty"`
-	Rules    string           `json:"rules,omitempty"` // a file of udev rules that gives the TPM to the access group
-	Device   DeviceFacts      `json:"device"`
-	Storage  DirFacts         `json:"storage"`
-	Dirs     map[int]DirFacts `json:"dirs,omitempty"` // output directories, by their place in the list
-	Files    FileSet          `json:"files,omitempty"`
-	Service  ServiceFacts     `json:"service"`
-	Ready    string           `json:"ready,omitempty"` // HTTP status of /readyz, "refused", or "" when it wasn't asked
-	Skew     time.Duration    // of the host's clock to the controller's, when the facts came in
-	Pending  bool             `json:"pending,omitempty"` // a restart is due: an earlier run didn't get that far
+	Systemd int           // the version that is running; 0: another init
+	Now     int64         // the host's clock, Unix seconds
+	Skew    time.Duration // of the host's clock to the controller's, when the facts came in
+
+	uid      int
+	arch     string   // GOARCH; "" when it is none that we know
+	udev     bool     // udevd runs
+	selinux  string   // "Enforcing", "Permissive"…
+	appArmor bool     // it is on
+	tools    []string // which of systemScript's tools the host has
+
+	tbot    tbotFacts
+	user    *userFacts // tbot.user; nil when there is none
+	group   bool       // tbot.group exists
+	access  bool       // accessGroup exists
+	rules   string     // a file of udev rules that gives the TPM to the access group
+	device  deviceFacts
+	storage storageFacts
+	dirs    map[int]dirFacts // output directories, by their place in the list
+	files   fileSet
+	service serviceFacts
+	ready   readyz
+	pending bool // a restart is due: an earlier run didn't get that far
 }
 
-// OSFacts come from os-release.
-type OSFacts struct {
-	ID      string `json:"id,omitempty"`      // "debian"
-	Like    string `json:"like,omitempty"`    // ID_LIKE: "rhel fedora"
-	Version string `json:"version,omitempty"` // VERSION_ID
+// factsOf is how the facts of one thing are gathered: a piece of the script, and what takes each of its values.
+type factsOf struct {
+	vars   func(Desired) []shellVar // what the script asks for; may be nil
+	script string                   // it prints "key=value" lines
+	calls  func(Desired) []string   // commands after all pieces, for things of which there are several; may be nil
+	set    map[string]func(*Facts, string) error
+	each   map[string]func(*factsParser, int, string) error // "key.N=value": of the N-th of several
+	long   string                                           // the key whose values may be long
 }
+
+// shellVar is a variable on top of a script.
+type shellVar struct{ name, value string }
+
+// factsOfAll are the pieces in the order of the script: a later one may use what an earlier one has found.
+func factsOfAll() []factsOf {
+	return []factsOf{systemFacts, tbotProgramFacts, accountFacts, tpmFacts, storagesFacts, unitFacts, managedFacts}
+}
+
+// factsScript asks for facts. It runs as root in POSIX sh with a core set of tools (coreutils or busybox), and changes
+// nothing. What was asked for stands in variables on top, quoted.
+func factsScript(d Desired) string {
+	var vars, body, calls strings.Builder
+	for _, p := range factsOfAll() {
+		if p.vars != nil {
+			vars.WriteString(assignments(p.vars(d)...))
+		}
+		body.WriteString(p.script)
+		if p.calls != nil {
+			calls.WriteString(strings.Join(p.calls(d), ""))
+		}
+	}
+	return vars.String() + scriptPrelude + body.String() + calls.String() + "echo end=1\n"
+}
+
+// systemFacts are of the system as a whole.
+var systemFacts = factsOf{
+	script: systemScript,
+	set: map[string]func(*Facts, string) error{
+		"end":      func(*Facts, string) error { return nil },
+		"uid":      func(f *Facts, v string) error { return setNumber(v, &f.uid) },
+		"arch":     func(f *Facts, v string) error { f.arch = remote.GOARCH(v); return nil },
+		"now":      func(f *Facts, v string) (err error) { f.Now, err = strconv.ParseInt(v, 10, 64); return err },
+		"systemd":  func(f *Facts, v string) error { f.Systemd, _ = strconv.Atoi(v); return nil }, // no number: none that we know
+		"udev":     func(f *Facts, v string) error { return setTruth(v, &f.udev) },
+		"tools":    func(f *Facts, v string) error { f.tools = strings.Fields(v); return nil },
+		"selinux":  func(f *Facts, v string) error { f.selinux = v; return nil },
+		"apparmor": func(f *Facts, v string) error { return setTruth(v, &f.appArmor) },
+	},
+}
+
+const systemScript = `kv uid "$(id -u)"
+kv arch "$(uname -m)"
+kv now "$(date +%s)"
+if [ -d /run/systemd/system ] && has systemctl; then
+  kv systemd "$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
+fi
+if has udevadm && [ -e /run/udev/control ]; then echo udev=1; fi
+tools=
+for c in bash curl wget dpkg rpm; do if has $c; then tools="$tools $c"; fi; done
+kv tools "${tools# }"
+if has getenforce; then kv selinux "$(getenforce 2>/dev/null)"; fi
+if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then echo apparmor=1; fi
+`
 
 // Limits of what facts may hold.
 const (
@@ -56,11 +113,6 @@ const (
 )
 
 var errFacts = errors.New("facts: the host's answer can't be read")
-
-// managedFiles are all files that a plan may read or write.
-func (d Desired) managedFiles() []string {
-	return []string{string(d.Tbot.Config), unitPath, hardeningDir, devicePath, updaterPath, rulesPath}
-}
 
 // GatherFacts asks a host everything that a plan needs, as root, in one round trip.
 func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
@@ -81,8 +133,8 @@ func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
 // parseFacts reads the script's lines, "key=value" each. A key that is not known, comes twice or has a value of another
 // form is an error: this is no place for guesses.
 func parseFacts(out []byte, d Desired) (*Facts, error) {
-	f := &Facts{UID: -1, Dirs: map[int]DirFacts{}, Files: FileSet{}}
-	p := factsParser{facts: f, files: d.managedFiles(), dirs: len(outputDirs(d.Tbot.Services))}
+	f := &Facts{uid: -1, dirs: map[int]dirFacts{}, files: fileSet{}}
+	p := factsParser{facts: f, files: d.managedFiles(), dirs: len(outputDirs(d.Tbot.Services)), parts: factsOfAll()}
 	seen := map[string]bool{}
 	for line := range bytes.Lines(out) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), "=")
@@ -100,146 +152,42 @@ func parseFacts(out []byte, d Desired) (*Facts, error) {
 	return f, nil
 }
 
+// factsParser is what reading the values of one host needs to know.
 type factsParser struct {
 	facts *Facts
-	files []string
-	dirs  int
+	files []string // the managed files, in the order in which they were asked for
+	dirs  int      // how many output directories were asked for
+	parts []factsOf
 }
 
 func (p *factsParser) line(key, value string) error {
-	if name, ok := strings.CutPrefix(key, "data."); ok {
-		return p.content(name, value)
+	name, number, numbered := strings.Cut(key, ".")
+	n, err := strconv.Atoi(number)
+	numbered = numbered && err == nil && n >= 0
+	for _, part := range p.parts {
+		limit := maxFactValue
+		if key == part.long || name == part.long {
+			limit = 2 * maxFileContent
+		}
+		if set, ok := part.set[key]; ok {
+			return check(value, limit, func() error { return set(p.facts, value) })
+		}
+		if set, ok := part.each[name]; ok && numbered {
+			return check(value, limit, func() error { return set(p, n, value) })
+		}
 	}
-	if len(value) > maxFactValue {
+	return errors.New("unknown key")
+}
+
+// check refuses values that no honest script prints, before anything is made of them.
+func check(value string, limit int, then func() error) error {
+	if len(value) > limit {
 		return errors.New("too long")
 	}
 	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return errors.New("not printable ASCII")
 	}
-	if set, ok := factSetters[key]; ok {
-		return set(p.facts, value)
-	}
-	if name, ok := strings.CutPrefix(key, "file."); ok {
-		return p.file(name, value)
-	}
-	if name, ok := strings.CutPrefix(key, "dir."); ok {
-		return p.dir(name, value)
-	}
-	return errors.New("unknown key")
-}
-
-// factSetters take one value each. "1" is true; what is false is left out by the script.
-var factSetters = map[string]func(*Facts, string) error{
-	"end":          func(*Facts, string) error { return nil },
-	"uid":          func(f *Facts, v string) error { return setNumber(v, &f.UID) },
-	"arch":         func(f *Facts, v string) error { f.Arch = remote.GOARCH(v); return nil },
-	"os.id":        func(f *Facts, v string) error { f.OS.ID = v; return nil },
-	"os.like":      func(f *Facts, v string) error { f.OS.Like = v; return nil },
-	"os.version":   func(f *Facts, v string) error { f.OS.Version = v; return nil },
-	"now":          func(f *Facts, v string) (err error) { f.Now, err = strconv.ParseInt(v, 10, 64); return err },
-	"systemd":      func(f *Facts, v string) error { f.Systemd = versions.Major(v); return nil },
-	"udev":         func(f *Facts, v string) error { return setTruth(v, &f.Udev) },
-	"selinux":      func(f *Facts, v string) error { f.SELinux = v; return nil },
-	"apparmor":     func(f *Facts, v string) error { return setTruth(v, &f.AppArmor) },
-	"tbot.path":    func(f *Facts, v string) error { return setPath(v, &f.Tbot.Path) },
-	"tools":        func(f *Facts, v string) error { f.Tools = strings.Fields(v); return nil },
-	"tbot.link":    func(f *Facts, v string) error { return setPath(v, &f.Tbot.Link) },
-	"tbot.sha256":  func(f *Facts, v string) error { f.Tbot.SHA256 = v; return nil },
-	"tbot.version": func(f *Facts, v string) error { f.Tbot.Version = tbotVersion(v); return nil },
-	"user.uid":     func(f *Facts, v string) error { return setNumber(v, &f.user().UID) },
-	"user.groups":  func(f *Facts, v string) error { f.user().Groups = strings.Fields(v); return nil },
-	"user.comment": func(f *Facts, v string) error { f.user().Comment = v; return nil },
-	"group":        func(f *Facts, v string) error { return setTruth(v, &f.Group) },
-	"access.group": func(f *Facts, v string) error { return setTruth(v, &f.Access) },
-	"rules":        func(f *Facts, v string) error { return setPath(v, &f.Rules) },
-	"device.path":  func(f *Facts, v string) error { return setPath(v, &f.Device.Path) },
-	"device.type":  func(f *Facts, v string) error { return setWord(v, &f.Device.Type, "char", "socket", "other") },
-	"device.stat": func(f *Facts, v string) error {
-		return setStat(v, &f.Device.Mode, &f.Device.Owner, &f.Device.Group, nil)
-	},
-	"device.opens":     func(f *Facts, v string) error { return setWord(v, &f.Device.Opens, "ok", "denied", "busy", "failed") },
-	"device.sysfs":     func(f *Facts, v string) error { return setTruth(v, &f.Device.Sysfs) },
-	"device.tpm12":     func(f *Facts, v string) error { return setTruth(v, &f.Device.TPM12) },
-	"storage.acl":      func(f *Facts, v string) error { return setWord(v, &f.Storage.ACL, "ok", "none") },
-	"storage.usable":   func(f *Facts, v string) error { return setWord(v, &f.Storage.Usable, "ok", "denied") },
-	"service.load":     func(f *Facts, v string) error { f.Service.Load = v; return nil },
-	"service.active":   func(f *Facts, v string) error { f.Service.Active = v; return nil },
-	"service.sub":      func(f *Facts, v string) error { f.Service.Sub = v; return nil },
-	"service.enabled":  func(f *Facts, v string) error { f.Service.Enabled = v; return nil },
-	"service.fragment": func(f *Facts, v string) error { f.Service.Fragment = v; return nil },
-	"service.header":   func(f *Facts, v string) error { f.Service.Header = v; return nil },
-	"service.reload":   func(f *Facts, v string) error { f.Service.Reload = v == "yes"; return nil },
-	"service.restarts": func(f *Facts, v string) error { return setNumber(v, &f.Service.Restarts) },
-	"service.result":   func(f *Facts, v string) error { f.Service.Result = v; return nil },
-	"service.exit":     func(f *Facts, v string) error { return setNumber(v, &f.Service.ExitCode) },
-	"ready":            func(f *Facts, v string) error { f.Ready = v; return nil },
-	"pending":          func(f *Facts, v string) error { return setTruth(v, &f.Pending) },
-}
-
-func (f *Facts) user() *UserFacts {
-	if f.User == nil {
-		f.User = &UserFacts{}
-	}
-	return f.User
-}
-
-// file reads "TYPE MODE OWNER GROUP SIZE" of the managed file with that number.
-func (p *factsParser) file(name, value string) error {
-	i, err := strconv.Atoi(name)
-	if err != nil || i < 0 || i >= len(p.files) {
-		return errors.New("no file that was asked for")
-	}
-	var ff FileFacts
-	kind, rest, _ := strings.Cut(value, " ")
-	if err := setWord(kind, &ff.Type, "file", "link", "dir", "other"); err != nil {
-		return err
-	}
-	if err := setStat(rest, &ff.Mode, &ff.Owner, &ff.Group, &ff.Size); err != nil {
-		return err
-	}
-	p.facts.Files[p.files[i]] = ff
-	return nil
-}
-
-func (p *factsParser) content(name, value string) error {
-	i, err := strconv.Atoi(name)
-	if err != nil || i < 0 || i >= len(p.files) || len(value) > 2*maxFileContent {
-		return errors.New("no content that was asked for")
-	}
-	raw, err := hex.DecodeString(value)
-	if err != nil {
-		return err
-	}
-	ff, ok := p.facts.Files[p.files[i]]
-	if !ok || ff.Type != "file" {
-		return errors.New("content without a file")
-	}
-	ff.Content = string(raw)
-	p.facts.Files[p.files[i]] = ff
-	return nil
-}
-
-// dir reads "TYPE MODE OWNER GROUP SIZE" of the storage or of an output directory.
-func (p *factsParser) dir(name, value string) error {
-	var df DirFacts
-	kind, rest, _ := strings.Cut(value, " ")
-	if err := setWord(kind, &df.Type, "dir", "link", "other"); err != nil {
-		return err
-	}
-	if err := setStat(rest, &df.Mode, &df.Owner, &df.Group, new(int64)); err != nil {
-		return err
-	}
-	if name == "storage" {
-		df.Usable, df.ACL = p.facts.Storage.Usable, p.facts.Storage.ACL
-		p.facts.Storage = df
-		return nil
-	}
-	i, err := strconv.Atoi(name)
-	if err != nil || i < 0 || i >= p.dirs {
-		return errors.New("no directory that was asked for")
-	}
-	p.facts.Dirs[i] = df
-	return nil
+	return then()
 }
 
 // setStat reads "640 root teleport" and, where size isn't nil, a size after it.

@@ -34,7 +34,7 @@ func TestPlanAndApplyInAChroot(t *testing.T) {
 			h := inventory.Host{Name: "web-01"}
 			d := testDesired(t, cfg, h)
 			f := gather(t, c, d)
-			steps := Plan(h, f, d)
+			steps := Plan(f, d)
 			if _, err := Apply(t.Context(), c, steps, ApplyOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -49,9 +49,9 @@ func TestPlanAndApplyInAChroot(t *testing.T) {
 				}
 			}
 			c.Runs = 0
-			again := Plan(h, gather(t, c, d), d)
+			again := Plan(gather(t, c, d), d)
 			for _, s := range again {
-				if s.Changes() || s.Problem != nil || s.Reason == "" {
+				if s.Changes() || s.problem != nil || s.Reason == "" {
 					t.Errorf("second plan: %+v", s)
 				}
 			}

@@ -1,19 +1,203 @@
 package host
 
-import "fleetctl/enroll/config"
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
 
-// FileSet are the files that a plan may write, by path.
-type FileSet map[string]FileFacts
+	"fleetctl/enroll/config"
+	"fleetctl/enroll/outcome"
+	"fleetctl/remote"
+	"fleetctl/templates"
+)
 
-// FileFacts are of one file. A file that isn't there is not in the set.
-type FileFacts struct {
-	Type    string `json:"type"` // file, link, dir or other
-	Mode    uint32 `json:"mode,omitempty"`
-	Owner   string `json:"owner,omitempty"`
-	Group   string `json:"group,omitempty"`
-	Size    int64  `json:"size,omitempty"`
-	Content string `json:"content,omitempty"` // of a regular file up to 64 KiB; "" of a larger one
+// fileSet are the files that a plan may write, by path.
+type fileSet map[string]fileFacts
+
+// fileFacts are of one file. A file that isn't there is not in the set.
+type fileFacts struct {
+	typ     string // file, link, dir or other
+	mode    uint32
+	owner   string
+	group   string
+	size    int64
+	content string // of a regular file up to 64 KiB; "" of a larger one
+}
+
+// managedFiles are all files that a plan may read or write.
+func (d Desired) managedFiles() []string {
+	return []string{string(d.Tbot.Config), unitPath, hardeningPath, devicePath, updaterPath, rulesPath}
+}
+
+// managedFacts are of those files.
+var managedFacts = factsOf{
+	script: fileScript,
+	calls: func(d Desired) []string {
+		var calls []string
+		for i, file := range d.managedFiles() {
+			calls = append(calls, fmt.Sprintf("file %d %s\n", i, remote.Quote(file)))
+		}
+		return calls
+	},
+	each: map[string]func(*factsParser, int, string) error{"file": setFile, "data": setContent},
+	long: "data",
+}
+
+const fileScript = `file() {
+  if [ -L "$2" ]; then t=link; elif [ -f "$2" ]; then t=file; elif [ -d "$2" ]; then t=dir
+  elif [ -e "$2" ]; then t=other; else return 0; fi
+  s=$(stat -c '%a %U %G %s' "$2") || return 0
+  echo "file.$1=$t $s"
+  if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
+    printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
+  fi
+}
+`
+
+// setFile reads "TYPE MODE OWNER GROUP SIZE" of the managed file with that number.
+func setFile(p *factsParser, i int, value string) error {
+	if i >= len(p.files) {
+		return errors.New("no file that was asked for")
+	}
+	var ff fileFacts
+	kind, rest, _ := strings.Cut(value, " ")
+	if err := setWord(kind, &ff.typ, "file", "link", "dir", "other"); err != nil {
+		return err
+	}
+	if err := setStat(rest, &ff.mode, &ff.owner, &ff.group, &ff.size); err != nil {
+		return err
+	}
+	p.facts.files[p.files[i]] = ff
+	return nil
+}
+
+// setContent reads a managed file's bytes, in hex.
+func setContent(p *factsParser, i int, value string) error {
+	if i >= len(p.files) {
+		return errors.New("no content that was asked for")
+	}
+	raw, err := hex.DecodeString(value)
+	if err != nil {
+		return err
+	}
+	ff, ok := p.facts.files[p.files[i]]
+	if !ok || ff.typ != "file" {
+		return errors.New("content without a file")
+	}
+	ff.content = string(raw)
+	p.facts.files[p.files[i]] = ff
+	return nil
 }
 
 // cleanPath says whether a host's path is one that we handle.
 func cleanPath(p string) bool { return config.Path(p).Check() == nil }
+
+// ours says whether fleetctl wrote a file.
+func (f fileFacts) ours() bool {
+	first, _, _ := strings.Cut(f.content, "\n")
+	return strings.HasPrefix(first, templates.Marker)
+}
+
+// is says whether a file is what it should be, but for its content.
+func (f fileFacts) is(want remote.File) bool {
+	return f.mode == want.Mode && f.owner == want.Owner && f.group == want.Group
+}
+
+// back is the action that brings the file back as it was.
+func (f fileFacts) back(path string) action {
+	return action{file: &remote.File{Path: path, Content: []byte(f.content), Mode: f.mode, Owner: f.owner, Group: f.group}}
+}
+
+// Enrolled says whether any file is there that fleetctl wrote.
+func (f *Facts) Enrolled() bool {
+	for _, file := range f.files {
+		if file.ours() {
+			return true
+		}
+	}
+	return false
+}
+
+// file plans one file and says whether it changes. The previous one stays beside it: somebody else's as PATH.orig, for
+// good; ours as PATH.previous where keep is set.
+func (p *planner) file(name string, want remote.File, keep bool) bool {
+	got, there := p.f.files[want.Path]
+	same := there && got.content == string(want.Content)
+	switch {
+	case there && got.typ != "file":
+		p.problem(name, outcome.NotAFile, fmt.Sprintf("%s is there, but it is no regular file (%s)", want.Path, got.typ),
+			"move it away")
+		return false
+	case there && !got.ours() && !p.d.Adopt:
+		p.problem(name, outcome.NotOurs, want.Path+" was not written by fleetctl",
+			"look at it; adopting replaces it and keeps it as "+want.Path+".orig")
+		return false
+	case same && got.is(want):
+		p.done(name, "it is as it should be")
+		return false
+	case same:
+		p.do(name, fmt.Sprintf("it is %#o %s:%s, not %#o %s:%s", got.mode, got.owner, got.group, want.Mode, want.Owner, want.Group),
+			action{file: &want})
+		return true
+	}
+	step := Step{Name: name, Reason: "it doesn't exist", Diff: p.diff(got.content, string(want.Content))}
+	if there {
+		step.Reason = "it differs"
+		if got.size <= maxFileContent {
+			step.undo = []action{got.back(want.Path)}
+		}
+		if !got.ours() {
+			step.Reason = "somebody else wrote it, and it is adopted"
+		}
+	}
+	step.actions = append(prepareFor(got, there, want.Path, keep), action{file: &want})
+	p.steps = append(p.steps, step)
+	return true
+}
+
+// prepareFor is what has to be done before a file is written: its directory, or a copy of the one that is there.
+func prepareFor(got fileFacts, there bool, path string, keep bool) []action {
+	q := remote.Quote(path)
+	switch {
+	case !there:
+		return []action{{script: "parents " + q}}
+	case !got.ours():
+		return []action{{script: fmt.Sprintf("[ -e %[1]s.orig ] || cp -p %[1]s %[1]s.orig", q)}}
+	case keep:
+		return []action{{script: fmt.Sprintf("cp -p %[1]s %[1]s.previous", q)}}
+	}
+	return nil
+}
+
+// gone plans that a file of ours is not there, and says whether that changes anything. Somebody else's stays.
+func (p *planner) gone(name, path, reason string) bool {
+	got, there := p.f.files[path]
+	if !there || got.typ != "file" || !got.ours() {
+		return false
+	}
+	step := p.do(name, reason, action{script: "rm -f " + remote.Quote(path)})
+	step.undo = []action{got.back(path)}
+	step.Diff = p.diff(got.content, "")
+	return true
+}
+
+func (p *planner) diff(old, want string) string {
+	return Unified(maskSecrets(old, p.d.token), maskSecrets(want, p.d.token))
+}
+
+// fileAway plans that a file of ours goes, with what was kept beside it; an adopted file comes back.
+func (p *removal) fileAway(name, file string) bool {
+	got, there := p.f.files[file]
+	switch {
+	case !there:
+		return false
+	case !got.ours():
+		p.done(name, "%s is not ours: it stays", file)
+		return false
+	}
+	q := remote.Quote(file)
+	p.do(name, "fleetctl wrote "+file, action{
+		script: fmt.Sprintf("if [ -e %[1]s.orig ]; then mv -f %[1]s.orig %[1]s; else rm -f %[1]s; fi\nrm -f %[1]s.previous", q)})
+	return true
+}

@@ -60,20 +60,19 @@ func inFile(t *testing.T, name string, content []byte) string {
 // installed runs the installation step of a plan, then plans anew.
 func install(t *testing.T, c *enrolltest.Chroot, d Desired) (first, second Step) {
 	t.Helper()
-	h := inventory.Host{Name: "web-01"}
-	first = Plan(h, gather(t, c, d), d)[0]
-	if first.Name != "tbot" || !first.Installs {
+	first = Plan(gather(t, c, d), d)[0]
+	if first.Name != "tbot" || !first.installs {
 		t.Fatalf("no installation: %+v", first)
 	}
-	if _, err := Apply(t.Context(), c, []Step{first}, ApplyOptions{}); err != nil {
+	if _, err := Apply(t.Context(), c, Steps{first}, ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	return first, Plan(h, gather(t, c, d), d)[0]
+	return first, Plan(gather(t, c, d), d)[0]
 }
 
 func prepared(t *testing.T, in config.Install, client *http.Client) *Installer {
 	t.Helper()
-	out, err := Preparer{Client: client, Dir: t.TempDir()}.Prepare(t.Context(), in, config.Cluster{ProxyServer: "teleport.example.com:443"})
+	out, err := Prepare(t.Context(), client, t.TempDir(), in, config.Cluster{ProxyServer: "teleport.example.com:443"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +82,7 @@ func prepared(t *testing.T, in config.Install, client *http.Client) *Installer {
 func installing(t *testing.T, in *Installer) Desired {
 	t.Helper()
 	d := testDesired(t, enrolltest.Config(), inventory.Host{Name: "web-01"})
-	d.Install = in
-	d.Tbot.Binary = DefaultBinary
-	return d
+	return d.Installing(in)
 }
 
 func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
@@ -93,18 +90,18 @@ func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	in := prepared(t, config.Install{From: "file", Files: map[string]string{"amd64": inFile(t, "t.tar.gz", tarball(t, "18.1.0")),
 		"arm64": inFile(t, "t.tar.gz", tarball(t, "18.1.0"))}}, nil)
-	if in.Version != "18.1.0" {
-		t.Errorf("version %q, want the tarball's", in.Version)
+	if in.version.String() != "18.1.0" {
+		t.Errorf("version %q, want the tarball's", in.version)
 	}
 	first, second := install(t, c, installing(t, in))
-	if second.Changes() || second.Problem != nil {
+	if second.Changes() || second.problem != nil {
 		t.Errorf("second plan: %+v", second)
 	}
 	if got := c.Sh("tbot version; tbot.previous version 2>/dev/null || /usr/local/bin/tbot.previous version; stat -c '%a %U' /usr/local/bin/tbot; ls /usr/local/bin | grep -c fleetctl || :"); !strings.HasPrefix(got,
 		"Teleport v18.1.0") || !strings.Contains(got, "Teleport v17.2.1") || !strings.HasSuffix(got, "755 root\n0") {
 		t.Errorf("on the host: %s", got)
 	}
-	for _, a := range first.Undo {
+	for _, a := range first.undo {
 		if err := applyAction(t.Context(), c, a, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -114,12 +111,24 @@ func TestInstallFromATarballPushesTbotAlone(t *testing.T) {
 	}
 }
 
+// TestAPlanThatInstallsJudgesServicesByTheNewTbot: what the old one would refuse is no problem.
+func TestAPlanThatInstallsJudgesServicesByTheNewTbot(t *testing.T) {
+	for installs, want := range map[string]bool{"18.2.0": false, "17.2.2": true} {
+		d := planCase{config: func(c *config.Config) { c.Tbot.Services = []map[string]any{{"type": "kubernetes/argo-cd"}} }}.desired(t)
+		d = d.Installing(&Installer{from: installURL, version: version(installs), byArch: map[string]*release{
+			"amd64": {kind: kindTarball, url: "https://m/x.tar.gz", sha256: strings.Repeat("a", 64)}}})
+		if bad := Plan(debian(), d).Problems(); (len(bad) > 0) != want {
+			t.Errorf("%s: %+v", installs, bad)
+		}
+	}
+}
+
 func TestPushGoesOnWhereItStopped(t *testing.T) {
 	t.Parallel()
 	c := enrolltest.NewChroot(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
 	local := inFile(t, "tbot", content)
-	sum, size, err := sumFile(local)
+	f, err := sumFile(local)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,11 +140,11 @@ func TestPushGoesOnWhereItStopped(t *testing.T) {
 		if there != "rm -f /opt/part" {
 			c.Sh(there)
 		}
-		p := Push{Local: local, Remote: "/opt/part", SHA256: sum, Size: size}
+		p := push{local: local, remote: "/opt/part", sha256: f.sha256, size: f.size}
 		if err := p.send(t.Context(), c); err != nil {
 			t.Fatalf("%s: %v", there, err)
 		}
-		if got := c.Sh("sha256sum </opt/part; stat -c %F /opt/part; head -n 1 /etc/passwd"); !strings.HasPrefix(got, sum) ||
+		if got := c.Sh("sha256sum </opt/part; stat -c %F /opt/part; head -n 1 /etc/passwd"); !strings.HasPrefix(got, f.sha256) ||
 			!strings.Contains(got, "regular file\nroot:") {
 			t.Errorf("%s: %s", there, got)
 		}
@@ -171,7 +180,7 @@ func TestInstallFromAMirror(t *testing.T) {
 			if c.sum != "" {
 				in.SHA256 = map[string]string{"amd64": c.sum}
 				d := installing(t, prepared(t, in, nil))
-				_, err := Apply(t.Context(), host, Plan(inventory.Host{}, gather(t, host, d), d)[:1], ApplyOptions{})
+				_, err := Apply(t.Context(), host, Plan(gather(t, host, d), d)[:1], ApplyOptions{})
 				if err == nil || !strings.Contains(err.Error(), "SHA-256") {
 					t.Errorf("got %v", err)
 				}
@@ -204,7 +213,7 @@ func TestInstallWithTheClustersScript(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	proxy := strings.TrimPrefix(srv.URL, "https://")
-	in, err := Preparer{Client: srv.Client(), Dir: t.TempDir()}.Prepare(t.Context(),
+	in, err := Prepare(t.Context(), srv.Client(), t.TempDir(),
 		config.Install{From: "script", URL: srv.URL + "/install.sh"}, config.Cluster{ProxyServer: proxy})
 	if err != nil {
 		t.Fatal(err)
@@ -212,8 +221,8 @@ func TestInstallWithTheClustersScript(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	c.Sh("command -v curl || { printf '#!/bin/sh\n' >/usr/bin/curl; chmod 0755 /usr/bin/curl; }")
 	d := testDesired(t, enrolltest.Config(), inventory.Host{Name: "web-01"})
-	d.Install = in
-	if _, second := install(t, c, d); second.Changes() || second.Problem != nil {
+	d = d.Installing(in)
+	if _, second := install(t, c, d); second.Changes() || second.problem != nil {
 		t.Errorf("second plan: %+v", second)
 	}
 	if got := c.Sh("tbot version"); got != "Teleport v18.3.0 git:x enterprise" {
@@ -246,30 +255,16 @@ func TestInstallConfigurationErrors(t *testing.T) {
 		{"a URL without a version", config.Install{From: "url", URL: "https://m/tbot", SHA256: map[string]string{"amd64": sum}}, "version: is needed"},
 		{"two architectures and one URL", config.Install{From: "url", URL: "https://m/tbot-1.2.3", SHA256: map[string]string{"amd64": sum, "arm64": sum}}, "needs {arch}"},
 		{"half a checksum", config.Install{From: "url", URL: "https://m/tbot-1.2.3", SHA256: map[string]string{"amd64": "aa"}}, "64 hex"},
+		{"a version that is none", config.Install{From: "script", Version: "latest"}, "is no version"},
+		{"a version without the tpm method", config.Install{From: "url", URL: "https://m/tbot-15.2.4", SHA256: map[string]string{"amd64": sum}}, "15.3.0"},
 		{"an unknown edition", config.Install{From: "script", Edition: "free"}, "none of oss"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Preparer{Dir: t.TempDir()}.Prepare(t.Context(), c.in, config.Cluster{})
+			_, err := Prepare(t.Context(), nil, t.TempDir(), c.in, config.Cluster{})
 			if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want something with %q", err, c.want)
 			}
 		})
-	}
-}
-
-func TestVersionInNames(t *testing.T) {
-	for name, want := range map[string]string{
-		"teleport-ent_17.2.1_amd64.deb":                    "17.2.1",
-		"teleport-ent-17.2.1-1.x86_64.rpm":                 "17.2.1",
-		"teleport-ent-v18.0.0-rc.1-linux-amd64-bin.tar.gz": "18.0.0-rc.1",
-		"teleport-v17.2.1-linux-arm64-bin.tar.gz":          "17.2.1",
-		"tbot": "",
-	} {
-		var in Installer
-		in.setVersion(name)
-		if in.Version != want {
-			t.Errorf("%s: got %q, want %q", name, in.Version, want)
-		}
 	}
 }
 
@@ -299,14 +294,14 @@ func TestInstallFromADebPackage(t *testing.T) {
 	c := enrolltest.NewChroot(t)
 	in := prepared(t, config.Install{From: "file", Files: map[string]string{"amd64": deb, "arm64": deb}}, nil)
 	first, second := install(t, c, installing(t, in))
-	if second.Changes() || second.Problem != nil {
+	if second.Changes() || second.problem != nil {
 		t.Errorf("second plan: %+v", second)
 	}
 	if got := c.Sh("tbot version; /usr/local/bin/tbot.previous version; ls /var/tmp | grep -c fleetctl || :"); !strings.HasPrefix(got,
 		"Teleport v18.4.0") || !strings.Contains(got, "Teleport v17.2.1") || !strings.HasSuffix(got, "\n0") {
 		t.Errorf("on the host: %s", got)
 	}
-	for _, a := range first.Undo {
+	for _, a := range first.undo {
 		if err := applyAction(t.Context(), c, a, 0); err != nil {
 			t.Fatal(err)
 		}

@@ -6,9 +6,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"debug/elf"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +19,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"fleetctl/enroll/config"
@@ -39,20 +36,27 @@ const (
 	httpTimeout = 20 * time.Second
 )
 
-// Preparer makes installers; it keeps what it unpacks in dir.
-type Preparer struct {
-	Client *http.Client // nil: the default one
-	Dir    string       // a temporary directory that the caller removes
+// preparer makes an installer; it keeps what it unpacks in dir.
+type preparer struct {
+	client *http.Client // nil: the default one
+	dir    string       // a temporary directory that the caller removes
 }
 
-// Prepare reads what a tbot.install names, so that whatever is wrong with it is known before any host is touched. The
-// result is nil for "none".
-func (p Preparer) Prepare(ctx context.Context, in config.Install, cluster config.Cluster) (*Installer, error) {
+// Prepare reads what a tbot.install names, so that whatever is wrong with it is known before any host is touched. What is
+// unpacked or downloaded is kept in dir, which the caller removes after the run. The result is nil for "none"; a nil client
+// is the default one.
+func Prepare(
+	ctx context.Context, client *http.Client, dir string, in config.Install, cluster config.Cluster,
+) (*Installer, error) {
+	p := preparer{client: client, dir: dir}
 	out := &Installer{
-		From: in.From, Version: strings.TrimPrefix(in.Version, "v"), Proxy: in.Proxy,
-		downloads: &downloads{client: p.Client, dir: p.Dir},
+		from: in.From, proxy: in.Proxy,
+		downloads: &downloads{client: client, dir: dir},
 	}
 	var err error
+	if in.Version != "" && !out.setVersion(in.Version) {
+		return nil, fmt.Errorf("%w: tbot.install: version: %q is no version of Teleport, e.g. 18.4.0", outcome.ErrInput, in.Version)
+	}
 	switch in.From {
 	case "", installNone:
 		return nil, nil
@@ -64,6 +68,10 @@ func (p Preparer) Prepare(ctx context.Context, in config.Install, cluster config
 		err = p.script(ctx, in, cluster, out)
 	default:
 		err = fmt.Errorf("from: %q is none of none, file, url, script", in.From)
+	}
+	if err == nil && versions.TooOldForTPM(out.version) {
+		err = fmt.Errorf("version: tbot %s doesn't know the tpm join method: it came with %s",
+			out.version, versions.Needs(versions.TPMJoin))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: tbot.install: %w", outcome.ErrInput, err)
@@ -84,10 +92,12 @@ func kindOf(name string) string {
 	return kindBinary
 }
 
-func (o *Installer) setVersion(from string) {
-	if m := versions.VersionIn.FindStringSubmatch(strings.NewReplacer("_", " ", "-v", " v").Replace(from)); m != nil {
-		o.Version = cmp.Or(o.Version, m[1])
+// setVersion takes the version in a name, unless it is known already, and says whether it is.
+func (o *Installer) setVersion(name string) bool {
+	if o.version.IsZero() {
+		o.version = versions.FromName(name)
 	}
+	return !o.version.IsZero()
 }
 
 func knownArch(arch string) error {
@@ -97,71 +107,52 @@ func knownArch(arch string) error {
 	return nil
 }
 
-func (p Preparer) files(in config.Install, out *Installer) error {
+func (p preparer) files(in config.Install, out *Installer) error {
 	if len(in.Files) == 0 {
 		return errors.New("from: file needs files: {amd64: PATH}")
 	}
-	out.ByArch = map[string]*Package{}
+	out.byArch = map[string]*release{}
 	for _, arch := range slices.Sorted(maps.Keys(in.Files)) {
 		if err := knownArch(arch); err != nil {
 			return err
 		}
-		pkg, err := p.file(in.Files[arch], arch, out)
+		pkg, err := p.file(in.Files[arch], arch, in.SHA256[arch], out)
 		if err != nil {
 			return fmt.Errorf("files: %s: %w", arch, err)
 		}
-		if want := in.SHA256[arch]; want != "" {
-			if err := checkSum(in.Files[arch], want); err != nil {
-				return fmt.Errorf("files: %s: %w", arch, err)
-			}
-		}
-		out.ByArch[arch] = pkg
+		out.byArch[arch] = pkg
 	}
 	return nil
 }
 
-// file makes a package of a local file. From a tarball tbot is taken out here, so that only it is pushed.
-func (p Preparer) file(name, arch string, out *Installer) (*Package, error) {
-	pkg := &Package{Kind: kindOf(name), Local: name}
-	if pkg.Kind == kindTarball {
-		local, version, err := p.untar(name, arch)
-		if err != nil {
+// file makes a package of a local file with that checksum ("" for any). From a tarball tbot is taken out here, so that only
+// it is pushed.
+func (p preparer) file(name, arch, sum string, out *Installer) (*release, error) {
+	kind := kindOf(name)
+	f, err := sumFile(name)
+	if err == nil {
+		err = f.checkSum(sum)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if kind == kindTarball {
+		var version string
+		if f, version, err = p.untar(name); err != nil {
 			return nil, err
 		}
-		pkg.Kind, pkg.Local = kindBinary, local
-		out.Version = cmp.Or(out.Version, version)
+		kind = kindBinary
+		out.setVersion(version)
 	}
-	out.setVersion(filepath.Base(name))
-	if (pkg.Kind == kindDeb || pkg.Kind == kindRPM) && out.Version == "" {
+	if !out.setVersion(filepath.Base(name)) && (kind == kindDeb || kind == kindRPM) {
 		return nil, fmt.Errorf("%s: its name has no version: set tbot.install.version", name)
 	}
-	if pkg.Kind == kindBinary {
-		if err := checkELF(pkg.Local, arch); err != nil {
+	if kind == kindBinary {
+		if err := checkELF(f.name, arch); err != nil {
 			return nil, err
 		}
 	}
-	var err error
-	pkg.SHA256, pkg.Size, err = sumFile(pkg.Local)
-	return pkg, err
-}
-
-func sumFile(name string) (sum string, size int64, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close() // only read
-	h := sha256.New()
-	size, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), size, err
-}
-
-func checkSum(name, want string) error {
-	got, _, err := sumFile(name)
-	if err == nil && got != strings.ToLower(want) {
-		err = fmt.Errorf("%s has SHA-256 %s, not %s", name, got, want)
-	}
-	return err
+	return &release{kind: kind, local: f.name, sha256: f.sha256, size: f.size}, nil
 }
 
 // machines are ELF's names of the architectures.
@@ -195,70 +186,54 @@ func checkELF(name, arch string) error {
 }
 
 // untar takes tbot out of a release tarball, and its version where the tarball says it.
-func (p Preparer) untar(name, arch string) (local, version string, err error) {
+func (p preparer) untar(name string) (tbot stored, version string, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return "", "", err
+		return stored{}, "", err
 	}
 	defer f.Close() // only read
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		return "", "", fmt.Errorf("%s: %w", name, err)
+		return stored{}, "", fmt.Errorf("%s: %w", name, err)
 	}
-	for t := tar.NewReader(z); ; {
+	for t := tar.NewReader(z); tbot.name == "" || version == ""; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
-			return "", "", fmt.Errorf("%s: %w", name, err)
-		}
 		switch {
+		case err != nil:
 		case h.Typeflag == tar.TypeReg && path.Base(h.Name) == "VERSION":
-			raw, err := io.ReadAll(io.LimitReader(t, 100))
-			if err != nil {
-				return "", "", fmt.Errorf("%s: %w", name, err)
-			}
+			var raw []byte
+			raw, err = io.ReadAll(io.LimitReader(t, 100))
 			version = strings.TrimPrefix(strings.TrimSpace(string(raw)), "v")
 		case h.Typeflag == tar.TypeReg && path.Base(h.Name) == "tbot":
-			local = filepath.Join(p.Dir, "tbot-"+arch)
-			if err := saveFile(local, t); err != nil {
-				return "", "", err
-			}
+			tbot, err = storeFile(p.dir, "tbot-*", t, maxProgram)
 		}
-		if local != "" && version != "" {
-			break
+		if err != nil {
+			return stored{}, "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if local == "" {
-		return "", "", fmt.Errorf("%s: holds no tbot", name)
+	if tbot.name == "" {
+		return stored{}, "", fmt.Errorf("%s: holds no tbot", name)
 	}
-	return local, version, nil
-}
-
-func saveFile(name string, r io.Reader) error {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
+	return tbot, version, nil
 }
 
 var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // urls makes packages of a URL with {version} and {arch} in it; a checksum for each architecture is a must.
-func (p Preparer) urls(in config.Install, out *Installer) error {
+func (p preparer) urls(in config.Install, out *Installer) error {
 	if !strings.HasPrefix(in.URL, "https://") && !strings.HasPrefix(in.URL, "http://") {
 		return fmt.Errorf("url: %q is no http or https URL", in.URL)
 	}
 	if len(in.SHA256) == 0 {
 		return errors.New("from: url needs sha256: {amd64: 64 hex digits}: nothing else says that the mirror serves what you mean")
 	}
-	if strings.Contains(in.URL, "{version}") && out.Version == "" {
+	if strings.Contains(in.URL, "{version}") && out.version.IsZero() {
 		return errors.New("url: holds {version}, and no version is given")
 	}
-	out.ByArch = map[string]*Package{}
+	out.byArch = map[string]*release{}
 	for _, arch := range slices.Sorted(maps.Keys(in.SHA256)) {
 		if err := knownArch(arch); err != nil {
 			return err
@@ -270,31 +245,31 @@ func (p Preparer) urls(in config.Install, out *Installer) error {
 		if len(in.SHA256) > 1 && !strings.Contains(in.URL, "{arch}") {
 			return errors.New("url: needs {arch}, since there are several architectures")
 		}
-		url := strings.NewReplacer("{version}", out.Version, "{arch}", arch).Replace(in.URL)
+		url := strings.NewReplacer("{version}", out.version.String(), "{arch}", arch).Replace(in.URL)
 		out.setVersion(path.Base(url))
-		out.ByArch[arch] = &Package{Kind: kindOf(url), URL: url, SHA256: sum}
+		out.byArch[arch] = &release{kind: kindOf(url), url: url, sha256: sum}
 	}
-	if out.Version == "" {
+	if out.version.IsZero() {
 		return errors.New("version: is needed: the URL doesn't say which one it serves")
 	}
 	return nil
 }
 
 // script fetches the installer and, where no version is given, asks the cluster for the one that it wants.
-func (p Preparer) script(ctx context.Context, in config.Install, cluster config.Cluster, out *Installer) error {
-	out.Edition = cmp.Or(in.Edition, "enterprise")
-	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.Edition) {
+func (p preparer) script(ctx context.Context, in config.Install, cluster config.Cluster, out *Installer) error {
+	out.edition = cmp.Or(in.Edition, "enterprise")
+	if !slices.Contains([]string{"oss", "enterprise", "cloud"}, out.edition) {
 		return fmt.Errorf("edition: %q is none of oss, enterprise, cloud", in.Edition)
 	}
-	if out.Version == "" {
-		v, err := clusterVersion(ctx, p.Client, cluster.ProxyServer)
+	if out.version.IsZero() {
+		v, err := clusterVersion(ctx, p.client, cluster.ProxyServer)
 		if err != nil {
 			return fmt.Errorf("version: %w", err)
 		}
-		out.Version = v
+		out.version = v
 	}
 	url := cmp.Or(in.URL, defaultInstaller)
-	script, err := fetch(ctx, p.Client, url)
+	script, err := httpDocument(ctx, p.client, url)
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
@@ -304,109 +279,36 @@ func (p Preparer) script(ctx context.Context, in config.Install, cluster config.
 	if !bytes.HasPrefix(script, []byte("#!")) {
 		return fmt.Errorf("url: %s serves no script", url)
 	}
-	out.Script = script
+	out.script = script
 	return nil
 }
 
 // clusterVersion asks the proxy which version its clients should have: the automatic upgrades' channel where there is
 // one, else the proxy's own version.
-func clusterVersion(ctx context.Context, client *http.Client, proxy string) (string, error) {
+func clusterVersion(ctx context.Context, client *http.Client, proxy string) (versions.Version, error) {
 	if proxy == "" {
-		return "", errors.New("only a proxy (cluster.proxy_server) says which version the cluster runs: set tbot.install.version")
+		return versions.Version{}, errors.New("only a proxy (cluster.proxy_server) says which version the cluster runs: " +
+			"set tbot.install.version")
 	}
 	base := "https://" + strings.TrimSuffix(proxy, ":443")
-	if raw, err := fetch(ctx, client, base+"/v1/webapi/automaticupgrades/channel/default/version"); err == nil {
-		if v := strings.TrimPrefix(strings.TrimSpace(string(raw)), "v"); versions.VersionIn.FindString(v) == v && v != "" {
+	if raw, err := httpDocument(ctx, client, base+"/v1/webapi/automaticupgrades/channel/default/version"); err == nil {
+		if v, ok := versions.Parse(strings.TrimSpace(string(raw))); ok {
 			return v, nil
 		}
 	}
-	raw, err := fetch(ctx, client, base+"/v1/webapi/ping")
+	raw, err := httpDocument(ctx, client, base+"/v1/webapi/ping")
 	if err != nil {
-		return "", err
+		return versions.Version{}, err
 	}
 	var ping struct {
 		ServerVersion string `json:"server_version"`
 	}
 	if err := json.Unmarshal(raw, &ping); err != nil {
-		return "", fmt.Errorf("%s/v1/webapi/ping: %w", base, err)
+		return versions.Version{}, fmt.Errorf("%s/v1/webapi/ping: %w", base, err)
 	}
-	v := strings.TrimPrefix(ping.ServerVersion, "v")
-	if v == "" || versions.VersionIn.FindString(v) != v {
-		return "", fmt.Errorf("%s/v1/webapi/ping: %q is no version", base, remote.Cut(ping.ServerVersion, 40))
+	v, ok := versions.Parse(ping.ServerVersion)
+	if !ok {
+		return versions.Version{}, fmt.Errorf("%s/v1/webapi/ping: %q is no version", base, remote.Cut(ping.ServerVersion, 40))
 	}
 	return v, nil
-}
-
-// fetch gets a small document.
-func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error) {
-	if client == nil {
-		client = http.DefaultClient
-	}
-	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close() // only read
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
-	if err == nil && len(raw) > maxReply {
-		err = fmt.Errorf("%s: more than 1 MiB", url)
-	}
-	return raw, err
-}
-
-// downloads keeps what the controller downloads for hosts that can't: once a run.
-type downloads struct {
-	client *http.Client
-	dir    string
-	mu     sync.Mutex
-	sizes  map[string]int64 // by checksum
-}
-
-// get downloads a URL, checks it and returns where it lies.
-func (d *downloads) get(ctx context.Context, url, sum string) (local string, size int64, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	local = filepath.Join(d.dir, "download-"+sum)
-	if size, ok := d.sizes[sum]; ok {
-		return local, size, nil
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", 0, err
-	}
-	client := d.client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", 0, err
-	}
-	defer resp.Body.Close() // only read
-	if resp.StatusCode != http.StatusOK {
-		return "", 0, fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	if err := saveFile(local, resp.Body); err != nil {
-		return "", 0, err
-	}
-	if err := checkSum(local, sum); err != nil {
-		return "", 0, fmt.Errorf("%s: %w", url, err)
-	}
-	if _, size, err = sumFile(local); err != nil {
-		return "", 0, err
-	}
-	if d.sizes == nil {
-		d.sizes = map[string]int64{}
-	}
-	d.sizes[sum] = size
-	return local, size, nil
 }

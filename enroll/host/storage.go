@@ -1,11 +1,194 @@
 package host
 
-// DirFacts are of a directory.
-type DirFacts struct {
-	Type   string `json:"type,omitempty"` // "", dir, link or other
-	Mode   uint32 `json:"mode,omitempty"`
-	Owner  string `json:"owner,omitempty"`
-	Group  string `json:"group,omitempty"`
-	ACL    string `json:"acl,omitempty"`    // of the storage: does its file system have ACLs? "ok", "none", "" not known
-	Usable string `json:"usable,omitempty"` // of the storage: can tbot's user write there? "ok", "denied", "" not tried
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"fleetctl/enroll/outcome"
+	"fleetctl/remote"
+)
+
+// dirFacts are of a directory.
+type dirFacts struct {
+	typ   string // "", dir, link or other
+	mode  uint32
+	owner string
+	group string
+}
+
+// storageFacts are of tbot's storage.
+type storageFacts struct {
+	dirFacts
+	acl    string // does its file system have ACLs? "ok", "none", "" not known
+	usable string // can tbot's user write there? "ok", "denied", "" not tried
+}
+
+// storagesFacts are of the storage and of the output directories. They come after those of the account.
+var storagesFacts = factsOf{
+	vars:   func(d Desired) []shellVar { return []shellVar{{"STORAGE", string(d.Tbot.Storage)}} },
+	script: storageScript,
+	calls: func(d Desired) []string {
+		var calls []string
+		for i, dir := range outputDirs(d.Tbot.Services) {
+			calls = append(calls, fmt.Sprintf("dir %d %s\n", i, remote.Quote(dir)))
+		}
+		return calls
+	},
+	set: map[string]func(*Facts, string) error{
+		"dir.storage":    func(f *Facts, v string) error { return f.storage.set(v) },
+		"storage.acl":    func(f *Facts, v string) error { return setWord(v, &f.storage.acl, "ok", "none") },
+		"storage.usable": func(f *Facts, v string) error { return setWord(v, &f.storage.usable, "ok", "denied") },
+	},
+	each: map[string]func(*factsParser, int, string) error{
+		"dir": func(p *factsParser, i int, v string) error {
+			var d dirFacts
+			if i >= p.dirs {
+				return errors.New("no directory that was asked for")
+			}
+			err := d.set(v)
+			p.facts.dirs[i] = d
+			return err
+		},
+	},
+}
+
+const storageScript = `dir() {
+  if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
+  s=$(stat -c '%a %U %G %s' "$2") || return 0
+  echo "dir.$1=$t $s"
+}
+dir storage "$STORAGE"
+p=$STORAGE
+while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
+case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
+  *noacl*|vfat*|exfat*|msdos*) echo storage.acl=none;;
+  ?*) echo storage.acl=ok;;
+esac
+if [ -n "$e" ]; then
+  if [ "$p" = "$STORAGE" ]; then q='[ -w "$1" ] && [ -x "$1" ]'; else q='[ -x "$1" ]'; fi
+  if asuser "$q" "$p" </dev/null 2>/dev/null; then echo storage.usable=ok; else echo storage.usable=denied; fi
+fi
+`
+
+// set reads "TYPE MODE OWNER GROUP SIZE".
+func (d *dirFacts) set(v string) error {
+	kind, rest, _ := strings.Cut(v, " ")
+	if err := setWord(kind, &d.typ, "dir", "link", "other"); err != nil {
+		return err
+	}
+	return setStat(rest, &d.mode, &d.owner, &d.group, new(int64))
+}
+
+// storage is tbot's state: a directory that only its user can read. It is never emptied here.
+func (p *planner) storage() {
+	s, t, dir := p.f.storage, p.d.Tbot, string(p.d.Tbot.Storage)
+	name := "storage " + dir
+	q := remote.Quote(dir)
+	own := fmt.Sprintf(`chown %[1]s:%[2]s %[3]s
+chmod 0700 %[3]s
+U=%[1]s
+asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s": a directory above it is closed" >&2; exit 1; }`,
+		remote.Quote(t.User), remote.Quote(t.Group), q)
+	switch {
+	case s.typ == "link":
+		p.problem(name, outcome.StorageLink, dir+" is a symbolic link",
+			"whoever can change the link's target would get tbot's credentials: make it a directory, or set tbot.storage")
+	case s.typ == "other":
+		p.problem(name, outcome.StorageNotDir, dir+" is there, but no directory", "move it away, or set tbot.storage")
+	case s.usable == "denied" && t.User != "root" && (s.typ == "" || s.owner == t.User):
+		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't reach %s: a directory above it is closed", t.User, dir),
+			"a Teleport agent keeps /var/lib/teleport to root: set tbot.storage, e.g. /var/lib/tbot")
+	case s.typ == "":
+		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
+		p.do(name, "it doesn't exist", action{script: script}).Makes = Thing{kind: thingDir, name: dir}
+	case s.owner != t.User || s.group != t.Group || s.mode != 0o700:
+		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.mode, s.owner, s.group, t.User, t.Group),
+			action{script: "[ ! -L " + q + " ] || exit 1\n" + own})
+	case s.acl == "none":
+		p.done(name, "0700, owned by %s; its file system has no ACLs, so tbot guards it by modes alone", t.User)
+	default:
+		p.done(name, "0700, owned by %s", t.User)
+	}
+}
+
+// outputs are the directories that services write to; tbot can't make them itself inside its sandbox.
+func (p *planner) outputs() {
+	for i, dir := range outputDirs(p.d.Tbot.Services) {
+		name := "output directory " + dir
+		if got, ok := p.f.dirs[i]; ok {
+			p.done(name, "it exists, %#o %s:%s", got.mode, got.owner, got.group)
+			continue
+		}
+		q := remote.Quote(dir)
+		p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
+			q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)}).Makes = Thing{kind: thingDir, name: dir}
+	}
+}
+
+// outputDirs finds the directories that services write to: the path of every destination of type directory, sorted.
+func outputDirs(services []map[string]any) []string {
+	var dirs []string
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) {
+				dirs = append(dirs, path)
+			}
+			if path, ok := v["destination"].(string); ok && cleanPath(path) { // short for a directory
+				dirs = append(dirs, path)
+			}
+			for _, e := range v {
+				walk(e)
+			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	for _, s := range services {
+		walk(s)
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// storageAway takes tbot's storage and the directories of its outputs: credentials are in there.
+func (p *removal) storageAway(ourService bool) {
+	dir := string(p.d.Tbot.Storage)
+	name := "storage " + dir
+	switch s := p.f.storage; {
+	case s.typ == "":
+		p.done(name, "it is not there")
+	case s.typ != "dir":
+		p.done(name, "it is no directory: it stays")
+	case !ourService && !p.wasMade(thingDir, dir):
+		p.done(name, "nothing says that enroll made it: it stays")
+	default:
+		p.do(name, "tbot's state goes with it", action{script: removeTree(dir)})
+	}
+	for i, out := range outputDirs(p.d.Tbot.Services) {
+		if _, there := p.f.dirs[i]; there && p.wasMade(thingDir, out) {
+			p.do("output directory "+out, "enroll made it", action{script: removeTree(out)})
+		}
+	}
+}
+
+// sharedDirs belong to the system: they stay, however empty they are.
+var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/usr/local",
+	"/usr/local/bin", "/usr/local/lib", "/var", "/var/lib", "/var/opt", "/var/tmp", "/var/cache"}
+
+// removeTree removes a directory, and those above it that are empty then and don't belong to the system.
+func removeTree(dir string) string {
+	q := remote.Quote(dir)
+	var b strings.Builder
+	fmt.Fprintf(&b, "[ ! -L %[1]s ] || exit 1\nrm -rf --one-file-system %[1]s 2>/dev/null || rm -rf %[1]s", q)
+	for up := path.Dir(dir); !slices.Contains(sharedDirs, up); up = path.Dir(up) {
+		fmt.Fprintf(&b, "\nrmdir %s 2>/dev/null || exit 0", remote.Quote(up))
+	}
+	return b.String()
 }

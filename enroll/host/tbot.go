@@ -1,27 +1,90 @@
 package host
 
 import (
-	"strings"
+	"cmp"
+	"fmt"
 
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/sh"
 	"fleetctl/enroll/versions"
+	"fleetctl/remote"
 )
 
-// TbotFacts say which tbot there is.
-type TbotFacts struct {
-	Path    string `json:"path,omitempty"`    // absolute; "" when there is none
-	Version string `json:"version,omitempty"` // "17.2.1"; "" when it didn't say
-	Link    string `json:"link,omitempty"`    // what Path resolves to, when it is a symbolic link
-	SHA256  string `json:"sha256,omitempty"`  // of the file, where an installation asks for it
+// tbotFacts say which tbot there is.
+type tbotFacts struct {
+	path    string           // absolute; "" when there is none
+	version versions.Version // the zero Version when it didn't say
+	link    string           // what path resolves to, when it is a symbolic link
+	sha256  string           // of the file, where an installation asks for it
 }
 
-// tbotVersion finds the version in what "tbot version" prints: "Teleport v17.2.1 git:v17.2.1-0-g… go1.23.4".
-func tbotVersion(out string) string {
-	for _, w := range strings.Fields(out) {
-		w = strings.TrimPrefix(strings.TrimRight(w, ",;"), "v")
-		if versions.Major(w) > 0 && strings.Count(w, ".") >= 2 && len(w) < 40 &&
-			!strings.ContainsFunc(w, func(r rune) bool { return !strings.ContainsRune("0123456789.-+abcdefghijklmnopqrstuvwxyz", r) }) {
-			return w
+// tbotProgramFacts are of the program.
+var tbotProgramFacts = factsOf{
+	vars: func(d Desired) []shellVar {
+		sum := ""
+		if d.install != nil && d.install.from == installFile {
+			sum = "1" // reading all of tbot takes a while: only where it decides something
+		}
+		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", sum}}
+	},
+	script: tbotScript,
+	set: map[string]func(*Facts, string) error{
+		"tbot.path":    func(f *Facts, v string) error { return setPath(v, &f.tbot.path) },
+		"tbot.link":    func(f *Facts, v string) error { return setPath(v, &f.tbot.link) },
+		"tbot.sha256":  func(f *Facts, v string) error { f.tbot.sha256 = v; return nil },
+		"tbot.version": func(f *Facts, v string) error { f.tbot.version = versions.FromOutput(v); return nil },
+	},
+}
+
+const tbotScript = sh.FindTbot + `t=$BIN
+[ -n "$t" ] || t=$(find_tbot)
+if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
+  kv tbot.path "$t"
+  if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
+  if [ -n "$SUM" ]; then kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)"; fi
+  if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
+  kv tbot.version "$(printf '%s' "$v" | head -n 1)"
+fi
+`
+
+// TbotVersion is what the host's tbot says of itself; the zero Version for nothing.
+func (f *Facts) TbotVersion() versions.Version { return f.tbot.version }
+
+// tbot has to be there before anything points to it.
+func (p *planner) tbot() {
+	if p.d.install != nil {
+		p.install()
+		return
+	}
+	t := p.f.tbot
+	if t.path == "" {
+		where := "in PATH, /usr/local/bin or /opt/teleport"
+		if p.d.Tbot.Binary != "" {
+			where = "at " + string(p.d.Tbot.Binary)
+		}
+		p.problem("tbot", outcome.NoTbot, "tbot is not installed: there is none "+where,
+			"install it, say where it is (tbot.binary), or let fleetctl install it (tbot.install.from)")
+		return
+	}
+	if versions.TooOldForTPM(t.version) {
+		p.problem("tbot", outcome.TbotTooOld, fmt.Sprintf("tbot %s doesn't know the tpm join method: it came with %s", t.version,
+			versions.Needs(versions.TPMJoin)),
+			"install a newer tbot: the cluster's major version is best")
+		return
+	}
+	reason := fmt.Sprintf("%s is there, version %s", t.path, cmp.Or(t.version.String(), "unknown"))
+	if err := versions.Compatible(t.version, p.d.Version); err != nil {
+		reason += "; " + err.Error()
+	}
+	p.done("tbot", "%s", reason)
+}
+
+// tbotAway takes a tbot that was not there before enroll brought it.
+func (p *removal) tbotAway() {
+	for _, t := range p.made {
+		if t.kind == thingFile {
+			q := remote.Quote(t.name)
+			p.do("tbot", "enroll brought it", action{script: fmt.Sprintf("rm -f %[1]s %[1]s.previous %[1]s.fleetctl-part", q)})
 		}
 	}
-	return ""
 }

@@ -6,26 +6,77 @@ import (
 	"strings"
 
 	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 )
 
-// ServiceFacts are what systemd says of tbot.service.
-type ServiceFacts struct {
-	Load     string `json:"load,omitempty"`     // loaded, not-found, masked…
-	Active   string `json:"active,omitempty"`   // active, inactive, failed, activating…
-	Sub      string `json:"sub,omitempty"`      // running, auto-restart…
-	Enabled  string `json:"enabled,omitempty"`  // enabled, disabled, masked…
-	Fragment string `json:"fragment,omitempty"` // the unit file in use
-	Header   string `json:"header,omitempty"`   // its first line, where it is not unitPath
-	Reload   bool   `json:"reload,omitempty"`   // daemon-reload is due
-	Restarts int    `json:"restarts,omitempty"`
-	Result   string `json:"result,omitempty"` // success, exit-code…
-	ExitCode int    `json:"exit_code,omitempty"`
+// Where tbot's unit lives. It is ours by its name alone; whether the content is ours is what templates.Marker says.
+const (
+	UnitName      = "tbot.service"
+	unitPath      = "/etc/systemd/system/tbot.service"
+	dropInDir     = "/etc/systemd/system/tbot.service.d"
+	hardeningPath = dropInDir + "/10-fleetctl-hardening.conf"
+	updaterPath   = dropInDir + "/20-fleetctl.conf"
+	pendingPath   = "/run/fleetctl-tbot.pending" // there while a restart is due; gone after a reboot, as the need is
+)
+
+// serviceFacts are what systemd says of tbot.service.
+type serviceFacts struct {
+	load    string // loaded, not-found, masked…
+	active  string // active, inactive, failed, activating…
+	enabled string // enabled, disabled, masked…
+	header  string // the first line of the unit file in use, where that is not unitPath
+	start   string // what it starts, likewise
+	reload  bool   // daemon-reload is due
 }
 
-// updaterHeader begins the units of Teleport's own updater; those are never overwritten.
-const updaterHeader = "# teleport-update"
+// unitFacts are of the service and of tbot's health.
+var unitFacts = factsOf{
+	vars: func(d Desired) []shellVar {
+		host, port := d.diagAddr()
+		return []shellVar{{"UNIT", unitPath}, {"PENDING", pendingPath}, {"DIAGHOST", host}, {"DIAGPORT", port}}
+	},
+	script: unitScript,
+	set: map[string]func(*Facts, string) error{
+		"service.load":    func(f *Facts, v string) error { f.service.load = v; return nil },
+		"service.active":  func(f *Facts, v string) error { f.service.active = v; return nil },
+		"service.enabled": func(f *Facts, v string) error { f.service.enabled = v; return nil },
+		"service.header":  func(f *Facts, v string) error { f.service.header = v; return nil },
+		"service.start":   func(f *Facts, v string) error { f.service.start = v; return nil },
+		"service.reload":  func(f *Facts, v string) error { f.service.reload = v == "yes"; return nil },
+		"ready":           setReady,
+		"ready.body":      func(f *Facts, v string) error { f.ready.body = v; return nil },
+		"pending":         func(f *Facts, v string) error { return setTruth(v, &f.pending) },
+	},
+	long: "ready.body",
+}
+
+const unitScript = `if [ -e "$PENDING" ]; then echo pending=1; fi
+if [ -d /run/systemd/system ] && has systemctl; then
+  systemctl show tbot.service -p LoadState -p ActiveState -p UnitFileState -p FragmentPath -p NeedDaemonReload 2>/dev/null |
+  while IFS='=' read -r k v; do
+    case $k in
+      LoadState) kv service.load "$v";;
+      ActiveState) kv service.active "$v";;
+      UnitFileState) kv service.enabled "$v";;
+      NeedDaemonReload) kv service.reload "$v";;
+      FragmentPath)
+        if [ -n "$v" ] && [ "$v" != "$UNIT" ] && [ -f "$v" ]; then
+          kv service.header "$(head -n 1 "$v")"
+          kv service.start "$(sed -n 's/^ExecStart=//p' "$v" | tail -n 1)"
+        fi;;
+    esac
+  done
+  r=
+  if [ -n "$DIAGPORT" ]; then r=$(http "$DIAGHOST" "$DIAGPORT" /readyz); fi
+  if [ -n "$r" ]; then
+    kv ready "$(printf '%s\n' "$r" | head -n 1)"
+    printf 'ready.body=%s\n' "$(printf '%s\n' "$r" | tail -n +2 | tr -s '\n\t ' ' ' | tr -cd ' -~')"
+  fi
+fi
+`
+
+// Active is what systemd says of the service: active, inactive, failed, activating…; "" when there is none.
+func (f *Facts) Active() string { return f.service.active }
 
 // service is the unit, its drop-ins, and that it is enabled and runs what was planned.
 func (p *planner) service() {
@@ -33,11 +84,11 @@ func (p *planner) service() {
 		p.done("service", "systemd doesn't run here: tbot is configured, and starting it is left to you")
 		return
 	}
-	if p.f.Service.Load == "masked" || p.f.Service.Enabled == "masked" {
+	if p.f.service.load == "masked" || p.f.service.enabled == "masked" {
 		p.problem("service", outcome.UnitMasked, UnitName+" is masked", "systemctl unmask "+UnitName)
 		return
 	}
-	if p.updaterOwns() {
+	if p.f.updaterOwns() {
 		p.done("unit", "it belongs to Teleport's updater: a drop-in says what is different")
 		p.unitFile("drop-in for the updater's unit", updaterPath, p.files.updater)
 	} else {
@@ -51,11 +102,6 @@ func (p *planner) service() {
 	p.run()
 }
 
-func (p *planner) updaterOwns() bool {
-	first, _, _ := strings.Cut(p.f.Files[unitPath].Content, "\n")
-	return strings.HasPrefix(first, updaterHeader) || strings.HasPrefix(p.f.Service.Header, updaterHeader)
-}
-
 func (p *planner) unitFile(name, path string, content []byte) {
 	if p.file(name, remote.File{Path: path, Content: content, Mode: 0o644, Owner: "root", Group: "root"}, false) {
 		p.reload = true
@@ -66,10 +112,10 @@ func (p *planner) unitFile(name, path string, content []byte) {
 func (p *planner) hardening() {
 	const name = "hardening drop-in"
 	if p.d.Tbot.Hardening == nil || *p.d.Tbot.Hardening {
-		p.unitFile(name, hardeningDir, p.files.hardening)
+		p.unitFile(name, hardeningPath, p.files.hardening)
 		return
 	}
-	if p.gone(name, hardeningDir, "it is switched off") {
+	if p.gone(name, hardeningPath, "it is switched off") {
 		p.reload = true
 		p.restart = append(p.restart, name)
 		return
@@ -80,7 +126,7 @@ func (p *planner) hardening() {
 // deviceDropIn keeps the TPM open to the group where no udev does.
 func (p *planner) deviceDropIn() {
 	const name = "TPM drop-in"
-	if p.d.Tbot.User != "root" && !p.udevOwns() && p.f.Device.Type == "char" {
+	if p.d.Tbot.User != "root" && !p.udevOwns() && p.f.device.typ == "char" {
 		p.unitFile(name, devicePath, p.files.device)
 		return
 	}
@@ -93,40 +139,66 @@ func (p *planner) daemonReload() {
 	const name = "daemon-reload"
 	switch {
 	case p.reload:
-		p.do(name, "unit files change", Action{Script: "systemctl daemon-reload"})
-	case p.f.Service.Reload:
-		p.do(name, "systemd hasn't read the unit files since they changed", Action{Script: "systemctl daemon-reload"})
+		p.do(name, "unit files change", action{script: "systemctl daemon-reload"})
+	case p.f.service.reload:
+		p.do(name, "systemd hasn't read the unit files since they changed", action{script: "systemctl daemon-reload"})
 		p.restart = append(p.restart, "the unit")
-	case p.f.Pending:
-		p.do(name, "an earlier run may not have got to it", Action{Script: "systemctl daemon-reload"})
+	case p.f.pending:
+		p.do(name, "an earlier run may not have got to it", action{script: "systemctl daemon-reload"})
 	default:
 		p.done(name, "no unit file changes")
 	}
 }
 
 func (p *planner) enable() {
-	if p.f.Service.Enabled == "enabled" {
+	if p.f.service.enabled == "enabled" {
 		p.done("enable", "%s is enabled", UnitName)
 		return
 	}
-	p.do("enable", UnitName+" is "+cmp.Or(p.f.Service.Enabled, "not enabled"), Action{Script: "systemctl enable --quiet " + UnitName})
+	p.do("enable", UnitName+" is "+cmp.Or(p.f.service.enabled, "not enabled"), action{script: "systemctl enable --quiet " + UnitName})
 }
 
 // run is the running tbot. tbot reads its configuration at the start alone (SIGHUP makes it renew early), so a changed
 // one means a restart.
 func (p *planner) run() {
-	s := p.f.Service
+	s := p.f.service
 	start := fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null || :\nsystemctl restart %[1]s", UnitName)
 	switch {
-	case s.Active != "active":
-		p.do("start", fmt.Sprintf("%s is %s", UnitName, cmp.Or(s.Active, "inactive")), Action{Script: start, Start: true})
+	case s.active != "active":
+		p.do("start", fmt.Sprintf("%s is %s", UnitName, cmp.Or(s.active, "inactive")), action{script: start, start: true})
 	case len(p.restart) > 0:
-		p.do("restart", "changed: "+strings.Join(p.restart, ", "), Action{Script: start, Start: true})
-	case p.f.Pending:
-		p.do("restart", "something changed since it started", Action{Script: start, Start: true})
-	case p.f.Ready != "" && p.f.Ready != "200" && versions.Major(p.f.Tbot.Version) >= 17:
-		p.do("restart", "/readyz says "+p.f.Ready, Action{Script: start, Start: true})
+		p.do("restart", "changed: "+strings.Join(p.restart, ", "), action{script: start, start: true})
+	case p.f.pending:
+		p.do("restart", "something changed since it started", action{script: start, start: true})
 	default:
 		p.done("service", "active and running what is planned")
+	}
+}
+
+// serviceAway stops the service where it is ours.
+func (p *removal) serviceAway(ours bool) {
+	s := p.f.service
+	switch {
+	case p.f.Systemd == 0:
+		p.done("service", "systemd doesn't run here")
+	case !ours:
+		p.done("service", "%s is not there, or not ours", UnitName)
+	case s.active == "inactive" && s.enabled != "enabled":
+		p.done("service", "it is stopped and disabled")
+	default:
+		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.active, "unknown"), cmp.Or(s.enabled, "not enabled")),
+			action{script: fmt.Sprintf("systemctl disable --now --quiet %[1]s\nsystemctl stop %[1]s\n"+
+				"systemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s", UnitName, pendingPath)})
+	}
+}
+
+// unitAway takes the unit and its drop-ins.
+func (p *removal) unitAway() {
+	changed := p.fileAway("hardening drop-in", hardeningPath)
+	changed = p.fileAway("TPM drop-in", devicePath) || changed
+	changed = p.fileAway("drop-in for the updater's unit", updaterPath) || changed
+	changed = p.fileAway("unit", unitPath) || changed
+	if changed && p.f.Systemd > 0 {
+		p.do("daemon-reload", "unit files change", action{script: "rmdir " + dropInDir + " 2>/dev/null || :\nsystemctl daemon-reload"})
 	}
 }

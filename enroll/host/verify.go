@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -17,12 +16,16 @@ import (
 
 // Health is how tbot does after a start.
 type Health struct {
-	State    string   // joined; active (it runs, and whether it joined can't be told); failed, restarting, not-joined
-	By       string   // what says that it joined: readyz or journal
-	Ready    string   // the last HTTP status of /readyz
-	Restarts int      // how often it ended while it was watched
-	Log      []string // the journal's last lines, when it is not joined
+	By  string   // what says that it joined: readyz or journal; "" when nothing does
+	Log []string // the journal's last lines, when it is not joined
+
+	state   string   // joined; active (it runs, and whether it joined can't be told); failed, restarting, not-joined
+	lines   []string // the journal, when it is not joined
+	storage string   // tbot's storage
 }
+
+// Joined says whether tbot has joined and runs steadily.
+func (h Health) Joined() bool { return h.state == "joined" }
 
 // VerifyOptions of Verify.
 type VerifyOptions struct {
@@ -31,60 +34,102 @@ type VerifyOptions struct {
 }
 
 // Verify watches tbot on the host until it has joined and runs steadily, or the limit is over, or it keeps ending: one
-// script and one round trip. The error is an error of the connection; what tbot does is in Health. since is the host's
-// clock before the change: older lines of the journal don't count.
+// script and one round trip. The error is an error of the connection; what tbot does is in Health. f is of before the
+// change. Only what the journal has of this start counts; where systemd doesn't tell starts apart (before 233), what it has
+// since f was gathered.
 func Verify(ctx context.Context, conn Conn, f *Facts, d Desired, opts VerifyOptions) (Health, error) {
 	out, err := conn.Run(ctx, remote.Cmd{Script: verifyScript(f, d, opts), Become: true})
 	if err != nil {
 		return Health{}, fmt.Errorf("verify: %w", err)
 	}
 	if out.ExitCode != 0 {
-		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		said := remote.Clean(remote.Tail(string(out.Stderr), 300))
+		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, said)
 	}
-	return parseHealth(out.Stdout)
+	h, err := parseHealth(out.Stdout)
+	h.storage = string(d.Tbot.Storage)
+	return h, err
 }
+
+// systemdInvocation is the first systemd whose journal says to which start of a unit a line belongs
+// (_SYSTEMD_INVOCATION_ID, NEWS of 233).
+const systemdInvocation = 233
 
 func verifyScript(f *Facts, d Desired, opts VerifyOptions) string {
-	host, port, _ := net.SplitHostPort(d.Tbot.DiagAddr)
-	if host == "" || host == "0.0.0.0" {
-		host = "127.0.0.1"
+	host, port := d.diagAddr()
+	means := versions.Readyz(f.tbot.version)
+	vars := []shellVar{
+		{"DIAGHOST", host}, {"DIAGPORT", port},
+		{"TRUST", truth(means.JoinedBy200())},
+		{"ASK", truth(means != versions.ReadyzListens && means != versions.ReadyzDegraded)},
+		{"TELLS", truth(f.Systemd >= systemdInvocation)},
+		{"SINCE", strconv.FormatInt(f.Now, 10)}, {"WATCH", seconds(opts.Watch, 3*time.Second)},
+		{"LIMIT", seconds(opts.Limit, 90*time.Second)}, {"PENDING", pendingPath},
+		{"JOINED", joinedLine}, {"REFUSED", refusedLine},
 	}
-	trust := "" // before 17, /readyz says 200 whatever happens
-	if m := versions.Major(f.Tbot.Version); m == 0 || m >= 17 {
-		trust = "1"
-	}
-	vars := fmt.Sprintf("DIAGHOST=%s\nDIAGPORT=%s\nTRUST=%s\nSINCE=%d\nWATCH=%d\nLIMIT=%d\nPENDING=%s\n",
-		remote.Quote(host), remote.Quote(port), trust, f.Now, seconds(opts.Watch, 3*time.Second),
-		seconds(opts.Limit, 90*time.Second), pendingPath)
-	return vars + scriptPrelude + verifyBody
+	return assignments(vars...) + scriptPrelude + verifyBody
 }
 
-func seconds(d, or time.Duration) int {
+// truth is "1" or "" for the shell.
+func truth(v bool) string {
+	if v {
+		return "1"
+	}
+	return ""
+}
+
+func seconds(d, or time.Duration) string {
 	if d <= 0 {
 		d = or
 	}
-	return int((d + time.Second - 1) / time.Second)
+	return strconv.Itoa(int((d + time.Second - 1) / time.Second))
 }
 
-// joinedLine is what tbot logs when it has an identity from the cluster, in every version that knows the tpm method.
-const joinedLine = "Fetched new bot identity"
+// What tbot logs, in every version that knows the tpm method.
+const (
+	// joinedLine: it has an identity from the cluster.
+	joinedLine = "Fetched new bot identity"
+	// refusedLine: the cluster refused a re-join, and tbot goes on with the identity that it had; it stays active (from
+	// 17.5.3 and 18.0.1 on, lib/tbot/internal/identity/service.go@b2dd8891).
+	refusedLine = "Failed to renew bot identity|Unable to renew bot identity on startup"
+)
 
+// verifyBody watches. fresh: lines of the journal of the present start; log: those of every start that was seen, the end of
+// the service by systemd included. joins: does tbot's health say that it has joined? TRUST: a 200 says so. ASK: /readyz is 503
+// for any service, and the bot's own is asked; of a tbot of no known version a 200 there is proof, since only those that know
+// health have it.
 const verifyBody = `prop() { printf '%s\n' "$all" | sed -n "s/^$1=//p"; }
-log() { journalctl -u tbot.service --since "@$SINCE" -o cat --no-pager -n "$1" 2>/dev/null; }
-end=$(( $(date +%s) + LIMIT )) since=$(date +%s) last= ends=0 state= by= ready= dead=
+fresh() {
+  if [ -n "$TELLS" ] && [ -n "$start" ]; then journalctl "_SYSTEMD_INVOCATION_ID=$start" -o cat --no-pager -n 500 2>/dev/null
+  else log 500; fi
+}
+log() {
+  if [ -n "$starts" ]; then journalctl $starts -o cat --no-pager -n "$1" 2>/dev/null
+  else journalctl -u tbot.service --since "@$SINCE" -o cat --no-pager -n "$1" 2>/dev/null; fi
+}
+code() { http "$DIAGHOST" "$DIAGPORT" "$1" | head -n 1; }
+joins() {
+  [ -n "$DIAGPORT" ] || return 1
+  ready=$(code /readyz)
+  if [ "$ready" = 200 ] && [ -n "$TRUST" ]; then return 0; fi
+  [ -n "$ASK" ] && [ -n "$ready" ] && [ "$ready" != 000 ] && [ "$(code /readyz/` + botService + `)" = 200 ]
+}
+end=$(( $(date +%s) + LIMIT )) since=$(date +%s) last= ends=0 state= by= ready= dead= start= starts=
 while :; do
-  all=$(systemctl show tbot.service -p ActiveState -p SubState -p MainPID 2>/dev/null)
-  a=$(prop ActiveState) pid=$(prop MainPID) now=$(date +%s)
+  all=$(systemctl show tbot.service -p ActiveState -p SubState -p MainPID -p InvocationID 2>/dev/null)
+  a=$(prop ActiveState) pid=$(prop MainPID) start=$(prop InvocationID) now=$(date +%s)
+  if [ -n "$TELLS" ] && [ -n "$start" ]; then
+    case $starts in *"=$start "*) ;; *)
+      starts="$starts${starts:++ }_SYSTEMD_INVOCATION_ID=$start + INVOCATION_ID=$start ";;
+    esac
+  fi
   if [ "$a" = active ] && [ "$(prop SubState)" = running ]; then
     if [ "$pid" != "$last" ]; then
       if [ -n "$last" ] && [ -z "$dead" ]; then ends=$((ends + 1)); fi
-      last=$pid since=$now dead=
+      last=$pid since=$now dead= by=
     fi
-    if [ -n "$DIAGPORT" ]; then
-      ready=$(http "$DIAGHOST" "$DIAGPORT" /readyz)
-      if [ "$ready" = 200 ] && [ -n "$TRUST" ]; then by=readyz; fi
-    fi
-    if [ -z "$by" ] && log 500 | grep -q '` + joinedLine + `'; then by=journal; fi
+    if [ -z "$by" ] && joins; then by=readyz; fi
+    if [ -z "$by" ] && fresh | grep -q "$JOINED"; then by=journal; fi
     if [ -n "$by" ] && [ $((now - since)) -ge "$WATCH" ]; then state=joined; break; fi
   else
     if [ -z "$dead" ]; then ends=$((ends + 1)) dead=1 by=; fi
@@ -94,6 +139,7 @@ while :; do
   if [ "$now" -ge "$end" ]; then
     if [ "$a" != active ]; then state=restarting
     elif [ -n "$DIAGPORT" ] && [ -n "$TRUST" ]; then state=not-joined
+    elif fresh | grep -q -E "$REFUSED"; then state=not-joined
     else state=active; fi
     break
   fi
@@ -102,16 +148,17 @@ done
 if [ "$state" = joined ]; then rm -f "$PENDING"; fi
 kv state "$state"
 kv by "$by"
-kv ready "$ready"
-kv restarts "$ends"
 if [ "$state" != joined ]; then
   n=0
-  log 20 | while IFS= read -r l; do n=$((n + 1)); kv "log.$n" "$l"; done
+  log 200 | while IFS= read -r l; do n=$((n + 1)); kv "log.$n" "$l"; done
 fi
 echo end=1
 `
 
 var errHealth = errors.New("verify: the host's answer can't be read")
+
+// maxJournal is how many lines of the journal are judged: one error report alone has dozens.
+const maxJournal = 200
 
 func parseHealth(out []byte) (Health, error) {
 	var h Health
@@ -123,17 +170,13 @@ func parseHealth(out []byte) (Health, error) {
 		case !ok:
 			err = errHealth
 		case key == "state":
-			err = setWord(value, &h.State, "joined", "active", "failed", "restarting", "not-joined")
+			err = setWord(value, &h.state, "joined", "active", "failed", "restarting", "not-joined")
 		case key == "by":
 			err = setWord(value, &h.By, "", "readyz", "journal")
-		case key == "ready":
-			h.Ready = remote.Cut(value, 8)
-		case key == "restarts":
-			h.Restarts, err = strconv.Atoi(value)
 		case key == "end":
 			whole = true
-		case strings.HasPrefix(key, "log.") && len(h.Log) < 20:
-			h.Log = append(h.Log, remote.Cut(value, 500))
+		case strings.HasPrefix(key, "log.") && len(h.lines) < maxJournal:
+			h.lines = append(h.lines, remote.Cut(value, 1000))
 		default:
 			err = errHealth
 		}
@@ -144,26 +187,27 @@ func parseHealth(out []byte) (Health, error) {
 	if !whole {
 		return Health{}, fmt.Errorf("%w: it is cut off", errHealth)
 	}
+	h.Log = shown(h.lines)
 	return h, nil
 }
 
 // SkewLimit is from where on a clock that is off is named as the likely cause.
 const SkewLimit = 2 * time.Minute
 
-// Explain translates what a tbot that didn't join says. The last line that is known counts: it is the newest.
+// Explain says why tbot has not joined: by what the newest error in its journal says, as far as it is known.
 func (h Health) Explain(skew time.Duration) outcome.Reason {
 	r := outcome.Because(outcome.NotJoined, "tbot has not joined")
-	switch h.State {
+	switch h.state {
 	case "failed", "restarting":
-		r.Code, r.Message = outcome.ServiceFailed, "tbot doesn't keep running"
+		r = outcome.Because(outcome.ServiceFailed, "tbot doesn't keep running")
 	case "active":
 		r = outcome.Because(outcome.JoinUnknown, "tbot runs, and nothing says that it joined")
 	}
-	for i := len(h.Log) - 1; i >= 0; i-- {
-		if c := causeIn(h.Log[i]); c != nil {
-			r = outcome.Because(c.code, c.message)
-			break
+	if c := causeIn(h.lines); c != nil {
+		if c.code == outcome.StorageDenied && c.path != h.storage && !strings.HasPrefix(c.path, h.storage+"/") {
+			c.code, c.message = outcome.PermissionDenied, "tbot may not use "+c.path
 		}
+		r = outcome.Because(c.code, c.message)
 	}
 	if skew.Abs() > SkewLimit {
 		r.Message += fmt.Sprintf("; the host's clock is off by %s", skew.Abs().Round(time.Second))

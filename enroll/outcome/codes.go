@@ -54,6 +54,8 @@ const (
 	StorageNotDir  Code = "storage-not-dir"
 	StorageDenied  Code = "storage-denied"
 	UnitMasked     Code = "unit-masked"
+	ServiceTooNew  Code = "service-too-new"
+	RolesRefused   Code = "roles-refused"
 	Hook           Code = "hook"
 	NotStarted     Code = "not-started"
 	StepFailed     Code = "step-failed"
@@ -76,6 +78,9 @@ const (
 	ClusterCertificate Code = "cluster-certificate"
 	PermissionDenied   Code = "permission"
 	AccessDenied       Code = "access-denied"
+	EKCertExpired      Code = "ekcert-expired"
+	StorageInUse       Code = "storage-in-use"
+	UnknownFlag        Code = "unknown-flag"
 
 	// Why tctl fails.
 	TctlDenied  Code = "tctl-denied"
@@ -84,6 +89,9 @@ const (
 	// Warnings of a host that may do well all the same.
 	AskedThroughShell          Code = "asked-through-shell"
 	VersionSkew                Code = "version-skew"
+	NotReady                   Code = "not-ready"
+	UnknownKey                 Code = "unknown-key"
+	UnknownService             Code = "unknown-service"
 	JoinUnconfirmed            Code = "join-unconfirmed"
 	FindingEKCertUnparseable   Code = "ekcert-unparseable"
 	FindingEKCertUnreadable    Code = "ekcert-unreadable"
@@ -118,3 +126,7 @@ const (
 	StateDrifted     Code = "drifted"
 	StateHealthy     Code = "healthy"
 )
+
+// Code is a stable word for why something is as it is ("host-key-changed", "no-tpm", "changed-ek"). All codes stand in
+// one list: Codes.
+type Code string

@@ -5,10 +5,6 @@ import (
 	"fmt"
 )
 
-// Code is a stable word for why something is as it is ("host-key-changed", "no-tpm", "changed-ek"). All codes stand in
-// one list: Codes.
-type Code string
-
 // Reason says why something is as it is, and what to do about it.
 type Reason struct {
 	Code    Code   `json:"status,omitempty"`

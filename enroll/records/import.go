@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -277,18 +276,10 @@ func (e importEntry) identity() (*store.Identity, error) {
 			in = *other
 		}
 	}
-	id := &store.Identity{EKHash: in.EKHash, EKSerial: in.EKSerial, EKPub: in.EKPub, EKCert: in.EKCert, Via: ViaImport}
+	id := &store.Identity{EKHash: in.EKHash, EKSerial: in.EKSerial, EKPub: in.EKPub, Via: ViaImport}
 	if len(in.EKCert) > 0 {
-		cert, err := x509.ParseCertificate(in.EKCert)
-		if err != nil {
-			return nil, fmt.Errorf("its EK certificate cannot be read, so tbot does not present it: %w", err)
-		}
-		if serial := tpm.Serial(cert.SerialNumber); in.EKSerial != "" && in.EKSerial != serial {
-			return nil, fmt.Errorf("its EK certificate has serial %s, not %s", serial, in.EKSerial)
-		}
-		id.EKSerial = tpm.Serial(cert.SerialNumber)
-		if id.EKPub, err = x509.MarshalPKIXPublicKey(cert.PublicKey); err != nil {
-			return nil, fmt.Errorf("the key of its EK certificate cannot be used: %w", err)
+		if err := certify(id, in.EKCert); err != nil {
+			return nil, err
 		}
 	}
 	if len(id.EKPub) > 0 {
@@ -306,4 +297,22 @@ func (e importEntry) identity() (*store.Identity, error) {
 		return nil, fmt.Errorf("%q is no EKCert serial: it has the form 5e:cd:5f:8e", id.EKSerial)
 	}
 	return id, nil
+}
+
+// certify takes an EK certificate into an identity as a scan does, padding and all: one that tbot would not present leaves
+// the bare EK, if the entry tells it.
+func certify(id *store.Identity, nv []byte) error {
+	found, err := tpm.EKCertIdentity(nv)
+	switch {
+	case errors.Is(err, tpm.ErrIdentity):
+		return fmt.Errorf("tbot cannot use the key of its EK certificate, so that the host cannot join by the tpm method: %w", err)
+	case err != nil && (id.EKSerial != "" || id.EKHash == "" && len(id.EKPub) == 0):
+		return fmt.Errorf("its EK certificate cannot be read, so tbot does not present it: %w", err)
+	case err != nil:
+		return nil
+	case id.EKSerial != "" && id.EKSerial != found.Serial:
+		return fmt.Errorf("its EK certificate has serial %s, not %s", found.Serial, id.EKSerial)
+	}
+	id.EKSerial, id.EKPub, id.EKCert = found.Serial, found.PublicDER, found.CertDER
+	return nil
 }

@@ -2,9 +2,13 @@ package records
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +51,12 @@ func TestImportTakesWhatPeopleHave(t *testing.T) {
 		{"an exported record", `{"host":"a","accepted":{"ek_public_hash":"` + hash + `","proven":true,"via":"helper"}}`, "",
 			"a ok unproven " + hash + " "},
 		{"a certificate alone", string(certJSON), "", "c ok unproven " + keyHash(t, cert) + " 01:2c"},
+		{"a certificate as the TPM keeps it, padded", entryJSON(t, "c", append(bytes.Clone(cert), make([]byte, 300)...), ""), "",
+			"c ok unproven " + keyHash(t, cert) + " 01:2c"},
+		{"a certificate that tbot doesn't present, with the EK's hash", entryJSON(t, "c", []byte("no certificate"), hash), "",
+			"c ok unproven " + hash + " "},
+		{"a certificate that tbot doesn't present, alone", entryJSON(t, "c", []byte("no certificate"), ""), "", "c failed bad-input  "},
+		{"a certificate whose key tbot can't use (RSAES-OAEP)", entryJSON(t, "c", oaep(t, cert), hash), "", "c failed bad-input  "},
 		{"a byte order mark", "\xef\xbb\xbf" + oldText, "a", "a ok unproven " + hash + " 5e:cd:5f:8e"},
 		{"two machines with one EK", `{"host":"a","ek_public_hash":"` + hash + `"}{"host":"b","ek_public_hash":"` + hash + `"}`, "",
 			"a ok unproven " + hash + " ; b failed duplicate-ek " + hash + " "},
@@ -77,6 +87,44 @@ func TestImportTakesWhatPeopleHave(t *testing.T) {
 			}
 		})
 	}
+}
+
+func entryJSON(t *testing.T, host string, cert []byte, hash string) string {
+	t.Helper()
+	raw, err := json.Marshal(map[string]any{"host": host, "ek_certificate": cert, "ek_public_hash": hash})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// oaep gives a certificate with an RSA key the type id-RSAES-OAEP (RFC 4055, section 4.1), as some TPMs have it.
+func oaep(t *testing.T, cert []byte) []byte {
+	t.Helper()
+	der, changed := rsaCertificate(t), 0
+	plain, other := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01}, []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x07}
+	for i := bytes.Index(der, plain); i >= 0; i = bytes.Index(der, plain) {
+		copy(der[i:], other)
+		changed++
+	}
+	if changed != 1 || bytes.Equal(der, cert) {
+		t.Fatalf("%d keys in the certificate", changed)
+	}
+	return der
+}
+
+func rsaCertificate(t *testing.T) []byte {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), NotBefore: enrolltest.Time, NotAfter: enrolltest.Time.AddDate(9, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 func keyHash(t *testing.T, der []byte) string {

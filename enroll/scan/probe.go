@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"fleetctl/enroll/sh"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -20,26 +21,17 @@ type probe struct {
 	access bool // the login user may read and write it
 }
 
-// The devices that tbot would take (facts of go-attestation: sysfs decides; where there is no sysfs, as in containers,
-// these are what can be there).
-const tpmDevices = "/dev/tpmrm[0-9]* /dev/tpm[0-9]*"
-
 // probeScript asks everything in one round trip; every line is "key=value".
-const probeScript = `printf 'os=%%s\n' "$(uname -s 2>/dev/null)"
-printf 'arch=%%s\n' "$(uname -m 2>/dev/null)"
-printf 'uid=%%s\n' "$(id -u 2>/dev/null)"
-for d in %s; do
-  if [ -e "$d" ]; then echo device=1; [ -r "$d" ] && [ -w "$d" ] && echo access=1; break; fi
-done
+const probeScript = sh.TPMDevice + `printf 'os=%s\n' "$(uname -s 2>/dev/null)"
+printf 'arch=%s\n' "$(uname -m 2>/dev/null)"
+printf 'uid=%s\n' "$(id -u 2>/dev/null)"
+if [ -z "$d" ]; then d=$(tpm_device); fi
+if [ -e "$d" ]; then echo device=1; [ -r "$d" ] && [ -w "$d" ] && echo access=1; fi
 exit 0
 `
 
 func runProbe(ctx context.Context, conn *remote.Conn, device string) (probe, error) {
-	devices := tpmDevices
-	if device != "" {
-		devices = remote.Quote(device)
-	}
-	out, err := conn.Run(ctx, remote.Cmd{Script: fmt.Sprintf(probeScript, devices), MaxOutput: 16 << 10})
+	out, err := conn.Run(ctx, remote.Cmd{Script: "d=" + remote.Quote(device) + "\n" + probeScript, MaxOutput: 16 << 10})
 	if err != nil {
 		return probe{}, fmt.Errorf("probe: %w", err)
 	}

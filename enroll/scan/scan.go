@@ -6,44 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
-	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
-
-// The ways to ask a TPM.
-const (
-	ViaHelper = "helper" // pushed, run, removed
-	ViaShell  = "shell"  // TPM commands through sh and dd on the host
-	ViaTbot   = "tbot"   // the tbot that is installed there; unproven
-)
-
-// Options of Scan.
-type Options struct {
-	work.Reach
-	work.Run // with a store
-	Ask
-
-	CAs      *tpm.CASet      // of ekcert_cas; nil without
-	HashOnly bool            // hosts whose EKCert does not verify get a hash-only token: that is no failure
-	Machines config.Machines // which names are one machine, in the whole inventory
-}
-
-// Ask says how TPMs are asked.
-type Ask struct {
-	Helpers    fs.FS  // identify-linux-ARCH.gz
-	Via        string // ViaHelper (default), ViaShell or ViaTbot
-	Compare    bool   // ask the host's tbot, too, and compare
-	KeepHelper bool   // leave the helper on the hosts, for the next scan
-	Proof      bool   // credential activation
-}
 
 // Scan asks every host's TPM who it is and records what it saw. A host's result is durable before OnResult hears of it.
 // The results are in the order of hosts. One host's failure never ends the scan: the error is of the records alone, or
@@ -63,17 +34,6 @@ func Scan(ctx context.Context, hosts []inventory.Host, opts Options) ([]outcome.
 		return results, err
 	}
 	return results, s.refuseDuplicates(ctx, results)
-}
-
-type scanner struct {
-	Options
-	helpers *helpers
-}
-
-// sighting is what one host's TPM said.
-type sighting struct {
-	report *tpm.Report
-	via    string
 }
 
 // host scans one host and records the observation. The error is of the records.
@@ -137,16 +97,6 @@ func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, e
 	return r
 }
 
-// forgiveCAs takes the sting out of findings about the EK certificate for a fleet that has hash-only tokens, too.
-func forgiveCAs(findings []tpm.Finding) {
-	for i := range findings {
-		if f := &findings[i]; f.CA && f.Fatal {
-			f.Fatal = false
-			f.Message += ": it joins with a hash-only token"
-		}
-	}
-}
-
 func observation(run int64, r outcome.Result, seen sighting) store.Observation {
 	o := store.Observation{
 		Host: r.Host, Run: run, At: time.Now().UTC(),
@@ -163,14 +113,6 @@ func observation(run int64, r outcome.Result, seen sighting) store.Observation {
 	details := tpm.Details{Properties: seen.report.Properties, Findings: seen.report.Findings}
 	o.TPM, _ = json.Marshal(details) // strings, numbers and times: it can't fail
 	return o
-}
-
-// question is what askTPM has to know.
-type question struct {
-	host   inventory.Host
-	probe  probe
-	device string
-	become bool
 }
 
 // askTPM examines the TPM, and compares with tbot where that was asked for.
@@ -206,68 +148,4 @@ func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (
 		})
 	}
 	return seen, err
-}
-
-// askHelper pushes the helper and talks to it.
-func (s *scanner) askHelper(ctx context.Context, conn *remote.Conn, q question) (sighting, error) {
-	h, err := s.helpers.get(q.probe.arch, q.probe.uname)
-	if err != nil {
-		return sighting{}, err
-	}
-	payload := remote.Payload{Name: "identify", Data: h.data, SHA256: h.sum, Become: q.become, Keep: s.KeepHelper}
-	if q.device != "" {
-		payload.Args = []string{"-device", q.device}
-	}
-	proc, err := conn.StartPayload(ctx, payload)
-	if err != nil {
-		return sighting{}, fmt.Errorf("helper: %w", err)
-	}
-	return s.examine(ctx, proc, tpm.HelperLink(proc.Stdin, proc.Stdout), ViaHelper)
-}
-
-// examine reads and proves over a link to a running process, and explains a link that broke by how the process ended.
-func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Link, via string) (sighting, error) {
-	report, err := tpm.Examine(ctx, link, tpm.ExamineOptions{Proof: s.Proof, CAs: s.CAs})
-	proc.Stdin.Close()
-	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
-		err = explainEnd(proc, err)
-	}
-	if report != nil && s.HashOnly {
-		forgiveCAs(report.Findings)
-	}
-	closeErr := proc.Close()
-	if closeErr != nil {
-		s.Log("closing the %s: %v", via, closeErr)
-	}
-	return sighting{report: report, via: via}, err
-}
-
-// How long a process whose protocol broke gets to end by itself, so that its exit code explains why.
-const endGrace = 2 * time.Second
-
-// explainEnd adds the exit code and the last words of a process whose protocol broke.
-func explainEnd(proc *remote.Process, err error) error {
-	type end struct {
-		code   int
-		stderr []byte
-		err    error
-	}
-	ended := make(chan end, 1)
-	go func() { // ends with the process, which the caller closes
-		code, stderr, err := proc.Wait()
-		ended <- end{code, stderr, err}
-	}()
-	select {
-	case e := <-ended:
-		switch {
-		case e.err != nil:
-			return fmt.Errorf("%w (%w)", err, e.err)
-		case len(e.stderr) > 0:
-			return fmt.Errorf("%w (exit code %d: %s)", err, e.code, remote.Clean(string(e.stderr)))
-		case e.code != 0:
-			return fmt.Errorf("%w (exit code %d)", err, e.code)
-		}
-	case <-time.After(endGrace):
-	}
-	return err
 }

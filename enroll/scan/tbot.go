@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/sh"
 	"fleetctl/enroll/tpm"
 	"fleetctl/remote"
 )
@@ -22,10 +23,7 @@ var (
 const exitNoTbot = 97
 
 // tbotScript runs the tbot that is installed, found as enroll finds it.
-const tbotScript = `t=$(command -v tbot 2>/dev/null)
-for c in /usr/local/bin/tbot /opt/teleport/default/bin/tbot /opt/teleport/system/bin/tbot; do
-  if [ -z "$t" ] && [ -x "$c" ]; then t=$c; fi
-done
+const tbotScript = sh.FindTbot + `t=$(find_tbot)
 if [ -z "$t" ]; then exit 97; fi
 exec "$t" tpm identify
 `

@@ -50,13 +50,6 @@ type program struct {
 	logf    func(string, ...any)
 }
 
-func (t Tctl) runner() Runner {
-	if t.Runner != nil {
-		return t.Runner
-	}
-	return program{path: t.Path, args: t.Args, prompts: t.prompts(), logf: t.Logf}
-}
-
 // Run starts the program and waits for it. A terminal as stdin becomes its own.
 func (p program) Run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args ...string) error {
 	all := slices.Concat(p.args, args)

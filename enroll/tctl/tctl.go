@@ -73,6 +73,9 @@ func unwrapExec(err error) error {
 // remote reports whether tctl sees other files than we do.
 func (t Tctl) remote() bool { return len(t.Args) > 0 || t.Runner != nil }
 
+// limit is the time that one run may take.
+func (t Tctl) limit() time.Duration { return cmp.Or(t.Timeout, DefaultTimeout) }
+
 // prompts says whether tctl may ask somebody.
 func (t Tctl) prompts() bool { return t.Runner == nil && child.Terminal(t.Stdin) }
 
@@ -97,7 +100,7 @@ func (t Tctl) stream(ctx context.Context, stdin io.Reader, stdout io.Writer, arg
 		stderr = io.MultiWriter(words, shown)
 		defer t.turns.take(args, shown)()
 	}
-	limit := cmp.Or(t.Timeout, DefaultTimeout)
+	limit := t.limit()
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := t.runner().Run(limited, stdin, stdout, stderr, args...)
@@ -195,4 +198,11 @@ func (t Tctl) Create(ctx context.Context, file string, force bool) error {
 func (t Tctl) Remove(ctx context.Context, kind, name string) error {
 	_, err := t.run(ctx, t.Stdin, "rm", kind+"/"+name)
 	return err
+}
+
+func (t Tctl) runner() Runner {
+	if t.Runner != nil {
+		return t.Runner
+	}
+	return program{path: t.Path, args: t.Args, prompts: t.prompts(), logf: t.Logf}
 }

@@ -3,9 +3,15 @@ package token
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"fleetctl/enroll/outcome"
@@ -134,4 +140,37 @@ func (t Token) kubernetes() ([]byte, error) {
 		Metadata   metadata `yaml:"metadata"`
 		Spec       spec     `yaml:"spec"`
 	}{"resources.teleport.dev/v2", "TeleportProvisionToken", d.Metadata, d.Spec})
+}
+
+// Write writes bot.yaml and a file a token into a directory, and removes files of ours whose token is gone. It returns
+// the names of files that changed, sorted. Every file is replaced at once or not at all: on a full disk the old one
+// stays as it was.
+func (s *Set) Write(dir string) (changed []string, err error) {
+	return s.WriteAs(dir, FormatTctl)
+}
+
+// Differs returns the names of files that WriteAs would change, sorted.
+func (s *Set) Differs(dir, format string) ([]string, error) {
+	files, err := s.FilesAs(format)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if old, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(old, files[name]) {
+			names = append(names, name)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	ours := stale(format)
+	for _, e := range entries {
+		if files[e.Name()] == nil && e.Type().IsRegular() && ours(e.Name(), headOfFile(filepath.Join(dir, e.Name()))) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }

@@ -7,49 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
-	"fleetctl/remote"
 )
-
-// Input is everything that tokens depend on.
-type Input struct {
-	Records   []store.Record        // those with an accepted identity
-	Policy    config.Token          // names, limits, what hosts without a certificate get
-	Bot       config.Bot            // the bot of fleet.yaml
-	BotOf     map[string]config.Bot // by host, for hosts of the inventory
-	Machines  config.Machines       // which names are one machine
-	Earlier   []store.Token         // tokens that were made before
-	CAs       *tpm.CASet            // nil: EK hashes alone
-	Rebalance bool
-	Now       time.Time
-}
-
-// candidate is a machine on its way to a rule.
-type candidate struct {
-	host   string
-	names  []string // all of its names, with host
-	rec    store.Record
-	bot    string
-	issuer string // PEM of the CA that issued its certificate; "": hash-only
-	rule   Rule
-}
-
-// tokenPlanner makes tokens of an input, step by step.
-type planner struct {
-	in    Input
-	bots  map[string]config.Bot
-	kinds map[string]store.Token // earlier tokens by name
-	set   *Set
-}
 
 // Plan is the pure function from records, policy and earlier assignment to tokens. The same input gives the same
 // bytes. Its steps: machines with one EK become one or are refused; certificates are judged as the server will;
@@ -73,12 +38,6 @@ func Plan(in Input) (*Set, error) {
 	slices.SortFunc(p.set.Refused, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
 	return p.set, p.set.Lint()
 }
-
-func (in Input) maxRules() int { return cmp.Or(in.Policy.MaxRules, config.DefaultRules) }
-
-func (in Input) maxBytes() int { return cmp.Or(in.Policy.MaxBytes, config.DefaultBytes) }
-
-func (in Input) kind() string { return cmp.Or(in.Policy.Kind, KindBot) }
 
 // gatherBots finds each bot's roles; hosts that say different things of one bot are an error.
 func (p *planner) gatherBots() error {
@@ -119,10 +78,6 @@ func (p *planner) botOf(r store.Record) string {
 		return t.Bot
 	}
 	return p.in.Bot.Name
-}
-
-func (p *planner) refuse(host string, code outcome.Code, format string, args ...any) {
-	p.set.Refused = append(p.set.Refused, Refusal{Host: host, Reason: outcome.Because(code, fmt.Sprintf(format, args...))})
 }
 
 // machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
@@ -239,6 +194,9 @@ func (p *planner) judgeCertificates(all []candidate) []candidate {
 			}
 			continue
 		}
+		if reasons[i] != "" {
+			p.set.Unchecked = append(p.set.Unchecked, Unchecked{Host: c.host, Reason: reasons[i]})
+		}
 		c.rule = Rule{Host: c.host, EKHash: c.rec.Accepted.EKHash}
 		if p.in.Policy.Match == "hash+serial" {
 			c.rule.EKSerial = c.rec.Accepted.EKSerial
@@ -294,14 +252,25 @@ func (p *planner) issuer(cert, likely *x509.Certificate) (pemText, reason string
 	ca := likely
 	if ca == nil || tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now) != nil {
 		if ca = p.in.CAs.Issuer(cert); ca == nil {
-			return "", fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas",
-				remote.Clean(cert.Issuer.String()))
+			return "", missingIssuer(p.in.CAs, cert)
 		}
 		if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
 			return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
 		}
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})), ""
+}
+
+// missingIssuer says which issuer a certificate needs that the bundle doesn't have.
+func missingIssuer(cas *tpm.CASet, cert *x509.Certificate) string {
+	m, _ := cas.Missing(cert)
+	switch {
+	case m.Refused != "":
+		return fmt.Sprintf("the issuer of its EK certificate (%s) is in token.ekcert_cas, but Go refuses it: %s", m.Name, m.Refused)
+	case m.URL != "":
+		return fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas; the certificate says where it is: %s", m.Name, m.URL)
+	}
+	return fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas", m.Name)
 }
 
 // makeBots lists the bots that tokens name.
@@ -318,18 +287,4 @@ func (p *planner) makeBots() {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		p.set.Bots = append(p.set.Bots, Bot{Name: name, Roles: slices.Clone(p.bots[name].Roles)})
 	}
-}
-
-// parallel runs fn for 0 to n-1 on all processors.
-func parallel(n int, fn func(i int)) {
-	workers := runtime.GOMAXPROCS(0)
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				fn(i)
-			}
-		})
-	}
-	wg.Wait()
 }

@@ -15,6 +15,7 @@ import (
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
 	"fleetctl/inventory"
 )
 
@@ -359,5 +360,26 @@ func TestBotsOfTheInventory(t *testing.T) {
 	in := Input{Bot: def, BotOf: map[string]config.Bot{"a": {Name: "db", Roles: []string{"x"}}, "b": {Name: "db", Roles: []string{"y"}}}, Policy: config.Token{Name: "t"}}
 	if _, err := Plan(in); !errors.Is(err, outcome.ErrInput) {
 		t.Errorf("one bot with two lists of roles: %v", err)
+	}
+}
+
+func TestHostsWhoseIssuerIsMissingAreNamed(t *testing.T) {
+	t.Parallel()
+	known, other := enrolltest.NewAuthority(t, "known"), enrolltest.NewAuthority(t, "other")
+	in := testInput(enrolltest.Accepted("a", 1), enrolltest.Accepted("b", 2), enrolltest.Accepted("c", 3))
+	in.CAs = tpm.NewCASet(known.Cert)
+	in.Records[0].Accepted.EKCert = known.Leaf(t, 1, 5)
+	in.Records[1].Accepted.EKCert = other.Leaf(t, 2, 5)
+	set := planTokens(t, in)
+	want := []Unchecked{
+		{"b", "the issuer of its EK certificate (CN=other) is not in token.ekcert_cas"},
+		{"c", "it presents no EK certificate"},
+	}
+	if !slices.Equal(set.Unchecked, want) {
+		t.Errorf("got %v", set.Unchecked)
+	}
+	in.Policy.WithoutEKCert = config.Refuse
+	if set := planTokens(t, in); len(set.Unchecked) > 0 || refusals(set) != "b no-ekcert; c no-ekcert" {
+		t.Errorf("refused: %v, unchecked: %v", refusals(set), set.Unchecked)
 	}
 }

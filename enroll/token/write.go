@@ -46,13 +46,6 @@ func (s *Set) Files() (map[string][]byte, error) {
 	return files, nil
 }
 
-// Write writes bot.yaml and a file a token into a directory, and removes files of ours whose token is gone. It returns
-// the names of files that changed, sorted. Every file is replaced at once or not at all: on a full disk the old one
-// stays as it was.
-func (s *Set) Write(dir string) (changed []string, err error) {
-	return s.WriteAs(dir, FormatTctl)
-}
-
 // writeFiles brings the files of a directory that are ours to exactly these. It removes the temporary files of a run
 // that was killed.
 func writeFiles(dir string, files map[string][]byte, ours func(string, []byte) bool) (changed []string, err error) {
@@ -104,32 +97,6 @@ func fillFile(f *os.File, content []byte) error {
 		return err
 	}
 	return f.Sync()
-}
-
-// Differs returns the names of files that WriteAs would change, sorted.
-func (s *Set) Differs(dir, format string) ([]string, error) {
-	files, err := s.FilesAs(format)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if old, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(old, files[name]) {
-			names = append(names, name)
-		}
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	ours := stale(format)
-	for _, e := range entries {
-		if files[e.Name()] == nil && e.Type().IsRegular() && ours(e.Name(), headOfFile(filepath.Join(dir, e.Name()))) {
-			names = append(names, e.Name())
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }
 
 // removeStale removes files of ours that are not wanted any more, and temporary files.

@@ -58,6 +58,10 @@ func OutputsKey(v Version, types []string) []string {
 	return keys
 }
 
+// RefusesRoles says whether a tbot is known to end because of a service with roles: 19 does
+// (lib/tbot/internal/deprecated_roles.go@cee0411a).
+func RefusesRoles(v Version) bool { return !v.IsZero() && Has(ServiceRoles, planned(v)) == No }
+
 // TypeStatus is what is known of a service type in one version.
 type TypeStatus int
 

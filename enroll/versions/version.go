@@ -106,6 +106,9 @@ func (v Version) Compare(w Version) int {
 		comparePre(v.pre, w.pre))
 }
 
+// Same says whether both are known and the same version.
+func (v Version) Same(w Version) bool { return !v.IsZero() && !w.IsZero() && v.Compare(w) == 0 }
+
 // comparePre compares the pre-release parts of two versions with the same numbers.
 func comparePre(a, b string) int {
 	if a == "" || b == "" {

@@ -108,3 +108,17 @@ func FuzzParse(f *testing.F) {
 		TTLKey(x)
 	})
 }
+
+func TestTheVersionInAFilesNameIsFound(t *testing.T) {
+	for name, want := range map[string]string{
+		"teleport-ent_17.2.1_amd64.deb":                    "17.2.1",
+		"teleport-ent-17.2.1-1.x86_64.rpm":                 "17.2.1",
+		"teleport-ent-v18.0.0-rc.1-linux-amd64-bin.tar.gz": "18.0.0-rc.1",
+		"teleport-v17.2.1-linux-arm64-bin.tar.gz":          "17.2.1",
+		"tbot": "",
+	} {
+		if got := FromName(name).String(); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}

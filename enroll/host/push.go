@@ -1,0 +1,132 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"fleetctl/remote"
+)
+
+// push is a large file that goes to the host in pieces that can be resumed, before the script that uses it. Where it is
+// complete already, nothing is sent.
+type push struct {
+	local  string
+	url    string // where the controller gets it, for a host that can't
+	remote string
+	sha256 string // lower-case hex
+	size   int64
+
+	via *downloads
+}
+
+// Pieces of a push: small enough to keep sshd's channel buffer from growing, with a pause after each. See
+// docs/enroll.md, "Installing tbot".
+const (
+	pushPiece = 64 << 10
+	pushPause = time.Millisecond
+)
+
+// pacedReader gives pieces with pauses.
+type pacedReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (p pacedReader) Read(b []byte) (int, error) {
+	select {
+	case <-time.After(pushPause):
+	case <-p.ctx.Done():
+		return 0, context.Cause(p.ctx)
+	}
+	return p.r.Read(b[:min(len(b), pushPiece)])
+}
+
+// send pushes the file: what is there already of it stays, as far as it goes; then the checksum decides, and a wrong
+// one gets a second try from the start.
+func (p push) send(ctx context.Context, conn Conn) error {
+	if p.url != "" {
+		f, err := p.via.get(ctx, p.url, p.sha256)
+		if err != nil {
+			return err
+		}
+		p.local, p.size = f.name, f.size
+	}
+	for range 2 {
+		have, whole, err := p.there(ctx, conn)
+		if err != nil || whole {
+			return err
+		}
+		if err := p.rest(ctx, conn, have); err != nil {
+			return err
+		}
+		if _, whole, err = p.there(ctx, conn); err != nil || whole {
+			return err
+		}
+		if err := runScript(ctx, conn, "rm -f "+remote.Quote(p.remote)); err != nil {
+			return err
+		}
+	}
+	return errors.New("the file arrived with a wrong checksum, twice")
+}
+
+// there asks how much of the file the host has, and whether it is whole.
+func (p push) there(ctx context.Context, conn Conn) (have int64, whole bool, err error) {
+	script := fmt.Sprintf(`part=%s
+parents "$part"
+if [ -f "$part" ] && [ ! -L "$part" ]; then
+  size=$(stat -c %%s "$part")
+  if [ "$size" = %d ]; then sha256sum <"$part" | cut -d' ' -f1; else echo "$size"; fi
+else rm -f "$part"; echo 0; fi`, remote.Quote(p.remote), p.size)
+	out, err := conn.Run(ctx, remote.Cmd{Script: scriptPrelude + script, Become: true, MaxOutput: 4096})
+	if err != nil {
+		return 0, false, err
+	}
+	said := strings.TrimSpace(string(out.Stdout))
+	if out.ExitCode != 0 {
+		return 0, false, fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+	}
+	if len(said) == 64 {
+		return 0, said == p.sha256, nil
+	}
+	have, err = strconv.ParseInt(said, 10, 64)
+	if err != nil || have < 0 || have > p.size {
+		have = 0
+	}
+	return have, false, nil
+}
+
+// rest sends the file from an offset on.
+func (p push) rest(ctx context.Context, conn Conn, from int64) error {
+	f, err := os.Open(p.local)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // only read
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	op := ">>"
+	if from == 0 {
+		op = ">"
+	}
+	out, err := conn.Run(ctx, remote.Cmd{
+		Script: "umask 077; cat " + op + remote.Quote(p.remote), Stdin: pacedReader{ctx, f}, Become: true, MaxOutput: 4096,
+	})
+	if err != nil {
+		return err
+	}
+	if out.ExitCode != 0 {
+		if bytes.Contains(out.Stderr, []byte("No space")) {
+			return fmt.Errorf("%w: %s", remote.ErrNoSpace, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		}
+		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fleetctl/enroll/tpm"
+	"fleetctl/remote"
+)
+
+// examine reads and proves over a link to a running process, and explains a link that broke by how the process ended.
+func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Link, via string) (sighting, error) {
+	report, err := tpm.Examine(ctx, link, tpm.ExamineOptions{Proof: s.Proof, CAs: s.CAs})
+	proc.Stdin.Close()
+	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
+		err = explainEnd(proc, err)
+	}
+	if report != nil && s.HashOnly {
+		forgiveCAs(report.Findings)
+	}
+	closeErr := proc.Close()
+	if closeErr != nil {
+		s.Log("closing the %s: %v", via, closeErr)
+	}
+	return sighting{report: report, via: via}, err
+}
+
+// How long a process whose protocol broke gets to end by itself, so that its exit code explains why.
+const endGrace = 2 * time.Second
+
+// explainEnd adds the exit code and the last words of a process whose protocol broke.
+func explainEnd(proc *remote.Process, err error) error {
+	type end struct {
+		code   int
+		stderr []byte
+		err    error
+	}
+	ended := make(chan end, 1)
+	go func() { // ends with the process, which the caller closes
+		code, stderr, err := proc.Wait()
+		ended <- end{code, stderr, err}
+	}()
+	select {
+	case e := <-ended:
+		switch {
+		case e.err != nil:
+			return fmt.Errorf("%w (%w)", err, e.err)
+		case len(e.stderr) > 0:
+			return fmt.Errorf("%w (exit code %d: %s)", err, e.code, remote.Clean(string(e.stderr)))
+		case e.code != 0:
+			return fmt.Errorf("%w (exit code %d)", err, e.code)
+		}
+	case <-time.After(endGrace):
+	}
+	return err
+}
+
+// forgiveCAs takes the sting out of findings about the EK certificate for a fleet that has hash-only tokens, too.
+func forgiveCAs(findings []tpm.Finding) {
+	for i := range findings {
+		if f := &findings[i]; f.CA && f.Fatal {
+			f.Fatal = false
+			f.Message += ": it joins with a hash-only token"
+		}
+	}
+}
