@@ -127,3 +127,15 @@ func (l *loose) UnmarshalYAML(node *yaml.Node) error {
 	type plain loose
 	return node.Decode((*plain)(l))
 }
+
+func TestOnboardingIsStrictAsLongAsTheTopIs(t *testing.T) {
+	const text = "version: v2\nonboarding: {join_method: tpm, tokn: x}\nstorage: {typo: 1, type: memory}\n"
+	_, err := played("17.2.7").parseConfig([]byte(text))
+	const want = "failed parsing config file: yaml: unmarshal errors:  line 2: field tokn not found in type config.OnboardingConfig"
+	if err == nil || err.Error() != want {
+		t.Error(err)
+	}
+	if c, err := played("17.2.8").parseConfig([]byte(text)); err != nil || c.Storage.Type != "memory" {
+		t.Error(c, err)
+	}
+}
