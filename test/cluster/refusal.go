@@ -49,11 +49,11 @@ func (s Server) Refuse(err error, token string) error {
 		return err
 	}
 	switch {
-	case r.Why == ErrNoToken:
+	case errors.Is(r.Why, ErrNoToken):
 		return fmt.Errorf("%q can not join the cluster with role \"Bot\", %w", token, ErrNoToken)
-	case r.Why == ErrLicence:
+	case errors.Is(r.Why, ErrLicence):
 		return errLicence()
-	case r.Why == ErrNoRule:
+	case errors.Is(r.Why, ErrNoRule):
 		return ErrNoRule
 	case s.V().Compare(versions.Must(newJoins)) >= 0:
 		return newEKWords(r)
@@ -63,10 +63,10 @@ func (s Server) Refuse(err error, token string) error {
 
 // oldEKWords are what lib/tpm/validate.go@52a41f12 says; sample journal-ekcert-chain-old.txt.
 func oldEKWords(r *Refusal) error {
-	switch r.Why {
-	case ErrNoEKCert:
+	switch {
+	case errors.Is(r.Why, ErrNoEKCert):
 		return cli.Wrap(r.Why, "%v", ErrCA)
-	case ErrCA:
+	case errors.Is(r.Why, ErrCA):
 		return cli.Wrap(cli.Wrap(r.Cause, "%v", ErrCA), "%v", ErrCA)
 	}
 	return causeBelow(r, r.Why.Error())
@@ -75,10 +75,10 @@ func oldEKWords(r *Refusal) error {
 // newEKWords are what lib/join/tpmjoin/tpm.go@333f2322 says; sample journal-ekcert-chain-new.txt.
 func newEKWords(r *Refusal) error {
 	const head = "validating TPM: "
-	switch r.Why {
-	case ErrNoEKCert:
+	switch {
+	case errors.Is(r.Why, ErrNoEKCert):
 		return cli.Wrap(r.Why, "%s%v", head, ErrCA)
-	case ErrCA:
+	case errors.Is(r.Why, ErrCA):
 		return fmt.Errorf("%s%w\n%w", head, ErrCA, cli.Wrap(r.Cause, "%v", ErrCA))
 	}
 	return causeBelow(r, head+r.Why.Error())

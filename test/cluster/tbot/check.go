@@ -14,7 +14,7 @@ import (
 )
 
 // rolesWords are what 19 says of roles: lib/tbot/internal/deprecated_roles.go@cee0411a, sample journal-roles-19.txt.
-const rolesWords = "roles: the roles field is no longer supported and must be removed from your configuration. See " +
+const rolesWords = "the roles field is no longer supported and must be removed from your configuration. See " +
 	"https://goteleport.com/docs/reference/machine-workload-identity/v19-upgrade-guide/ for further information."
 
 // check is what tbot checks of a configuration that it could read. Where a text stands in no row of versions.md and in no
@@ -117,7 +117,7 @@ var urlSafe = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 func (t *tool) checkService(s *Service, names map[string]bool) error {
 	switch {
 	case len(s.Roles) > 0 && !versions.Has("config.service_roles", t.V):
-		return errors.New(rolesWords)
+		return fmt.Errorf("roles: %s", rolesWords)
 	case s.Name != "" && !urlSafe.MatchString(s.Name):
 		return fmt.Errorf("name: %q may have letters, digits and -._~ only", s.Name)
 	case names[s.Name] && s.Name != "":
