@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fleetctl/test/lab"
 )
@@ -25,7 +26,7 @@ var wholeWay = []struct {
 	run  func(fleet) error
 }{
 	{"enroll", fleet.versionEnrolls}, {"again", fleet.versionEnrollsAgain}, {"status", fleet.versionIsHealthy},
-	{"revoked", fleet.versionIsRevoked}, {"remove", fleet.versionIsRemoved},
+	{"revoked", fleet.versionIsRevoked}, {"refused", fleet.versionIsRefused}, {"remove", fleet.versionIsRemoved},
 }
 
 // TestVersions takes a host of every version in the row, with a cluster of the same version, from the first enroll to its
@@ -72,12 +73,7 @@ func hostOf(version string) string { return "v" + strings.ReplaceAll(version, ".
 
 // wayOf runs the stages and returns a word for each: "ok", "failed", or "-" for all behind an enroll that failed.
 func (f fleet) wayOf(version string) []string {
-	f.tbotConfig(map[string]any{
-		"services": []any{map[string]any{
-			"type": "identity", "destination": map[string]any{"type": "directory", "path": "/opt/machine-id"},
-		}},
-		"credential_ttl": "2h", "renewal_interval": "30m",
-	})
+	f.tbotConfig(map[string]any{"services": identityIn("/opt/machine-id"), "credential_ttl": "2h", "renewal_interval": "30m"})
 	words := slices.Repeat([]string{"-"}, len(wholeWay))
 	for i, stage := range wholeWay {
 		words[i] = "ok"
@@ -90,6 +86,11 @@ func (f fleet) wayOf(version string) []string {
 		}
 	}
 	return words
+}
+
+// identityIn is a service that writes into a directory.
+func identityIn(dir string) []any {
+	return []any{map[string]any{"type": "identity", "destination": map[string]any{"type": "directory", "path": dir}}}
 }
 
 // try runs fleetctl and reads its report; the error says what it was if the exit code is none of those wanted.
@@ -177,10 +178,70 @@ func (f fleet) versionIsRevoked() error {
 	if h := r.Hosts[0]; h.State == "healthy" {
 		return fmt.Errorf("without its token: %+v", h)
 	}
+	before, err := f.joins()
+	if err != nil {
+		return err
+	}
 	create := f.Command(within(f.t), "tctl", "create", "-f")
 	create.Stdin = strings.NewReader(token)
 	if out, err := create.CombinedOutput(); err != nil {
 		return fmt.Errorf("tctl create: %w\n%s", err, out)
+	}
+	if err := f.rejoins(before); err != nil {
+		return err
+	}
+	_, err = f.try([]int{exitOK}, "enroll")
+	return err
+}
+
+// joins is how often the host has joined.
+func (f fleet) joins() (n int32, err error) {
+	list, err := f.Store.Instances(f.name)
+	for _, instance := range list {
+		latest := instance.GetStatus().GetLatestAuthentications()
+		n += latest[len(latest)-1].GetGeneration()
+	}
+	return n, err
+}
+
+// rejoins waits until a tbot that was refused has joined by itself, once more than before: one that goes on asks again, and systemd starts one that
+// ended. The lab's TPMs take one user at a time, so fleetctl would be in its way.
+func (f fleet) rejoins(before int32) error {
+	for ctx := within(f.t); ; {
+		if now, err := f.joins(); err != nil || now > before {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("tbot has not joined again")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// versionIsRefused has the cluster lose its licence while the configuration changes: enroll must say why tbot can't join,
+// also of a tbot that goes on with its old identity, and go through once the licence is there.
+func (f fleet) versionIsRefused() error {
+	server, err := f.Store.Server()
+	if err != nil {
+		return err
+	}
+	server.OSS = true
+	if err := f.Store.SetServer(server); err != nil {
+		return err
+	}
+	f.tbotConfig(map[string]any{"services": identityIn("/opt/other")})
+	r, err := f.try([]int{exitFailed}, "enroll", "--join-timeout", "20s")
+	before, joinsErr := f.joins()
+	server.OSS = false
+	if err := errors.Join(err, joinsErr, f.Store.SetServer(server)); err != nil {
+		return err
+	}
+	if h := r.Hosts[0]; h.Outcome != "failed" || h.Status != "needs-enterprise" {
+		return fmt.Errorf("%s %s: %s\n%s", h.Outcome, h.Status, h.Message, strings.Join(h.Log, "\n"))
+	}
+	if err := f.rejoins(before); err != nil {
+		return err
 	}
 	_, err = f.try([]int{exitOK}, "enroll")
 	return err
