@@ -1,7 +1,7 @@
 package versions
 
 // Capability names something that Teleport does in some versions and not in others. The values are paths in the machine
-// readable facts (testdata/versions.yaml) where they stand there.
+// readable facts (test/cluster/versions/versions.yaml) where they stand there.
 type Capability string
 
 // Entry is what is known of one capability.

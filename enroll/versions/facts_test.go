@@ -37,7 +37,7 @@ type factRange struct {
 
 func readFacts(t *testing.T) *yaml.Node {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/versions.yaml")
+	raw, err := os.ReadFile("../../test/cluster/versions/versions.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,14 @@ func (a *Auth) serveConn(conn net.Conn) {
 		a.Log.Warn("join: no request", "from", conn.RemoteAddr(), "err", err)
 		return
 	}
-	identity, err := a.join(c, hello)
+	server, err := a.Store.Server()
 	if err != nil {
+		a.Log.Error("join", "err", err)
+		return
+	}
+	identity, err := a.join(c, hello, server)
+	if err != nil {
+		err = server.Refuse(err, hello.Token)
 		a.Log.Warn("join refused", "from", conn.RemoteAddr(), "token", hello.Token, "err", err)
 		_ = c.Send(wire.Reply{Error: err.Error()})
 		return
@@ -58,13 +64,16 @@ func (a *Auth) serveConn(conn net.Conn) {
 }
 
 // join decides one join. A renewal is decided anew in the same way.
-func (a *Auth) join(c *wire.Conn, hello wire.Hello) (*wire.Identity, error) {
+func (a *Auth) join(c *wire.Conn, hello wire.Hello, server Server) (*wire.Identity, error) {
 	token, err := a.Store.Token(hello.Token)
 	if errors.Is(err, ErrNotFound) {
-		return nil, refused(ErrNoToken)
+		return nil, &Refusal{Why: ErrNoToken}
 	}
 	if err != nil {
 		return nil, err
+	}
+	if server.OSS {
+		return nil, &Refusal{Why: ErrLicence}
 	}
 	verdict, err := Judge(token, Attestation{
 		EKCert: hello.EKCert,
@@ -75,10 +84,10 @@ func (a *Auth) join(c *wire.Conn, hello wire.Hello) (*wire.Identity, error) {
 		},
 	}, time.Now())
 	if err != nil {
-		return nil, refused(err)
+		return nil, err
 	}
 	if err := a.checkBot(token); err != nil {
-		return nil, refused(err)
+		return nil, err
 	}
 	return a.Store.recordJoin(hello, token, verdict)
 }

@@ -4,8 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	workloadidentityv1 "github.com/gravitational/teleport/api/gen/proto/go/teleport/workloadidentity/v1"
 	"github.com/gravitational/teleport/api/types"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"fleetctl/test/cluster/wire"
@@ -73,7 +72,9 @@ func (s *Store) recordJoin(hello wire.Hello, token *types.ProvisionTokenV2, v Ve
 			instance = newInstance(token.Spec.BotName)
 		}
 		identity.InstanceID = instance.Spec.InstanceId
-		addAuthentication(instance, authentication(instance, token, v, now))
+		a := authentication(instance, token, v, now)
+		identity.Generation = int(a.Generation)
+		addAuthentication(instance, a)
 		addHeartbeat(instance, heartbeat(hello.Beat, now))
 		data, err := protojson.Marshal(instance)
 		if err != nil {
@@ -133,6 +134,7 @@ func authentication(
 		JoinMethod:      string(token.Spec.JoinMethod),
 		JoinToken:       token.GetName(),
 		Generation:      generation,
+		PublicKey:       []byte("-----BEGIN"), // there are no keys here
 		JoinAttrs: &workloadidentityv1.JoinAttrs{
 			Meta: &workloadidentityv1.JoinAttrsMeta{
 				JoinTokenName: token.GetName(), JoinMethod: string(token.Spec.JoinMethod),
@@ -160,6 +162,7 @@ func heartbeat(beat wire.Heartbeat, now time.Time) *machineidv1.BotInstanceStatu
 		Hostname:     beat.Hostname,
 		JoinMethod:   string(types.JoinMethodTPM),
 		OneShot:      beat.OneShot,
+		Uptime:       durationpb.New(beat.Uptime),
 		Architecture: beat.Arch,
 		Os:           beat.OS,
 	}
@@ -205,7 +208,3 @@ func newUUID() string {
 	s := hex.EncodeToString(b)
 	return strings.Join([]string{s[:8], s[8:12], s[12:16], s[16:20], s[20:]}, "-")
 }
-
-var errRefused = errors.New("access denied")
-
-func refused(err error) error { return fmt.Errorf("%w: %w", errRefused, err) }

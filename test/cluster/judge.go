@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -18,17 +17,6 @@ import (
 
 	"github.com/google/go-attestation/attest"
 	"github.com/gravitational/teleport/api/types"
-)
-
-// Why a join is refused; the texts around them are for people.
-var (
-	ErrNoToken    = errors.New("token expired or not found")
-	ErrMethod     = errors.New("join method does not match the token")
-	ErrEK         = errors.New("parsing EK")
-	ErrNoEKCert   = errors.New("tpm did not provide an EKCert to validate against allowed CAs")
-	ErrCA         = errors.New("validating EKCert against allowed CAs")
-	ErrActivation = errors.New("solving credential activation challenge")
-	ErrNoRule     = errors.New("validated tpm attributes did not match any allow rules")
 )
 
 // Attestation is what a TPM presents when it joins.
@@ -87,19 +75,19 @@ func ParseEK(a Attestation) (EK, error) {
 	if len(a.EKCert) > 0 {
 		cert, err := attest.ParseEKCertificate(a.EKCert)
 		if err != nil {
-			return EK{}, fmt.Errorf("%w: %w", ErrEK, err)
+			return EK{}, &Refusal{ErrEK, err}
 		}
 		ek = EK{Public: cert.PublicKey, Cert: cert, Serial: Serial(cert.SerialNumber)}
 	} else {
 		key, err := x509.ParsePKIXPublicKey(a.EKKey)
 		if err != nil {
-			return EK{}, fmt.Errorf("%w: %w", ErrEK, err)
+			return EK{}, &Refusal{ErrEK, err}
 		}
 		ek = EK{Public: key}
 	}
 	der, err := x509.MarshalPKIXPublicKey(ek.Public)
 	if err != nil {
-		return EK{}, fmt.Errorf("%w: %w", ErrEK, err)
+		return EK{}, &Refusal{ErrEK, err}
 	}
 	sum := sha256.Sum256(der)
 	ek.Hash = hex.EncodeToString(sum[:])
@@ -126,17 +114,17 @@ var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 // TPM certificates have by specification, does not count as unhandled.
 func VerifyEKCert(cert *x509.Certificate, allowedCAs []string, now time.Time) error {
 	if cert == nil {
-		return ErrNoEKCert
+		return &Refusal{Why: ErrNoEKCert}
 	}
 	roots := x509.NewCertPool()
 	for i, ca := range allowedCAs {
 		block, _ := pem.Decode([]byte(ca))
 		if block == nil {
-			return fmt.Errorf("%w: ekcert_allowed_cas[%d] holds no PEM block", ErrCA, i)
+			return &Refusal{ErrCA, fmt.Errorf("ekcert_allowed_cas[%d] holds no PEM block", i)}
 		}
 		root, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return fmt.Errorf("%w: ekcert_allowed_cas[%d]: %w", ErrCA, i, err)
+			return &Refusal{ErrCA, fmt.Errorf("ekcert_allowed_cas[%d]: %w", i, err)}
 		}
 		roots.AddCert(root)
 	}
@@ -149,7 +137,7 @@ func VerifyEKCert(cert *x509.Certificate, allowedCAs []string, now time.Time) er
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCA, err)
+		return &Refusal{ErrCA, err}
 	}
 	return nil
 }
@@ -160,17 +148,17 @@ func activate(ek crypto.PublicKey, a Attestation) error {
 	params := attest.ActivationParameters{EK: ek, AK: a.AK}
 	secret, challenge, err := params.Generate()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrActivation, err)
+		return &Refusal{ErrActivation, err}
 	}
 	if a.Activate == nil {
-		return fmt.Errorf("%w: nobody to solve it", ErrActivation)
+		return &Refusal{ErrActivation, errors.New("nobody to solve it")}
 	}
 	solution, err := a.Activate(*challenge)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrActivation, err)
+		return &Refusal{ErrActivation, err}
 	}
 	if subtle.ConstantTimeCompare(secret, solution) != 1 {
-		return fmt.Errorf("%w: wrong solution", ErrActivation)
+		return &Refusal{Why: ErrSolution}
 	}
 	return nil
 }
@@ -186,10 +174,5 @@ func MatchRule(rules []*types.ProvisionTokenSpecV2TPM_Rule, hash, serial string)
 		}
 		return i, nil
 	}
-	var said bytes.Buffer
-	fmt.Fprintf(&said, "ek_public_hash %s", hash)
-	if serial != "" {
-		fmt.Fprintf(&said, ", ek_certificate_serial %s", serial)
-	}
-	return -1, fmt.Errorf("%w: %s", ErrNoRule, said.String())
+	return -1, &Refusal{Why: ErrNoRule}
 }

@@ -37,14 +37,21 @@ func OpenStore(dir string) (*Store, error) {
 	return &Store{dir: dir}, nil
 }
 
-// PutToken creates or replaces a token, as `tctl create` does with or without -f.
+// PutToken creates or replaces a token, as `tctl create` does with or without -f in every version.
 func (s *Store) PutToken(token *types.ProvisionTokenV2) error {
+	server, err := s.Server()
+	if err != nil {
+		return err
+	}
+	if server.OSS && token.Spec.TPM != nil {
+		return errLicence()
+	}
 	return s.locked(func() error {
 		old, err := s.token(token.GetName())
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if err := checkNewRules(token, old); err != nil {
+		if err := server.checkNewRules(token, old); err != nil {
 			return err
 		}
 		data, err := json.Marshal(token)
@@ -59,7 +66,7 @@ func (s *Store) PutToken(token *types.ProvisionTokenV2) error {
 func (s *Store) Token(name string) (*types.ProvisionTokenV2, error) {
 	token, err := s.token(name)
 	if err == nil && expired(token, time.Now()) {
-		return nil, fmt.Errorf("provisioning token(%s) %w", name, ErrNotFound)
+		return nil, noToken(name)
 	}
 	return token, err
 }
@@ -67,7 +74,7 @@ func (s *Store) Token(name string) (*types.ProvisionTokenV2, error) {
 func (s *Store) token(name string) (*types.ProvisionTokenV2, error) {
 	data, err := s.read("token", name)
 	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("provisioning token(%s) %w", name, ErrNotFound)
+		return nil, noToken(name)
 	}
 	if err != nil {
 		return nil, err
@@ -101,7 +108,7 @@ func (s *Store) PutBot(bot *machineidv1.Bot, overwrite bool) error {
 func (s *Store) Bot(name string) (*machineidv1.Bot, error) {
 	data, err := s.read("bot", name)
 	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("bot %q %w", name, ErrNotFound)
+		return nil, noBot(name)
 	}
 	if err != nil {
 		return nil, err
@@ -150,7 +157,7 @@ func (s *Store) Delete(kind, name string) error {
 		}
 		err := os.Remove(s.path(kind, name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s %q %w", kind, name, ErrNotFound)
+			return map[string]func(string) error{KindToken: noToken, KindBot: noBot}[kind](name)
 		}
 		return err
 	})

@@ -17,10 +17,10 @@ var stages = []string{"/var/lib/teleport/bot", "/etc/tbot.yaml", "/etc/systemd/s
 func TestRollout(t *testing.T) {
 	asRoot := map[string]any{"tbot": map[string]any{"user": "root"}}
 	specs := []lab.Spec{
-		{Name: "node-01"},               // udev runs, and there is no group tss
-		{Name: "node-02", NoUdev: true}, // neither
-		{Name: "rules-01", TSS: true},   // both
-		{Name: "root-01", Vars: asRoot},
+		{Name: "node-01", Tbot: installed},               // udev runs, and there is no group tss
+		{Name: "node-02", Tbot: installed, NoUdev: true}, // neither
+		{Name: "rules-01", Tbot: installed, TSS: true},   // both
+		{Name: "root-01", Tbot: installed, Vars: asRoot},
 		{Name: "canary-0", NoTbot: true}, {Name: "canary-1"},
 		{Name: "cut-0"}, {Name: "full-0"},
 	}

@@ -156,22 +156,25 @@ func (r *rollout) changesService(f fleet) {
 	f.allHealthy()
 }
 
+// The versions of tbot that an upgrade is from and to.
+const (
+	installed = "18.7.7"
+	upgraded  = "18.8.0"
+)
+
 func (r *rollout) upgrades(f fleet) {
-	path := filepath.Join(f.dir, "tbot-17.3.0")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -X fleetctl/test/cluster/version.Version=17.3.0", "-o", path,
-		"fleetctl/test/cluster/cmd/tbot")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		f.t.Fatalf("%v\n%s", err, out)
+	path := filepath.Join(f.dir, "tbot-"+upgraded)
+	if err := lab.WriteTbot(path, upgraded); err != nil {
+		f.t.Fatal(err)
 	}
 	arch := strings.TrimSpace(string(must(exec.Command("go", "env", "GOARCH").Output())))
-	f.tbotConfig(map[string]any{"install": map[string]any{"from": "file", "version": "17.3.0", "files": map[string]any{arch: path}}})
+	f.tbotConfig(map[string]any{"install": map[string]any{"from": "file", "version": upgraded, "files": map[string]any{arch: path}}})
 	for _, h := range f.fleetctl(exitOK, "enroll").Hosts {
 		if !slices.Equal(h.changed(), []string{"tbot", "daemon-reload", "restart"}) {
 			f.t.Errorf("%s: changed %q", h.Host, h.changed())
 		}
-		if got := f.exec(h.Host, "sh", "-c", "tbot version; /usr/local/bin/tbot.previous version"); !strings.Contains(got, "v17.3.0") ||
-			!strings.Contains(got, "v17.2.1") {
+		if got := f.exec(h.Host, "sh", "-c", "tbot version; /usr/local/bin/tbot.previous version"); !strings.Contains(got, "v"+upgraded) ||
+			!strings.Contains(got, "v"+installed) {
 			f.t.Errorf("%s: %s", h.Host, got)
 		}
 	}

@@ -27,8 +27,7 @@ func (l *Lab) WriteFiles(dir, name string) error {
 
 // writeTctl writes the configuration by which tctl finds the auth service.
 func (l *Lab) writeTctl() error {
-	return writeYAML(filepath.Join(l.Dir, "teleport.yaml"),
-		map[string]any{"teleport": map[string]any{"data_dir": filepath.Join(l.Dir, "cluster")}})
+	return writeYAML(l.tctlConfig(), map[string]any{"teleport": map[string]any{"data_dir": filepath.Join(l.dir, "cluster")}})
 }
 
 func writeYAML(path string, doc any) error {

@@ -58,8 +58,12 @@ func (h *Host) prepare(l *Lab) error {
 		return err
 	}
 	lower := l.layer + ":" + l.base
-	if h.Spec.NoTbot {
-		lower = l.bareLayer + ":" + l.base
+	if !h.Spec.NoTbot {
+		tbot, err := l.tbotLayer(h.Spec.Tbot)
+		if err != nil {
+			return err
+		}
+		lower = tbot + ":" + lower
 	}
 	err := unix.Mount("overlay", h.Root, "overlay", 0, "lowerdir="+lower+",upperdir="+upper+",workdir="+work)
 	if err != nil {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"fleetctl/test/cluster"
 	"fleetctl/test/swtpm"
 )
 
@@ -24,20 +20,18 @@ const (
 	sysClass  = labDir + "/sys/class" // what /sys/class of a host with a TPM has besides the kernel's
 	bridge    = "br-lab"
 	bridgeIP  = "10.77.0.1"
-	authPort  = "3025"
+	authPort  = 3025
 	bootLimit = 90 * time.Second
 )
 
 // Lab is a laboratory that runs.
 type Lab struct {
+	Cluster
 	Dir       string // inventory.yaml, fleet.yaml, known_hosts, id_ed25519, tpm-ca.pem, teleport.yaml, bin/tctl
 	Key       string // private key that every host's users accept
-	AuthAddr  string // host:port of the auth service
 	Hosts     []*Host
-	Store     *cluster.Store // of the stand-in for the auth service
-	base      string         // layers of the hosts' file systems
+	base      string // layers of the hosts' file systems: the system, and the users' keys
 	layer     string
-	bareLayer string
 	ca        *swtpm.CA
 	foreignCA *swtpm.CA
 	stop      []func() // last first
@@ -59,13 +53,13 @@ func Up(t *testing.T, specs ...Spec) *Lab {
 
 // New boots hosts and waits until their sshds greet. It must run inside the namespaces; there is one lab at a time.
 func New(ctx context.Context, specs ...Spec) (l *Lab, err error) {
-	l = &Lab{Dir: labDir, Key: filepath.Join(labDir, "id_ed25519"), AuthAddr: net.JoinHostPort(bridgeIP, authPort)}
+	l = &Lab{Dir: labDir, Key: filepath.Join(labDir, "id_ed25519")}
 	defer func() {
 		if err != nil {
 			l.Down()
 		}
 	}()
-	for _, step := range []func() error{l.unpack, l.network, l.writeTctl, l.startAuth} {
+	for _, step := range []func() error{l.unpack, l.network, l.startCluster} {
 		if err := step(); err != nil {
 			return l, err
 		}
@@ -112,7 +106,7 @@ func (l *Lab) Command(ctx context.Context, name string, args ...string) *exec.Cm
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = l.Dir
 	cmd.Env = append(os.Environ(), "LAB_DIR="+l.Dir, "LAB_AUTH="+l.AuthAddr,
-		"TELEPORT_CONFIG_FILE="+filepath.Join(l.Dir, "teleport.yaml"), envRole+"=")
+		"TELEPORT_CONFIG_FILE="+l.tctlConfig(), envRole+"=")
 	return cmd
 }
 
@@ -157,7 +151,7 @@ func (l *Lab) Down() {
 // unpack lays out the hosts' file system and what every host gets on top of it.
 func (l *Lab) unpack() error {
 	l.base = filepath.Join(labDir, "base")
-	l.layer, l.bareLayer = filepath.Join(labDir, "layer"), filepath.Join(labDir, "bare-layer")
+	l.layer = filepath.Join(labDir, "layer")
 	bin := filepath.Join(labDir, "bin")
 	if _, err := os.Stat(l.base); err == nil {
 		return nil // of an earlier lab in the same process
@@ -177,12 +171,12 @@ func (l *Lab) unpack() error {
 		os.WriteFile(filepath.Join(sysClass, "tpm/tpm0/tpm_version_major"), []byte("2\n"), 0o444),
 		command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", l.Key),
 		command("cp", filepath.Join(os.Getenv(envBin), "tctl"), bin),
-		l.makeLayer(l.layer, true), l.makeLayer(l.bareLayer, false),
+		l.makeLayer(l.layer),
 	)
 }
 
-// makeLayer makes the layer that lets users log in and, unless it is the bare one, has tbot.
-func (l *Lab) makeLayer(dir string, tbot bool) error {
+// makeLayer makes the layer that lets users log in.
+func (l *Lab) makeLayer(dir string) error {
 	for i, user := range []string{Ops, Careful} {
 		uid := 1000 + i // as in base.sh
 		ssh := filepath.Join(dir, "home", user, ".ssh")
@@ -197,12 +191,7 @@ func (l *Lab) makeLayer(dir string, tbot bool) error {
 			return err
 		}
 	}
-	if !tbot {
-		return nil
-	}
-	bin := filepath.Join(dir, "usr/local/bin")
-	err := os.MkdirAll(bin, 0o755)
-	return errors.Join(err, command("install", "-m", "0755", filepath.Join(os.Getenv(envBin), "tbot"), bin))
+	return nil
 }
 
 func (l *Lab) network() error {
@@ -216,42 +205,6 @@ func (l *Lab) network() error {
 			return err
 		}
 	}
-	return nil
-}
-
-// startAuth starts the stand-in for the auth service, or with a real tctl what LAB_CLUSTER names.
-func (l *Lab) startAuth() error {
-	if script := os.Getenv("LAB_CLUSTER"); script != "" {
-		cmd := l.Command(context.Background(), script)
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-		return cmd.Run()
-	}
-	data := filepath.Join(l.Dir, "cluster")
-	_ = os.RemoveAll(data)
-	var err error
-	if l.Store, err = cluster.OpenStore(data); err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(l.Dir, "auth.log"))
-	if err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", l.AuthAddr)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	auth := cluster.Auth{Store: l.Store, Log: slog.New(slog.NewTextHandler(io.Writer(log), nil))}
-	go func() {
-		defer close(done)
-		_ = auth.Serve(ctx, listener)
-	}()
-	l.stop = append(l.stop, func() {
-		cancel()
-		<-done
-		_ = log.Close()
-	})
 	return nil
 }
 

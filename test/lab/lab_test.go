@@ -37,7 +37,7 @@ func TestByHand(t *testing.T) {
 	rules := ""
 	for _, name := range []string{"web-01", "nocert-01", "tss-01"} {
 		said := ssh(name, "sudo -n tbot tpm identify")
-		_, rest, _ := strings.Cut(said, "EK Public Hash: ")
+		_, rest, _ := strings.Cut(said, "EKPub Hash: ")
 		hash, _, _ := strings.Cut(rest, "\n")
 		rules += "    - {description: " + name + ", ek_public_hash: \"" + hash + "\"}\n"
 		if has := strings.Contains(said, "Detected: true"); has != (name != "nocert-01") {

@@ -28,6 +28,7 @@ type Spec struct {
 	Down         bool           // in the inventory, but not there
 	WrongHostKey bool           // known_hosts has another key
 	NoTbot       bool           // no tbot in /usr/local/bin
+	Tbot         string         // which version its tbot plays, e.g. "17.2.7"; the cluster's when empty
 	Group        string         // in the inventory; "fleet" when empty
 	Vars         map[string]any // more variables for the inventory
 }

@@ -2,138 +2,165 @@ package tbot
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"net"
+	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/test/cluster/cli"
+	"fleetctl/test/cluster/versions"
 )
 
-// Config is tbot.yaml, version v2. Keys that are not here are refused, as tbot does.
+// Config is tbot.yaml, version v2, as far as the stand-in plays it (versions.md, B).
 type Config struct {
 	Version         string        `yaml:"version"`
-	ProxyServer     string        `yaml:"proxy_server,omitempty"`
-	AuthServer      string        `yaml:"auth_server,omitempty"`
-	Onboarding      Onboarding    `yaml:"onboarding,omitempty"`
-	Storage         Storage       `yaml:"storage,omitempty"`
-	Services        []Service     `yaml:"services,omitempty"`
-	Outputs         []Service     `yaml:"outputs,omitempty"`
-	Debug           bool          `yaml:"debug,omitempty"`
-	CredentialTTL   time.Duration `yaml:"credential_ttl,omitempty"`
-	CertificateTTL  time.Duration `yaml:"certificate_ttl,omitempty"` // the older name of credential_ttl
-	RenewalInterval time.Duration `yaml:"renewal_interval,omitempty"`
-	Oneshot         bool          `yaml:"oneshot,omitempty"`
-	FIPS            bool          `yaml:"fips,omitempty"`
-	DiagAddr        string        `yaml:"diag_addr,omitempty"`
+	ProxyServer     string        `yaml:"proxy_server"`
+	AuthServer      string        `yaml:"auth_server"`
+	Onboarding      Onboarding    `yaml:"onboarding"`
+	Storage         *Destination  `yaml:"storage"`
+	Services        []Service     `yaml:"services"`
+	Outputs         []Service     `yaml:"outputs"`
+	Debug           bool          `yaml:"debug"`
+	CredentialTTL   time.Duration `yaml:"credential_ttl"`
+	CertificateTTL  time.Duration `yaml:"certificate_ttl"`
+	RenewalInterval time.Duration `yaml:"renewal_interval"`
+	Oneshot         bool          `yaml:"oneshot"`
+	FIPS            bool          `yaml:"fips"`
+	DiagAddr        string        `yaml:"diag_addr"`
+	JoinURI         string        `yaml:"join_uri"`
+	Scoped          bool          `yaml:"scoped"`
+
+	ttl, renewal time.Duration // of the bot's own identity, by whichever key
 }
 
 // Onboarding says how to join.
 type Onboarding struct {
-	Token      string   `yaml:"token,omitempty"`
-	JoinMethod string   `yaml:"join_method,omitempty"`
-	CAPath     string   `yaml:"ca_path,omitempty"`
-	CAPins     []string `yaml:"ca_pins,omitempty"`
+	Token      string   `yaml:"token"` // its name, or the path of a file with its name
+	JoinMethod string   `yaml:"join_method"`
+	CAPath     string   `yaml:"ca_path"`
+	CAPins     []string `yaml:"ca_pins"`
+
+	token string // its name
 }
 
-// Storage is where tbot keeps its identity.
-type Storage struct {
-	Type     string `yaml:"type"`
-	Path     string `yaml:"path,omitempty"`
-	Symlinks string `yaml:"symlinks,omitempty"`
-	ACLs     string `yaml:"acls,omitempty"`
-}
-
-// Service is one of the services or outputs. The stand-in runs "identity" and takes the others as given.
+// Service is one of the services or outputs. Keys that are not here are dropped, as every version does.
 type Service struct {
-	Type        string         `yaml:"type"`
-	Destination *Storage       `yaml:"destination,omitempty"`
-	Rest        map[string]any `yaml:",inline"`
+	Type            string        `yaml:"type"`
+	Name            string        `yaml:"name"`
+	Roles           []string      `yaml:"roles"`
+	Destination     *Destination  `yaml:"destination"`
+	CredentialTTL   time.Duration `yaml:"credential_ttl"`
+	RenewalInterval time.Duration `yaml:"renewal_interval"`
 }
 
-// serviceTypes are those of Teleport 17.
-var serviceTypes = map[string]bool{
-	"identity": true, "application": true, "application-tunnel": true, "database": true, "database-tunnel": true,
-	"kubernetes": true, "kubernetes/v2": true, "ssh_host": true, "ssh-multiplexer": true, "spiffe-svid": true,
-	"spiffe-workload-api": true, "workload-identity-api": true, "workload-identity-x509": true,
-	"workload-identity-jwt": true, "unstable-client-credential": true, "example": true,
+// Destination is a place for secrets: also tbot's own storage.
+type Destination struct {
+	Type     string `yaml:"type"`
+	Path     string `yaml:"path"`
+	Symlinks string `yaml:"symlinks"`
+	ACLs     string `yaml:"acls"`
 }
 
+// UnmarshalYAML takes a bare string for the path of a directory.
+func (d *Destination) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.ScalarNode {
+		d.Type, d.Path = "directory", node.Value
+		return nil
+	}
+	type plain Destination
+	return node.Decode((*plain)(d))
+}
+
+// What is not configured.
 const (
 	defaultTTL     = time.Hour
 	defaultRenewal = 20 * time.Minute
+	defaultStorage = "/var/lib/teleport/bot"
 )
 
-// LoadConfig reads and checks a configuration file.
-func LoadConfig(path string) (*Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("loading bot config from path %s: %w", path, err)
+// loadConfig reads and checks the configuration that the flags name and change.
+func (t *tool) loadConfig(given cli.Given) (*Config, error) {
+	c := &Config{}
+	if path := given.Text("config"); path != "" { // there is no default path
+		data, err := os.ReadFile(path)
+		if err == nil {
+			c, err = t.parseConfig(data)
+		}
+		if err != nil {
+			return nil, cli.Wrap(plainPath(err), "loading bot config from path %s", path)
+		}
+	} else {
+		c.Version = "v2"
 	}
-	defer f.Close()
-	var c Config
-	dec := yaml.NewDecoder(f)
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("failed parsing config file %s: %w", path, err)
+	if err := c.override(given); err != nil {
+		return nil, err
 	}
-	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("validating merged bot config: %w", err)
-	}
-	return &c, nil
+	return c, t.check(c)
 }
 
-func (c *Config) check() error {
-	if c.Version != "v2" {
-		return fmt.Errorf("configuration version %q is not supported: expected \"v2\"", c.Version)
+// plainPath is an error of the file system in the kernel's words.
+func plainPath(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return p
 	}
-	if err := c.checkServer(); err != nil {
+	return err
+}
+
+// parseConfig decodes tbot.yaml. Up to 17.2.7 keys that the version does not know are refused, at the top and in
+// onboarding (lib/tbot/config/config.go@018e587b, @bae8e6f9).
+func (t *tool) parseConfig(data []byte) (*Config, error) {
+	var doc yaml.Node
+	c := &Config{}
+	err := yaml.Unmarshal(data, &doc)
+	if err == nil && len(doc.Content) > 0 {
+		err = t.decode(doc.Content[0], c)
+	}
+	if err != nil && !cli.IsUnscripted(err) {
+		err = errors.New("failed parsing config file: " + strings.ReplaceAll(err.Error(), "\n", ""))
+	}
+	return c, err
+}
+
+func (t *tool) decode(top *yaml.Node, c *Config) error {
+	if top.Kind == yaml.MappingNode {
+		t.dropNewKeys(top)
+	}
+	if err := t.unknownKeys(top); err != nil {
 		return err
 	}
-	if c.Onboarding.JoinMethod != "tpm" {
-		return fmt.Errorf("the stand-in joins by method tpm only, not %q", c.Onboarding.JoinMethod)
-	}
-	if c.Onboarding.Token == "" {
-		return errors.New("onboarding: token must be set")
-	}
-	if c.Storage.Type == "" {
-		c.Storage = Storage{Type: "directory", Path: "/var/lib/teleport/bot"}
-	}
-	if err := c.Storage.check("storage"); err != nil {
+	if err := top.Decode(c); err != nil {
 		return err
 	}
-	c.Services = append(c.Services, c.Outputs...)
-	for i, s := range c.Services {
-		if err := s.check(); err != nil {
-			return fmt.Errorf("services[%d]: %w", i, err)
+	return t.listedTypes(c)
+}
+
+// override takes over what flags say.
+func (c *Config) override(given cli.Given) error {
+	for flag, to := range map[string]*string{
+		"auth-server": &c.AuthServer, "proxy-server": &c.ProxyServer, "token": &c.Onboarding.Token,
+		"join-method": &c.Onboarding.JoinMethod, "diag-addr": &c.DiagAddr,
+	} {
+		if given.Has(flag) {
+			*to = given.Text(flag)
 		}
 	}
-	return c.checkTimes()
-}
-
-func (c *Config) checkServer() error {
-	if (c.ProxyServer == "") == (c.AuthServer == "") {
-		return errors.New("one of auth_server and proxy_server must be set, and not both")
+	if given.Has("data-dir") {
+		c.Storage = &Destination{Type: "directory", Path: given.Text("data-dir")}
 	}
-	if _, _, err := net.SplitHostPort(c.Server()); err != nil {
-		return fmt.Errorf("invalid server address: %w", err)
-	}
-	return nil
-}
-
-func (c *Config) checkTimes() error {
-	if c.CredentialTTL == 0 {
-		c.CredentialTTL = c.CertificateTTL
-	}
-	if c.CredentialTTL == 0 {
-		c.CredentialTTL = defaultTTL
-	}
-	if c.RenewalInterval == 0 {
-		c.RenewalInterval = defaultRenewal
-	}
-	if c.RenewalInterval >= c.CredentialTTL {
-		return fmt.Errorf("renewal_interval (%v) must be lower than credential_ttl (%v)", c.RenewalInterval, c.CredentialTTL)
+	c.Oneshot = c.Oneshot || given.True("oneshot")
+	c.FIPS = c.FIPS || given.True("fips")
+	for flag, to := range map[string]*time.Duration{
+		"certificate-ttl": &c.CertificateTTL, "renewal-interval": &c.RenewalInterval,
+	} {
+		if !given.Has(flag) {
+			continue
+		}
+		var err error
+		if *to, err = given.Duration(flag); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -146,35 +173,18 @@ func (c *Config) Server() string {
 	return c.ProxyServer
 }
 
-func (s *Service) check() error {
-	if !serviceTypes[s.Type] {
-		return fmt.Errorf("unrecognized service type %q", s.Type)
+// dropNewKeys takes keys out that the version does not know yet, so that nothing comes of them. Where it is strict they
+// stay, to be refused.
+func (t *tool) dropNewKeys(top *yaml.Node) {
+	if versions.Has("config.strict_top_level", t.V) {
+		return
 	}
-	if s.Type != "identity" {
-		return nil
-	}
-	if s.Destination == nil {
-		return errors.New("destination: must be set")
-	}
-	for key := range s.Rest {
-		switch key {
-		case "name", "roles", "cluster", "ssh_config", "allow_reissue", "credential_ttl", "renewal_interval":
-		default:
-			return fmt.Errorf("field %s not found", key)
+	var kept []*yaml.Node
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		path := "config.keys." + top.Content[i].Value
+		if versions.Heard(path) && versions.Has(path, t.V) {
+			kept = append(kept, top.Content[i], top.Content[i+1])
 		}
 	}
-	return s.Destination.check("destination")
-}
-
-func (s *Storage) check(what string) error {
-	switch s.Type {
-	case "memory":
-		return nil
-	case "directory":
-		if s.Path == "" {
-			return fmt.Errorf("%s: destination path must not be empty", what)
-		}
-		return nil
-	}
-	return fmt.Errorf("%s: unrecognized destination type %q", what, s.Type)
+	top.Content = kept
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-attestation/attest"
 
-	"fleetctl/test/cluster/version"
+	"fleetctl/test/cluster/cli"
 	"fleetctl/test/cluster/wire"
 )
 
@@ -31,15 +31,7 @@ func (b *bot) join(ctx context.Context, startup bool) (*wire.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.config.Storage.save(identity); err != nil {
-		return nil, err
-	}
-	for _, service := range b.config.Services {
-		if err := service.write(identity); err != nil {
-			return nil, err
-		}
-	}
-	return identity, nil
+	return identity, b.config.Storage.save(identity)
 }
 
 func (b *bot) joinWith(ctx context.Context, tpm *attest.TPM, startup bool) (*wire.Identity, error) {
@@ -54,13 +46,13 @@ func (b *bot) joinWith(ctx context.Context, tpm *attest.TPM, startup bool) (*wir
 	defer ak.Close(tpm)
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", b.config.Server())
 	if err != nil {
-		return nil, fmt.Errorf("failed dial to %s: %w", b.config.Server(), err)
+		return nil, cli.Wrap(err, "%s", b.config.dialWords())
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	hello := wire.Hello{
-		Token: b.config.Onboarding.Token, EKCert: ek.EKCert, EKKey: ek.EKKey, AK: ak.AttestationParameters(),
+		Token: b.config.Onboarding.token, EKCert: ek.EKCert, EKKey: ek.EKKey, AK: ak.AttestationParameters(),
 		Beat: b.heartbeat(startup),
 	}
 	if previous := b.config.Storage.load(); previous != nil {
@@ -69,6 +61,14 @@ func (b *bot) joinWith(ctx context.Context, tpm *attest.TPM, startup bool) (*wir
 	return talk(wire.NewConn(conn), hello, func(challenge attest.EncryptedCredential) ([]byte, error) {
 		return ak.ActivateCredential(tpm, challenge)
 	})
+}
+
+// dialWords is what tbot says when nobody answers (versions.md, D: lib/tbot/client, id 955605157).
+func (c *Config) dialWords() string {
+	if c.AuthServer != "" {
+		return "failed direct dial to auth server"
+	}
+	return "failed dial to auth server through reverse tunnel"
 }
 
 // talk holds the conversation of one join.
@@ -97,11 +97,8 @@ func talk(
 			solution.Error = err.Error()
 		}
 		solution.Secret = secret
-		if err := c.Send(solution); err != nil {
+		if err := c.Send(solution); err != nil { // also that there is none: the server says what that means
 			return nil, fmt.Errorf("joining: %w", err)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("activating credential: %w", err)
 		}
 	}
 }
@@ -109,7 +106,7 @@ func talk(
 func (b *bot) heartbeat(startup bool) wire.Heartbeat {
 	hostname, _ := os.Hostname()
 	return wire.Heartbeat{
-		Hostname: hostname, Version: version.Version, Arch: runtime.GOARCH, OS: runtime.GOOS,
-		OneShot: b.config.Oneshot, Startup: startup,
+		Hostname: hostname, Version: b.V.String(), Arch: runtime.GOARCH, OS: runtime.GOOS,
+		OneShot: b.config.Oneshot, Startup: startup, Uptime: time.Since(b.began),
 	}
 }

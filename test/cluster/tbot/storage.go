@@ -9,46 +9,69 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"fleetctl/test/cluster/cli"
 	"fleetctl/test/cluster/wire"
 )
 
-// identityFile holds the identity in the storage directory.
-const identityFile = "identity.json"
+// Files of the storage directory.
+const (
+	identityFile = "identity.json" // the identity
+	lockFile     = "lock"          // held as long as tbot runs
+)
 
-// prepare makes the storage directory, or checks the one that is there: it must be a directory, not a symbolic link,
-// owned by this user and closed to others.
-func (s Storage) prepare() error {
-	if s.Type == "memory" {
-		return nil
+// noAccess is what tbot says of a directory that it may not use: samples journal-storage-denied.txt,
+// lib/tbot/bot/destination/directory.go@12f28f2b.
+func noAccess(err error, what, dir string) error {
+	return cli.Wrap(plainPath(err), "Teleport does not have permission to %s: %s. Ensure that you are running as a user with "+
+		"appropriate permissions.", what, dir)
+}
+
+// prepare makes the storage directory, if it is not there, and takes its lock, until the function that it returns is
+// called. Whose it is and who else may read it is not checked: no such check was found in the source (versions.md, H).
+func (d *Destination) prepare() (unlock func(), err error) {
+	if d.Type == "memory" {
+		return func() {}, nil
 	}
-	info, err := os.Lstat(s.Path)
+	info, err := os.Lstat(d.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(s.Path, 0o700); err != nil {
-			return fmt.Errorf("initializing storage: %w", err)
+		if err := os.MkdirAll(d.Path, 0o700); err != nil {
+			return nil, noAccess(err, "write to", d.Path)
 		}
-		info, err = os.Lstat(s.Path)
+		info, err = os.Lstat(d.Path)
 	}
-	if err != nil {
-		return fmt.Errorf("initializing storage: %w", err)
+	switch {
+	case err != nil:
+		return nil, noAccess(err, "access", d.Path)
+	case info.Mode()&fs.ModeSymlink != 0 && d.Symlinks != "insecure":
+		return nil, fmt.Errorf("%s: path contains symlinks, and symlinks: insecure is not set", d.Path)
+	case info.Mode()&fs.ModeSymlink == 0 && !info.IsDir():
+		return nil, fmt.Errorf("%s: not a directory", d.Path)
 	}
-	switch owner := info.Sys().(*syscall.Stat_t).Uid; {
-	case info.Mode()&fs.ModeSymlink != 0:
-		return fmt.Errorf("storage %s: path contains symlinks which is not permitted", s.Path)
-	case !info.IsDir():
-		return fmt.Errorf("storage %s: not a directory", s.Path)
-	case int(owner) != os.Geteuid():
-		return fmt.Errorf("storage %s: owned by uid %d, not by the user that tbot runs as (uid %d)",
-			s.Path, owner, os.Geteuid())
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("storage %s: permissions are too open (%04o): expected 0700", s.Path, info.Mode().Perm())
+	return d.lock()
+}
+
+// lock takes the lock that keeps a second tbot out: sample journal-lock-held.txt.
+func (d *Destination) lock() (unlock func(), err error) {
+	path := filepath.Join(d.Path, lockFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrPermission) && syscall.Access(d.Path, 1) != nil: // X_OK: it may not be searched
+		return nil, noAccess(&fs.PathError{Op: "stat", Path: d.Path, Err: syscall.EACCES}, "access", d.Path)
+	case err != nil:
+		return nil, noAccess(err, "write to", d.Path)
 	}
-	return nil
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, cli.Wrap(fmt.Errorf("locking %q", path),
+			"Failed to acquire exclusive lock for tbot destination directory - is tbot already running?")
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // load returns the identity of the last join, or nil.
-func (s Storage) load() *wire.Identity {
-	data, err := os.ReadFile(filepath.Join(s.Path, identityFile))
-	if err != nil || s.Type == "memory" {
+func (d *Destination) load() *wire.Identity {
+	data, err := os.ReadFile(filepath.Join(d.Path, identityFile))
+	if err != nil || d.Type == "memory" {
 		return nil
 	}
 	var identity wire.Identity
@@ -59,33 +82,50 @@ func (s Storage) load() *wire.Identity {
 }
 
 // save keeps an identity.
-func (s Storage) save(identity *wire.Identity) error {
-	if s.Type == "memory" {
+func (d *Destination) save(identity *wire.Identity) error {
+	if d.Type == "memory" {
 		return nil
 	}
 	data, err := json.Marshal(identity)
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(s.Path, identityFile+".new")
+	tmp := filepath.Join(d.Path, identityFile+".new")
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("saving identity: %w", err)
+		return noAccess(err, "write to", d.Path)
 	}
-	return os.Rename(tmp, filepath.Join(s.Path, identityFile))
+	return os.Rename(tmp, filepath.Join(d.Path, identityFile))
 }
 
-// write renews what a service of type identity leaves in its destination.
+// output renews what every service leaves in its destination. One that can't makes itself known in /readyz and in the
+// journal, and does not end tbot (sample readyz-503-service.json).
+func (b *bot) output(identity *wire.Identity) {
+	names := b.config.serviceNames(b.V)
+	for _, own := range names[1 : len(names)-len(b.config.Services)] {
+		b.health.set(own, nil)
+	}
+	for i, service := range b.config.Services {
+		name := names[len(names)-len(b.config.Services)+i]
+		err := service.write(identity)
+		if b.health.set(name, err); err != nil {
+			b.log.report("Service failed: "+name, err, 310)
+		}
+	}
+}
+
+// write is output for one service. Other types than identity do nothing.
 func (s Service) write(identity *wire.Identity) error {
 	if s.Type != "identity" || s.Destination.Type != "directory" {
 		return nil
 	}
-	if err := os.MkdirAll(s.Destination.Path, 0o700); err != nil {
-		return fmt.Errorf("output: %w", err)
-	}
 	text := fmt.Sprintf("stand-in for an identity file: bot %s, instance %s, issued %s\n",
 		identity.Bot, identity.InstanceID, identity.IssuedAt.Format("2006-01-02T15:04:05Z"))
-	if err := os.WriteFile(filepath.Join(s.Destination.Path, "identity"), []byte(text), 0o600); err != nil {
-		return fmt.Errorf("output: %w", err)
+	err := os.MkdirAll(s.Destination.Path, 0o700)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.Destination.Path, "identity"), []byte(text), 0o600)
 	}
-	return nil
+	if errors.Is(err, fs.ErrPermission) {
+		err = noAccess(err, "write to", s.Destination.Path)
+	}
+	return cli.Wrap(err, "generating identity")
 }

@@ -22,17 +22,14 @@ type channel struct{ io.ReadWriteCloser }
 // MeasurementLog is not needed to join.
 func (channel) MeasurementLog() ([]byte, error) { return nil, errors.New("no measurement log") }
 
-// openTPM opens the TPM: a device when one is named, else the first in sysfs, else /dev/tpmrm0, else /dev/tpm0.
+// openTPM opens the TPM: a device when one is named, else the first in sysfs, else /dev/tpmrm0, else /dev/tpm0. Its errors
+// have no words of tbot's before them (versions.md, H; samples journal-no-tpm.txt, journal-tpm-denied.txt).
 func openTPM(device string) (*attest.TPM, error) {
 	if device != "" {
 		return openDevice(device)
 	}
 	if found, _ := filepath.Glob("/sys/class/tpm/tpm*"); len(found) > 0 {
-		tpm, err := attest.OpenTPM(nil)
-		if err != nil {
-			return nil, fmt.Errorf("opening tpm: %w", err)
-		}
-		return tpm, nil
+		return attest.OpenTPM(nil)
 	}
 	for _, device := range []string{"/dev/tpmrm0", "/dev/tpm0"} {
 		tpm, err := openDevice(device)
@@ -40,14 +37,14 @@ func openTPM(device string) (*attest.TPM, error) {
 			return tpm, err
 		}
 	}
-	return nil, fmt.Errorf("opening tpm: %w", attest.ErrTPMNotAvailable)
+	return nil, attest.ErrTPMNotAvailable
 }
 
 // openDevice opens a character device or a unix socket.
 func openDevice(path string) (*attest.TPM, error) {
 	rwc, err := dial(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening tpm: %w", err)
+		return nil, err
 	}
 	return attest.OpenTPM(&attest.OpenConfig{CommandChannel: channel{rwc}})
 }
@@ -78,7 +75,7 @@ func present(tpm *attest.TPM) (presented, error) {
 		return presented{}, fmt.Errorf("querying EKs: %w", err)
 	}
 	if len(eks) == 0 {
-		return presented{}, errors.New("no endorsement keys found")
+		return presented{}, errors.New("no endorsement keys found in tpm")
 	}
 	der, err := x509.MarshalPKIXPublicKey(eks[0].Public)
 	if err != nil {

@@ -2,7 +2,6 @@ package tctl
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,67 +9,81 @@ import (
 
 	machineidv1 "github.com/gravitational/teleport/api/gen/proto/go/teleport/machineid/v1"
 	"github.com/gravitational/teleport/api/types"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"gopkg.in/yaml.v3"
 
 	"fleetctl/test/cluster"
+	"fleetctl/test/cluster/cli"
+	"fleetctl/test/cluster/versions"
 )
 
 // get prints resources: JSON is always an array, YAML is a document a resource.
-func get(env Env, store *cluster.Store, args []string) error {
-	flags := newFlags("get")
-	format := flags.String("format", "yaml", "")
-	flags.Bool("with-secrets", false, "")
-	refs, err := parse(flags, args)
+func (t *tool) get(args []string) error {
+	given, err := cli.Command{Name: "tctl get", Args: 1, Flags: []cli.Flag{
+		{Name: "format"}, {Name: "with-secrets", Bool: true},
+	}}.Parse(args)
 	if err != nil {
 		return err
 	}
-	if len(refs) != 1 {
-		return errors.New(usage)
-	}
-	kind, name, _ := strings.Cut(refs[0], "/")
-	list, err := resources(store, canonical(kind), name)
+	kind, name, err := reference(given.Args)
 	if err != nil {
 		return err
 	}
-	switch *format {
+	list, err := t.resources(kind, name)
+	if err != nil {
+		return err
+	}
+	switch format := given.Text("format"); format {
 	case "json":
-		return writeJSON(env.Stdout, list)
-	case "yaml":
-		return writeYAML(env.Stdout, list)
+		return t.writeJSON(list)
+	case "yaml", "":
+		return t.writeYAML(list)
 	case "text":
-		return writeText(env.Stdout, list)
+		return writeText(t.Stdout, list)
 	default:
-		return fmt.Errorf("unsupported format %q", *format)
+		return fmt.Errorf("unsupported format %q", format)
 	}
 }
 
 // resources gets one resource by name, or all of a kind.
-func resources(store *cluster.Store, kind, name string) ([]any, error) {
+func (t *tool) resources(kind, name string) ([]any, error) {
+	if kind == cluster.KindBotInstance && !versions.Has("tctl.bot_instance.exists", t.V) {
+		return nil, fmt.Errorf("getting %q is not supported", kind)
+	}
+	verb := "read"
+	if name == "" || kind == cluster.KindBotInstance {
+		verb = "list"
+	}
+	if err := t.server.Admit(verb, kind); err != nil {
+		return nil, err
+	}
 	switch {
 	case kind == cluster.KindToken && name != "":
-		return one(store.Token(name))
+		return one(t.store.Token(name))
 	case kind == cluster.KindToken:
-		return many(store.Tokens())
+		return many(t.store.Tokens())
 	case kind == cluster.KindBot && name != "":
-		return one(store.Bot(name))
+		return one(t.store.Bot(name))
 	case kind == cluster.KindBot:
-		return many(store.Bots())
-	case kind == "bot_instance":
-		bot, id, _ := strings.Cut(name, "/")
-		list, err := store.Instances(bot)
-		if err != nil || id == "" {
-			return many(list, err)
-		}
-		for _, instance := range list {
-			if instance.Spec.InstanceId == id {
-				return []any{instance}, nil
-			}
-		}
-		return nil, fmt.Errorf("bot_instance %q %w", name, cluster.ErrNotFound)
+		return many(t.store.Bots())
+	case kind == cluster.KindBotInstance:
+		return t.instances(name)
 	}
-	return nil, fmt.Errorf("getting %q is not supported", kind)
+	return nil, cli.Unscripted("tctl get %s/%s", kind, name)
+}
+
+// instances gets all bot instances (""), those of a bot (BOT) or one of them (BOT/ID).
+func (t *tool) instances(name string) ([]any, error) {
+	bot, id, _ := strings.Cut(name, "/")
+	list, err := t.store.Instances(bot)
+	if err != nil || id == "" {
+		return many(list, err)
+	}
+	for _, instance := range list {
+		if instance.Spec.InstanceId == id {
+			return []any{instance}, nil
+		}
+	}
+	return nil, fmt.Errorf("bot_instance %q not found", name)
 }
 
 func one[T any](item T, err error) ([]any, error) {
@@ -88,42 +101,30 @@ func many[T any](list []T, err error) ([]any, error) {
 	return items, err
 }
 
-// toJSON encodes a resource as the cluster's API does: newer resources are protobuf messages with snake-case names.
-func toJSON(item any) (json.RawMessage, error) {
-	if msg, ok := item.(proto.Message); ok {
-		return protojson.MarshalOptions{UseProtoNames: true}.Marshal(msg)
-	}
-	return json.Marshal(item)
-}
-
-func writeJSON(w io.Writer, list []any) error {
-	raw := make([]json.RawMessage, 0, len(list))
+func (t *tool) writeJSON(list []any) error {
+	docs := make([]any, 0, len(list))
 	for _, item := range list {
-		data, err := toJSON(item)
+		doc, err := t.shape(item)
 		if err != nil {
 			return err
 		}
-		raw = append(raw, data)
+		docs = append(docs, doc)
 	}
-	data, err := json.MarshalIndent(raw, "", "    ")
+	data, err := json.MarshalIndent(docs, "", "  ")
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%s\n", data)
+	_, err = fmt.Fprintf(t.Stdout, "%s\n", data)
 	return err
 }
 
-func writeYAML(w io.Writer, list []any) error {
-	enc := yaml.NewEncoder(w)
+func (t *tool) writeYAML(list []any) error {
+	enc := yaml.NewEncoder(t.Stdout)
 	enc.SetIndent(2)
 	defer enc.Close()
 	for _, item := range list {
-		data, err := toJSON(item)
+		doc, err := t.shape(item)
 		if err != nil {
-			return err
-		}
-		var doc any
-		if err := json.Unmarshal(data, &doc); err != nil {
 			return err
 		}
 		if err := enc.Encode(doc); err != nil {

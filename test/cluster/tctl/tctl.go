@@ -1,10 +1,9 @@
-// Package tctl is a stand-in for Teleport's tctl: the commands that fleetctl uses, with the same flags, outputs and
-// exit codes.
+// Package tctl is a stand-in for Teleport's tctl: the commands that fleetctl uses, with the flags, outputs and exit
+// codes of its version. A command or flag that it does not play ends with an exit code of its own.
 package tctl
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +13,8 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"fleetctl/test/cluster"
-	"fleetctl/test/cluster/version"
+	"fleetctl/test/cluster/cli"
+	"fleetctl/test/cluster/versions"
 )
 
 // Env is what a run of tctl gets from outside.
@@ -26,45 +26,91 @@ type Env struct {
 }
 
 // Run runs tctl and returns its exit code.
-func Run(env Env) int {
-	if err := run(env); err != nil {
-		fmt.Fprintf(env.Stderr, "ERROR: %v\n", err)
-		return 1
-	}
-	return 0
+func Run(env Env) int { return cli.Exit(env.Stderr, "tctl", run(env)) }
+
+// tool is a run of tctl that has found its cluster.
+type tool struct {
+	Env
+	versions.Program
+	store  *cluster.Store
+	server cluster.Server
 }
 
-const usage = `usage: tctl [-c FILE] COMMAND
-commands: create [-f] [FILE], get KIND[/NAME] [--format yaml|json|text], rm KIND/NAME,
-          lock --user USER [--message TEXT] [--ttl DURATION], status, version`
+// commands that are played.
+var commands = map[string]func(*tool, []string) error{
+	"create": (*tool).create, "get": (*tool).get, "rm": (*tool).remove, "lock": (*tool).lock, "status": (*tool).status,
+	"version": func(t *tool, _ []string) error {
+		_, err := fmt.Fprintln(t.Stdout, t.Line())
+		return err
+	},
+}
+
+// global are tctl's flags before the command.
+var global = cli.Command{Name: "tctl", Args: 1 << 20, Flags: []cli.Flag{
+	{Name: "config", Short: 'c'}, {Name: "debug", Short: 'd', Bool: true}, {Name: "insecure", Bool: true},
+	{Name: "identity", Short: 'i', Unplayed: true}, {Name: "auth-server", Repeats: true, Unplayed: true},
+}}
 
 func run(env Env) error {
-	flags := newFlags("tctl")
-	config := flags.String("config", orDefault(env.Getenv("TELEPORT_CONFIG_FILE"), "/etc/teleport.yaml"), "")
-	flags.StringVar(config, "c", *config, "")
-	if err := flags.Parse(env.Args); err != nil {
-		return err
-	}
-	if flags.NArg() == 0 {
-		return errors.New(usage)
-	}
-	command, args := flags.Arg(0), flags.Args()[1:]
-	if command == "version" {
-		fmt.Fprintln(env.Stdout, version.Line())
-		return nil
-	}
-	commands := map[string]func(Env, *cluster.Store, []string) error{
-		"create": create, "get": get, "rm": remove, "lock": lock, "status": status,
-	}
-	fn, ok := commands[command]
-	if !ok {
-		return fmt.Errorf("expected command but got %q\n%s", command, usage)
-	}
-	store, err := openStore(*config)
+	config, args, err := globals(env)
 	if err != nil {
 		return err
 	}
-	return fn(env, store, args)
+	if len(args) == 0 {
+		return cli.Unscripted("tctl without a command")
+	}
+	fn, ok := commands[args[0]]
+	if !ok {
+		return cli.Unscripted("tctl %s", strings.Join(args, " "))
+	}
+	t := &tool{Env: env}
+	if args[0] != "version" {
+		if t.store, err = openStore(config); err != nil {
+			return err
+		}
+		if t.server, err = t.store.Server(); err != nil {
+			return err
+		}
+	}
+	if t.Program, err = program(env, t.server); err != nil {
+		return err
+	}
+	return fn(t, args[1:])
+}
+
+// globals takes the flags in front of the command.
+func globals(env Env) (config string, args []string, err error) {
+	n := 0
+	for n < len(env.Args) && strings.HasPrefix(env.Args[n], "-") {
+		if n++; env.Args[n-1] == "-c" || env.Args[n-1] == "--config" {
+			n = min(n+1, len(env.Args))
+		}
+	}
+	g, err := global.Parse(env.Args[:n])
+	if err != nil {
+		return "", nil, err
+	}
+	config = g.Text("config")
+	if config == "" {
+		config = env.Getenv("TELEPORT_CONFIG_FILE")
+	}
+	if config == "" {
+		config = "/etc/teleport.yaml"
+	}
+	return config, env.Args[n:], nil
+}
+
+// program is the tctl that runs: the version that the environment or its stamp names, else its cluster's own.
+func program(env Env, server cluster.Server) (versions.Program, error) {
+	if text := env.Getenv(versions.EnvVersion); text != "" {
+		v, err := versions.Parse(text)
+		return versions.Program{V: v, Enterprise: env.Getenv(versions.EnvEdition) == "enterprise"}, err
+	}
+	p, err := versions.Running()
+	if err == nil && !p.Stamped && server.Version != "" {
+		p.V = server.V()
+	}
+	return p, err
 }
 
 // openStore finds the auth service as tctl does on its host: by the data directory in the configuration.
@@ -87,143 +133,83 @@ func openStore(path string) (*cluster.Store, error) {
 	return cluster.OpenStore(config.Teleport.DataDir)
 }
 
-// create applies the documents of a file in turn and stops at the first error: what stands before it stays applied.
-func create(env Env, store *cluster.Store, args []string) error {
-	flags := newFlags("create")
-	force := flags.Bool("force", false, "")
-	flags.BoolVar(force, "f", false, "")
-	files, err := parse(flags, args)
+func (t *tool) remove(args []string) error {
+	given, err := cli.Command{Name: "tctl rm", Args: 1}.Parse(args)
 	if err != nil {
 		return err
 	}
-	in := env.Stdin
-	if len(files) > 1 {
-		return fmt.Errorf("unexpected %s", files[1])
-	}
-	if len(files) == 1 {
-		f, err := os.Open(files[0])
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
-	dec := cluster.NewDecoder(in)
-	for n := 0; ; n++ {
-		r, err := dec.Next()
-		if errors.Is(err, io.EOF) {
-			if n == 0 {
-				return errors.New("no resources found, empty input?")
-			}
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := put(env, store, r, *force); err != nil {
-			return err
-		}
-	}
-}
-
-func put(env Env, store *cluster.Store, r cluster.Resource, force bool) error {
-	if r.Token != nil {
-		if err := store.PutToken(r.Token); err != nil {
-			return err
-		}
-		fmt.Fprintf(env.Stdout, "provision_token %q has been created\n", r.Name())
-		return nil
-	}
-	if err := store.PutBot(r.Bot, force); err != nil {
-		return err
-	}
-	fmt.Fprintf(env.Stdout, "bot %q has been created\n", r.Name())
-	return nil
-}
-
-func remove(env Env, store *cluster.Store, args []string) error {
-	refs, err := parse(newFlags("rm"), args)
+	kind, name, err := reference(given.Args)
 	if err != nil {
 		return err
 	}
-	if len(refs) != 1 {
-		return errors.New(usage)
-	}
-	kind, name, _ := strings.Cut(refs[0], "/")
-	kind = canonical(kind)
 	if name == "" || kind != cluster.KindToken && kind != cluster.KindBot {
-		return fmt.Errorf("deleting %q is not supported", refs[0])
+		return cli.Unscripted("tctl rm %s", strings.Join(args, " "))
 	}
-	if err := store.Delete(kind, name); err != nil {
+	if err := t.server.Admit("delete", kind); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.Stdout, "%s %q has been deleted\n", kind, name)
-	return nil
+	if err := t.store.Delete(kind, name); err != nil {
+		return err
+	}
+	said := fmt.Sprintf("bot %q has been deleted", name)
+	if kind == cluster.KindToken {
+		said = versions.Text("tctl.token_deleted", "NAME", name)
+	}
+	_, err = fmt.Fprintln(t.Stdout, said)
+	return err
 }
 
-func lock(env Env, store *cluster.Store, args []string) error {
-	flags := newFlags("lock")
-	user := flags.String("user", "", "")
-	message := flags.String("message", "", "")
-	ttl := flags.Duration("ttl", 0, "")
-	if _, err := parse(flags, args); err != nil {
+func (t *tool) lock(args []string) error {
+	given, err := cli.Command{Name: "tctl lock", Flags: []cli.Flag{{Name: "user"}, {Name: "message"}, {Name: "ttl"}}}.Parse(args)
+	if err != nil {
 		return err
 	}
-	if *user == "" {
-		return errors.New("the stand-in locks users only: --user is required")
+	ttl, err := given.Duration("ttl")
+	if err != nil {
+		return err
+	}
+	user := given.Text("user")
+	if user == "" {
+		return cli.Unscripted("tctl lock of something else than a user")
 	}
 	var until time.Time
-	if *ttl > 0 {
-		until = time.Now().Add(*ttl)
+	if ttl > 0 {
+		until = time.Now().Add(ttl)
 	}
-	if err := store.Lock(*user, *message, until); err != nil {
+	if err := t.store.Lock(user, given.Text("message"), until); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.Stdout, "Created a lock with name %q.\n", *user)
-	return nil
+	_, err = fmt.Fprintf(t.Stdout, "Created a lock with name %q.\n", user)
+	return err
 }
 
-func status(env Env, _ *cluster.Store, _ []string) error {
-	fmt.Fprintf(env.Stdout, "Cluster: stand-in\nVersion: %s\n", version.Version)
-	return nil
+// status prints two columns without colons, and the cluster's alerts to standard error (sample
+// tctl-status-2023-layout.txt). How 17 and later look is not known.
+func (t *tool) status(args []string) error {
+	if _, err := (cli.Command{Name: "tctl status"}).Parse(args); err != nil {
+		return err
+	}
+	for _, alert := range t.server.Alerts {
+		fmt.Fprintf(t.Stderr, "%s\n\n", alert)
+	}
+	_, err := fmt.Fprintf(t.Stdout, "Cluster  stand-in\nVersion  %s\nhost CA  never updated\nuser CA  never updated\nCA pin   sha256:%s\n",
+		t.server.Version, strings.Repeat("cd", 32))
+	return err
 }
 
-// canonical returns the kind that one of its spellings means.
-func canonical(kind string) string {
+// reference splits KIND/NAME and takes any of a kind's spellings.
+func reference(args []string) (kind, name string, err error) {
+	if len(args) == 0 {
+		return "", "", errors.New("required argument 'resource' not provided")
+	}
+	kind, name, _ = strings.Cut(args[0], "/")
 	switch kind {
-	case "token", "tokens":
-		return cluster.KindToken
-	case "bot", "bots":
-		return cluster.KindBot
-	case "bot_instance", "bot_instances":
-		return "bot_instance"
+	case "tokens":
+		kind = cluster.KindToken
+	case "bots":
+		kind = cluster.KindBot
+	case "bot_instances":
+		kind = cluster.KindBotInstance
 	}
-	return kind
-}
-
-func newFlags(name string) *flag.FlagSet {
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	return flags
-}
-
-// parse takes flags before and after the arguments, as tctl does, and returns the arguments.
-func parse(flags *flag.FlagSet, args []string) ([]string, error) {
-	var rest []string
-	for {
-		if err := flags.Parse(args); err != nil {
-			return nil, err
-		}
-		if flags.NArg() == 0 {
-			return rest, nil
-		}
-		rest, args = append(rest, flags.Arg(0)), flags.Args()[1:]
-	}
-}
-
-func orDefault(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
+	return kind, name, nil
 }

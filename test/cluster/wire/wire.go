@@ -39,6 +39,8 @@ type Heartbeat struct {
 	OS       string `json:"os"`
 	OneShot  bool   `json:"one_shot"`
 	Startup  bool   `json:"startup"`
+
+	Uptime time.Duration `json:"uptime"`
 }
 
 // Solution answers a challenge: the secret, or why the TPM would not give it.
@@ -61,6 +63,7 @@ type Identity struct {
 	Token      string    `json:"token"`
 	EKPubHash  string    `json:"ek_pub_hash"`
 	Secret     string    `json:"secret"`
+	Generation int       `json:"generation"` // how many joins the instance has seen; nobody checks it for the tpm method
 	IssuedAt   time.Time `json:"issued_at"`
 }
 
