@@ -8,6 +8,7 @@ import (
 
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/tctl"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/remote"
@@ -19,6 +20,7 @@ type installation struct {
 	check      bool // change nothing: the results say what would be done
 	noRollback bool // leave changed files as they are when something fails
 	verifying  host.VerifyOptions
+	joins      *confirmation // what the cluster knew before; nil in a dry run
 }
 
 // hostInTime is host with the time that one may take.
@@ -91,7 +93,7 @@ func (e *installation) planned(c change) outcome.Result {
 func (e *installation) unchanged(ctx context.Context, c change) outcome.Result {
 	err := c.openJournal(ctx, e)
 	if err == nil {
-		err = c.finish(ctx)
+		err = c.finish(ctx, e.joins.of(ctx, c.host.Name))
 	}
 	if err != nil {
 		return outcome.Failure(ctx, c.host, err)
@@ -104,11 +106,14 @@ func (c *change) openJournal(ctx context.Context, e *installation) (err error) {
 	return err
 }
 
-// finish notes in the records what the host is like now.
-func (c change) finish(ctx context.Context) error {
+// finish notes in the records what the host is like now, and its join where the cluster has it already.
+func (c change) finish(ctx context.Context, join *tctl.Join) error {
 	now, err := c.desired.Installed(c.facts)
 	if err != nil {
 		return err
+	}
+	if join != nil {
+		now.JoinedAt, now.JoinedWith = &join.At, join.Token
 	}
 	return c.journal.finish(ctx, now)
 }
@@ -150,7 +155,7 @@ func (e *installation) change(ctx context.Context, c change) outcome.Result {
 	}
 	r := outcome.Result{Host: c.host.Name, Outcome: outcome.Changed, Steps: e.stepResults(c.steps), Joined: joined}
 	e.note(&r, c.facts)
-	if err := c.finish(ctx); err != nil {
+	if err := c.finish(ctx, nil); err != nil {
 		return outcome.Failure(ctx, c.host, err)
 	}
 	return r

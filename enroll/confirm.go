@@ -18,6 +18,29 @@ type confirmation struct {
 // begin remembers how things are before anything is done.
 func (c *confirmation) begin(ctx context.Context) { c.before = c.joins(ctx) }
 
+// keep notes a join in the records: an instance ends with its certificates, and what was seen stays known.
+func (c *confirmation) keep(ctx context.Context, host string, j tctl.Join) {
+	rec, err := c.Store.Record(ctx, host)
+	if err == nil && rec.Installed != nil {
+		rec.Installed.JoinedAt, rec.Installed.JoinedWith = &j.At, j.Token
+		err = c.Store.SetInstalled(ctx, host, rec.Installed)
+	}
+	if err != nil {
+		c.Watcher.Logf("%s: its join is not noted: %v", host, err)
+	}
+}
+
+// of is the join of a host that the cluster knew before; nil for none. It can be asked of a nil confirmation.
+func (c *confirmation) of(ctx context.Context, host string) *tctl.Join {
+	if c == nil || c.before == nil {
+		return nil
+	}
+	if j, ok := c.before[c.acceptedHash(ctx, host)]; ok {
+		return &j
+	}
+	return nil
+}
+
 // How often and how long apart the cluster is asked for joins that it doesn't have yet.
 const (
 	confirmTries = 3
@@ -49,6 +72,7 @@ func (c *confirmation) end(ctx context.Context, results []outcome.Result) {
 		for i, hash := range open {
 			if j, ok := joins[hash]; ok && j.At.After(c.before[hash].At) {
 				results[i].Joined, results[i].Instance = results[i].Joined+"+cluster", j.Instance
+				c.keep(ctx, results[i].Host, j)
 				delete(open, i)
 			}
 		}

@@ -250,10 +250,10 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 	if err := e.beforeRun(ctx, hosts); err != nil {
 		return nil, err
 	}
-	joins := confirmation{Fleet: e.Fleet}
-	joins.begin(ctx)
+	e.joins = &confirmation{Fleet: e.Fleet}
+	e.joins.begin(ctx)
 	r.do(ctx)
-	joins.end(ctx, results)
+	e.joins.end(ctx, results)
 	e.afterRun(ctx, hosts, results)
 	return results, context.Cause(ctx)
 }

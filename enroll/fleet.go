@@ -26,6 +26,7 @@ type Fleet struct {
 	Hosts     []inventory.Host // those that were chosen
 	Store     store.Store
 	Cluster   *tctl.Tctl     // nil: it cannot be asked, and the use case can do without
+	Unasked   error          // why it cannot be asked, though it should be; nil where nobody wants it to
 	Templates *templates.Set // nil: the built-in ones
 	Access    Access
 	Watcher   Watcher

@@ -56,9 +56,12 @@ func (j *hostJournal) fail(ctx context.Context) error {
 	return j.save(ctx)
 }
 
-// finish notes what the host is like now.
+// finish notes what the host is like now. A join that an earlier run has seen stays known until another one is seen.
 func (j *hostJournal) finish(ctx context.Context, now store.Installed) error {
 	now.At, now.Run, now.Made = time.Now().UTC(), j.now.Run, j.now.Made
+	if was := j.now.JoinedAt; was != nil && (now.JoinedAt == nil || now.JoinedAt.Before(*was)) {
+		now.JoinedAt, now.JoinedWith = was, j.now.JoinedWith
+	}
 	j.now = now
 	return j.save(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"fleetctl/enroll/host"
@@ -13,8 +14,10 @@ import (
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
 	"fleetctl/enroll/token"
+	"fleetctl/enroll/versions"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
+	"fleetctl/remote"
 )
 
 // HostStatus is how one host is.
@@ -28,7 +31,8 @@ type HostStatus struct {
 	Service        string       `json:"service,omitempty"` // active, failed…
 	Ready          string       `json:"readyz,omitempty"`
 	EKHash         string       `json:"ek_public_hash,omitempty"`
-	Joined         *time.Time   `json:"joined_at,omitempty"` // the latest join that the cluster knows of
+	Joined         *time.Time   `json:"joined_at,omitempty"`    // the latest join that the cluster or the records know of
+	Instance       *tctl.Join   `json:"bot_instance,omitempty"` // what the cluster knows of it
 	Since          *time.Time   `json:"enrolled_at,omitempty"`
 }
 
@@ -67,7 +71,7 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	defer closeAll()
 	crew.at(0, reach)
 	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(f.Hosts))}
-	known := cluster{joins: f.joins(ctx), rules: f.ruleDrift(ctx)}
+	known := f.askCluster(ctx)
 	f.Watcher.Begin(StageStatus, len(f.Hosts))
 	report := crew.now.Reporter()
 	work.Each(ctx, reach.Forks, reach.Timeout, f.Hosts, func(ctx context.Context, i int, h inventory.Host) {
@@ -89,23 +93,49 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 
 // cluster is what the cluster knows of the hosts.
 type cluster struct {
-	joins map[string]tctl.Join // by EKPub hash; nil when it doesn't say
-	rules map[string]string    // host → how its rule differs from the records
+	joins  map[string]tctl.Join // by EKPub hash; nil when it doesn't say
+	rules  map[string]string    // host → how its rule differs from the records
+	silent error                // why it doesn't say what it should know
 }
 
-// ruleDrift says for hosts how their rules in the cluster differ from the records; nil when the cluster isn't asked.
-func (f Fleet) ruleDrift(ctx context.Context) map[string]string {
+// askCluster asks the cluster for everything that it knows of the hosts. That a cluster of an old version doesn't know who
+// joined is no fault of it.
+func (f Fleet) askCluster(ctx context.Context) (c cluster) {
 	if f.Cluster == nil {
-		return nil
+		return cluster{silent: f.Unasked}
 	}
+	if c.rules, c.silent = f.ruleDrift(ctx); c.silent != nil {
+		f.Watcher.Note(ClusterSilent{About: AboutTokens, Err: c.silent})
+	}
+	var err error
+	if c.joins, err = f.askJoins(ctx); err != nil {
+		f.Watcher.Note(ClusterSilent{About: AboutJoins, Err: err})
+		if !f.keepsNoJoins(ctx) {
+			c.silent = err
+		}
+	}
+	return c
+}
+
+// keepsNoJoins says whether the cluster's version has no bot instances.
+func (f Fleet) keepsNoJoins(ctx context.Context) bool {
+	text, err := f.Cluster.ClusterVersion(ctx)
+	if err != nil {
+		return false
+	}
+	v, ok := versions.Parse(text)
+	return ok && versions.Has(versions.BotInstance, v) == versions.No
+}
+
+// ruleDrift says for hosts how their rules in the cluster differ from the records.
+func (f Fleet) ruleDrift(ctx context.Context) (map[string]string, error) {
 	set, err := f.makeTokens(ctx, TokensOptions{Check: true})
 	var d token.Diff
 	if err == nil {
 		d, err = set.Diff(ctx, *f.Cluster, token.DiffOptions{})
 	}
 	if err != nil {
-		f.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
-		return nil
+		return nil, err
 	}
 	drift := map[string]string{}
 	for _, t := range d.Tokens {
@@ -116,7 +146,7 @@ func (f Fleet) ruleDrift(ctx context.Context) map[string]string {
 			drift[r.Host] = r.What
 		}
 	}
-	return drift
+	return drift, nil
 }
 
 // verdict is about the fleet as a whole: a host that is not well weighs more than drift.
@@ -135,7 +165,7 @@ func (r StatusReport) verdict() error {
 // HostStates are the states of a host, from good to bad.
 func HostStates() []outcome.Code {
 	return []outcome.Code{
-		outcome.StateHealthy, outcome.StateDrifted, outcome.StateNeverJoined, outcome.StateUnhealthy, outcome.StateUnfinished,
+		outcome.StateHealthy, outcome.StateDrifted, outcome.StateUnverified, outcome.StateNeverJoined, outcome.StateUnhealthy, outcome.StateUnfinished,
 		outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable,
 	}
 }
@@ -180,7 +210,7 @@ func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) Host
 		s.Drift = append(s.Drift, "rule in the cluster: "+drift)
 	}
 	s.judge(v.facts, steps, rec.Installed)
-	s.judgeJoin(known.joins)
+	s.judgeJoin(known, rec.Installed)
 	return s
 }
 
@@ -229,19 +259,60 @@ func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed)
 	}
 }
 
-// judgeJoin adds what the cluster knows.
-func (s *HostStatus) judgeJoin(joins map[string]tctl.Join) {
-	if joins == nil || s.EKHash == "" {
-		return
+// judgeJoin adds what the cluster knows. It cannot make a host better than it is by its own word.
+func (s *HostStatus) judgeJoin(c cluster, in *store.Installed) {
+	runs := s.State == outcome.StateHealthy || s.State == outcome.StateDrifted
+	j, joined := c.joins[s.EKHash]
+	seen := in != nil && in.JoinedAt != nil
+	if seen {
+		s.Joined = in.JoinedAt
 	}
-	if j, ok := joins[s.EKHash]; ok {
-		s.Joined = &j.At
-		return
-	}
-	if s.State == outcome.StateHealthy || s.State == outcome.StateDrifted {
+	switch {
+	case s.EKHash == "":
+	case c.silent != nil && runs:
+		s.State, s.Message = outcome.StateUnverified, "the cluster doesn't say whether it joined: "+remote.Clean(c.silent.Error())
+	case joined:
+		s.Joined, s.Instance = &j.At, &j
+		s.judgeInstance(j, runs)
+	case c.joins == nil || !runs:
+	case seen: // an instance is kept for as long as its certificates are valid
+		s.notice("the cluster has no join of this EK any more: the last one that was seen was at " + in.JoinedAt.UTC().Format(time.RFC3339))
+	default:
 		s.State, s.Message = outcome.StateNeverJoined, "the cluster knows of no join of this EK"
 		s.Hint = outcome.Lookup(outcome.StateNeverJoined).Do
 	}
+}
+
+// judgeInstance judges by what tbot told the cluster of itself, which may be half an hour old: the host's own /readyz counts
+// more. Its own service is left out, since it may stay unhealthy after a renewal that succeeded later (#65258).
+func (s *HostStatus) judgeInstance(j tctl.Join, runs bool) {
+	if s.Token != "" && j.Token != "" && j.Token != s.Token {
+		s.notice("it has not joined with token " + s.Token + " yet, the last time with " + remote.Clean(j.Token))
+	}
+	if j.Version != "" && s.Tbot != "" && strings.TrimPrefix(j.Version, "v") != s.Tbot {
+		s.notice("the tbot that joined last was " + remote.Clean(j.Version))
+	}
+	for _, service := range j.Services {
+		if service.Health != "unhealthy" || service.Name == "identity" || s.Ready != "" {
+			continue
+		}
+		if runs {
+			s.State = outcome.StateUnhealthy
+		}
+		why := ""
+		if service.Reason != "" {
+			why = " (" + remote.Clean(service.Reason) + ")"
+		}
+		s.notice("tbot told the cluster that " + remote.Clean(service.Name) + " is unhealthy" + why)
+	}
+}
+
+// notice adds to what is said of the host.
+func (s *HostStatus) notice(text string) {
+	if s.Message != "" {
+		s.Message += "; "
+	}
+	s.Message += text
 }
 
 // freshJoin is how long after its latest join a tbot may still be at work. One that renews does so every 20 minutes.

@@ -11,6 +11,8 @@ import (
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
 	"fleetctl/inventory"
 )
 
@@ -188,8 +190,10 @@ func TestStatusWithoutTheCluster(t *testing.T) {
 	l.heard.forget()
 	l.cluster.Before = func(memcluster.Command) error { return errors.New("connection refused") }
 	rep, err := Status(t.Context(), l.Fleet)
-	if got := states(rep); got != "web-01 healthy" || err != nil || rep.Hosts[0].Joined != nil {
-		t.Errorf("a cluster that cannot be asked: %s, %v", got, err)
+	h := rep.Hosts[0]
+	if got := states(rep); got != "web-01 unverified" || !errors.Is(err, outcome.ErrHostsFailed) || h.Joined == nil || h.Instance != nil ||
+		!strings.Contains(h.Message, "connection refused") {
+		t.Errorf("a cluster that cannot be asked: %s, %v, %+v", got, err, h)
 	}
 	var about []ClusterSubject
 	for _, n := range heard[ClusterSilent](l) {
@@ -197,7 +201,7 @@ func TestStatusWithoutTheCluster(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 	}
-	if !slices.Equal(about, []ClusterSubject{AboutJoins, AboutTokens}) {
+	if !slices.Equal(about, []ClusterSubject{AboutTokens, AboutJoins}) {
 		t.Errorf("notes about %v", about)
 	}
 	l.heard.forget()
@@ -205,7 +209,59 @@ func TestStatusWithoutTheCluster(t *testing.T) {
 	l.Cluster = nil
 	rep, err = Status(t.Context(), l.Fleet)
 	if got := states(rep); got != "web-01 healthy" || err != nil || len(l.heard.notes) > 0 || len(l.cluster.Commands()) != mark {
-		t.Errorf("no tctl: %s, %v, notes %+v", got, err, l.heard.notes)
+		t.Errorf("nobody wants it asked: %s, %v, notes %+v", got, err, l.heard.notes)
+	}
+	l.Unasked = errors.New("tctl is not there")
+	rep, err = Status(t.Context(), l.Fleet)
+	if got := states(rep); got != "web-01 unverified" || !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Errorf("no tctl: %s, %v", got, err)
+	}
+}
+
+// TestWhatTheClusterKnowsOfAnInstance has words of the cluster that are newer, or other, than those of the host.
+func TestWhatTheClusterKnowsOfAnInstance(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	sick := []tctl.Service{{Name: "identity", Health: "unhealthy"}, {Name: "output-1", Health: "unhealthy", Reason: "disk full"}}
+	seen := &store.Installed{JoinedAt: &at, JoinedWith: "fleet"}
+	for _, tt := range []struct {
+		name  string
+		join  *tctl.Join // nil: the cluster has none
+		in    *store.Installed
+		ready string
+		state outcome.Code
+		says  string
+	}{
+		{"a join", &tctl.Join{At: at, Token: "fleet", Version: "18.4.0"}, nil, "200", outcome.StateHealthy, ""},
+		{"a join with the token that it had before", &tctl.Join{At: at, Token: "fleet-2"}, nil, "200", outcome.StateHealthy,
+			"it has not joined with token fleet yet, the last time with fleet-2"},
+		{"the program before the update", &tctl.Join{At: at, Version: "17.0.1"}, nil, "", outcome.StateHealthy, "the tbot that joined last was 17.0.1"},
+		{"a service that is not well", &tctl.Join{At: at, Services: sick}, nil, "", outcome.StateUnhealthy,
+			"tbot told the cluster that output-1 is unhealthy (disk full)"},
+		{"the host's own word is newer", &tctl.Join{At: at, Services: sick}, nil, "200", outcome.StateHealthy, ""},
+		{"no join, ever", nil, &store.Installed{}, "200", outcome.StateNeverJoined, "the cluster knows of no join of this EK"},
+		{"no join any more", nil, seen, "200", outcome.StateHealthy, "no join of this EK any more: the last one that was seen was at 2026-01-02T03:04:05Z"},
+	} {
+		s := HostStatus{Host: "web-01", State: outcome.StateHealthy, EKHash: "aa", Token: "fleet", Tbot: "18.4.0", Ready: tt.ready}
+		known := cluster{joins: map[string]tctl.Join{}}
+		if tt.join != nil {
+			known.joins["aa"] = *tt.join
+		}
+		s.judgeJoin(known, tt.in)
+		if s.State != tt.state || tt.says == "" && s.Message != "" || !strings.Contains(s.Message, tt.says) {
+			t.Errorf("%s: %s, %q", tt.name, s.State, s.Message)
+		}
+	}
+}
+
+func TestAClusterThatKeepsNoJoinsIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.enrolled()
+	l.cluster.Version = "16.4.5"
+	rep, err := Status(t.Context(), l.Fleet)
+	if got := states(rep); got != "web-01 healthy" || err != nil || len(heard[ClusterSilent](l)) != 1 {
+		t.Errorf("%s, %v, %v", got, err, l.heard.notes)
 	}
 }
 

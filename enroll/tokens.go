@@ -159,14 +159,19 @@ func (f Fleet) joins(ctx context.Context) map[string]tctl.Join {
 	if f.Cluster == nil {
 		return nil
 	}
-	bots, err := botNames(ctx, f.Store, f.Config)
-	var joins map[string]tctl.Join
-	if err == nil {
-		joins, err = f.Cluster.Joins(ctx, bots...)
-	}
+	joins, err := f.askJoins(ctx)
 	if err != nil {
 		f.Watcher.Note(ClusterSilent{About: AboutJoins, Err: err})
 		return nil
 	}
 	return joins
+}
+
+// askJoins asks the cluster for the latest join of every TPM, as a bot of ours.
+func (f Fleet) askJoins(ctx context.Context) (map[string]tctl.Join, error) {
+	bots, err := botNames(ctx, f.Store, f.Config)
+	if err != nil {
+		return nil, err
+	}
+	return f.Cluster.Joins(ctx, bots...)
 }

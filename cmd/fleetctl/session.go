@@ -57,8 +57,12 @@ func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 	if err := a.readInventory(c, &s.Fleet, n.hosts); err != nil {
 		return s, err
 	}
-	if s.Cluster, err = a.cluster(c, s.Config, n.cluster, s.Watcher); err != nil {
-		return s, err
+	if s.Cluster, err = a.cluster(c, s.Config, n.cluster); err != nil {
+		if n.cluster == always {
+			return s, err
+		}
+		s.Unasked = err
+		s.Watcher.Note(enroll.ClusterSilent{About: enroll.AboutAll, Err: err})
 	}
 	s.Access = func(ctx context.Context, hosts []inventory.Host) (work.Reach, func(), error) {
 		return a.access(ctx, c, s.Config, hosts)
@@ -149,7 +153,7 @@ func (a *app) loadInventory(c *cli.Context, sources []string, warn bool) (*inven
 
 // cluster finds tctl before anything is done, so that a run that needs it doesn't stop half-way. Prompts of it reach the
 // user.
-func (a *app) cluster(c *cli.Context, cfg config.Config, n need, w enroll.Watcher) (*tctl.Tctl, error) {
+func (a *app) cluster(c *cli.Context, cfg config.Config, n need) (*tctl.Tctl, error) {
 	if n == never {
 		return nil, nil
 	}
@@ -158,11 +162,7 @@ func (a *app) cluster(c *cli.Context, cfg config.Config, n need, w enroll.Watche
 	}
 	t, err := tctl.New(cfg)
 	if err != nil {
-		if n == always {
-			return nil, err
-		}
-		w.Note(enroll.ClusterSilent{About: enroll.AboutAll, Err: err})
-		return nil, nil
+		return nil, err
 	}
 	t.Stderr = a.stderr
 	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {

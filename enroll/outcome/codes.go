@@ -122,6 +122,7 @@ const (
 	StateNotEnrolled Code = "not-enrolled"
 	StateUnfinished  Code = "unfinished"
 	StateUnhealthy   Code = "unhealthy"
+	StateUnverified  Code = "unverified"
 	StateNeverJoined Code = "never-joined"
 	StateDrifted     Code = "drifted"
 	StateHealthy     Code = "healthy"

@@ -69,6 +69,9 @@ type Installed struct {
 	Step  string   `json:"step,omitempty"`  // the step that it was at, when it is not through
 	Made  []string `json:"made,omitempty"`  // "user:teleport", "group:tss"…: what wasn't there before, for a removal
 
+	JoinedAt   *time.Time `json:"joined_at,omitempty"`   // the latest join that a run has seen in the cluster; nil: none has
+	JoinedWith string     `json:"joined_with,omitempty"` // the token of that join
+
 	User    string `json:"user,omitempty"`    // who tbot runs as
 	Config  string `json:"config,omitempty"`  // the path of tbot.yaml
 	Storage string `json:"storage,omitempty"` // the path of tbot's state
