@@ -13,7 +13,7 @@ IDENTIFY := $(shell find cmd/identify enroll/tpm -name '*.go' -not -name '*_test
 # Debian packages that the tests, the lab and the demo need; TEST_APT in full, DEMO_APT for the demo alone.
 DEMO_APT := swtpm openssh-client
 TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap systemd-container iproute2 zstd jq procps \
-            busybox ksh fish csh tcsh zsh opendoas openssl util-linux passwd gcc libc6-dev
+            busybox ksh fish csh tcsh zsh opendoas openssl util-linux passwd gcc libc6-dev qemu-user-static
 
 .PHONY: help build helpers test lint lab demo bench fuzz clean deps
 .DEFAULT_GOAL := help
