@@ -13,9 +13,12 @@ IDENTIFY := $(shell find cmd/identify enroll/tpm -name '*.go' -not -name '*_test
 # Debian packages that the tests, the lab and the demo need; TEST_APT in full, DEMO_APT for the demo alone.
 DEMO_APT := swtpm openssh-client
 TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap systemd-container iproute2 zstd jq procps \
-            busybox ksh fish csh tcsh zsh opendoas openssl util-linux passwd gcc libc6-dev
+            busybox ksh fish csh tcsh zsh opendoas openssl util-linux passwd gcc libc6-dev qemu-user-static
 
-.PHONY: help build helpers test lint lab demo bench fuzz clean deps
+# Debian packages of make vm.
+VM_APT := qemu-system-x86 debootstrap swtpm swtpm-tools openssh-client kmod cpio e2fsprogs xz-utils zstd
+
+.PHONY: help build helpers test lint lab vm demo bench fuzz clean deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,15 +45,19 @@ cmd/fleetctl/helpers/identify-linux-%.gz: $(IDENTIFY)
 test: deps build ## every test: units with -race, real sshd, real TPM emulators, and the lab of real hosts (root)
 	go vet ./...
 	go test -race -timeout 15m ./...
-	cd test && go vet ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -timeout 20m ./...
+	cd test && go vet -tags vm ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -timeout 20m ./...
 
 lint: ## golangci-lint and gofmt
 	test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go tool -modfile=test/tools/go.mod golangci-lint run ./...
-	cd test && go tool -modfile=tools/go.mod golangci-lint run --config ../.golangci.yml ./...
+	cd test && go tool -modfile=tools/go.mod golangci-lint run --config ../.golangci.yml --build-tags vm ./...
 
 lab: deps build ## the end-to-end test on a laboratory of real hosts (root)
 	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl go test -v -count=1 -timeout 20m ./e2e/...
+
+vm: build ## a host's life with a real kernel, its TPM driver and udevd, in QEMU without KVM (root)
+	@.ci/need $(VM_APT)
+	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl go test -tags vm -v -count=1 -timeout 40m ./vm
 
 demo: build ## the main job at once, on 20 simulated hosts (no root but for installing swtpm)
 	@.ci/need $(DEMO_APT)
