@@ -297,16 +297,6 @@ func warnings(r outcome.Result) (codes []outcome.Code) {
 	return codes
 }
 
-// resultOf finds the result of a host.
-func resultOf(t *testing.T, results []outcome.Result, host string) outcome.Result {
-	t.Helper()
-	i := slices.IndexFunc(results, func(r outcome.Result) bool { return r.Host == host })
-	if i < 0 {
-		t.Fatalf("no result of %s in %s", host, told(results))
-	}
-	return results[i]
-}
-
 // listener is a Watcher that remembers what it heard, and fails the test when two speak at once.
 type listener struct {
 	t      *testing.T

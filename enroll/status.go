@@ -165,8 +165,8 @@ func (r StatusReport) verdict() error {
 // HostStates are the states of a host, from good to bad.
 func HostStates() []outcome.Code {
 	return []outcome.Code{
-		outcome.StateHealthy, outcome.StateDrifted, outcome.StateUnverified, outcome.StateNeverJoined, outcome.StateUnhealthy, outcome.StateUnfinished,
-		outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable,
+		outcome.StateHealthy, outcome.StateDrifted, outcome.StateUnverified, outcome.StateNeverJoined, outcome.StateUnhealthy,
+		outcome.StateUnfinished, outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable,
 	}
 }
 

@@ -30,7 +30,8 @@ func init() { // they call each other by way of the tables
 	}
 	shCommands = map[string]shCommand{
 		":": shTrue, "true": shTrue, "false": func(*shell, []string) int { return 1 }, "export": shTrue,
-		"echo": shEcho, "printf": shPrintf, "exit": shExit, "return": shLeave, "break": shLeave, "continue": shLeave, "set": shSet, "umask": shUmask, "[": shTest, "test": shTest,
+		"echo": shEcho, "printf": shPrintf, "exit": shExit, "return": shLeave, "break": shLeave, "continue": shLeave,
+		"set": shSet, "umask": shUmask, "[": shTest, "test": shTest,
 		"command": shCommandV, "cat": shCat, "cut": shCut, "grep": shGrep, "stat": shStat, "sha256sum": shSHA256, "id": shID,
 		"mkdir": shMkdir, "rmdir": shRmdir, "rm": shRm, "cp": shCp, "ln": shLn, "mv": shMv, "chown": shChown,
 		"chgrp": shChgrp, "chmod": shChmod, "tar": shTar, "curl": shCurl, "wget": shWget, "bash": shBash, "exec": shExec,

@@ -89,7 +89,8 @@ func (d Desired) Installed(f *Facts) (store.Installed, error) {
 		return store.Installed{}, err
 	}
 	return store.Installed{
-		Token: d.token, TbotVersion: f.tbot.version.String(), ConfigSHA256: origin.SHA256(files.config), UnitSHA256: origin.SHA256(files.unit),
+		Token: d.token, TbotVersion: f.tbot.version.String(),
+		ConfigSHA256: origin.SHA256(files.config), UnitSHA256: origin.SHA256(files.unit),
 		User: d.Tbot.User, Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage),
 	}, nil
 }

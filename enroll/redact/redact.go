@@ -41,7 +41,8 @@ func (r *Redactor) Name(word, standIn string) {
 	if len(word) < 3 || slices.ContainsFunc(r.names, func(n name) bool { return n.pattern.FindString(word) == word }) {
 		return
 	}
-	r.names = append(r.names, name{regexp.MustCompile(`(?i)` + boundary(word, 0) + regexp.QuoteMeta(word) + boundary(word, len(word)-1)), standIn})
+	whole := boundary(word, 0) + regexp.QuoteMeta(word) + boundary(word, len(word)-1)
+	r.names = append(r.names, name{regexp.MustCompile(`(?i)` + whole), standIn})
 	slices.SortStableFunc(r.names, func(a, b name) int { return len(b.pattern.String()) - len(a.pattern.String()) })
 }
 
@@ -53,9 +54,11 @@ func boundary(word string, at int) string {
 	return ""
 }
 
+const secretWords = `password|passwd|passphrase|secret|private_key|api_key|credential`
+
 var (
 	pemBlock  = regexp.MustCompile(`(?s)-----BEGIN ([A-Z0-9 ]+)-----.*?(?:-----END [A-Z0-9 ]+-----|\z)`)
-	secretKV  = regexp.MustCompile(`(?im)^(\s*(?:- )?["']?[\w.-]*(?:password|passwd|passphrase|secret|private_key|api_key|credential)s?["']?\s*[:=]\s*)\S.*$`)
+	secretKV  = regexp.MustCompile(`(?im)^(\s*(?:- )?["']?[\w.-]*(?:` + secretWords + `)s?["']?\s*[:=]\s*)\S.*$`)
 	bearer    = regexp.MustCompile(`(?i)\b(authorization:\s*\w+|bearer)\s+\S+`)
 	userInfo  = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+@`)
 	jwt       = regexp.MustCompile(`\beyJ[\w-]+\.[\w-]+\.[\w-]*`)

@@ -268,7 +268,8 @@ func missingIssuer(cas *tpm.CASet, cert *x509.Certificate) string {
 	case m.Refused != "":
 		return fmt.Sprintf("the issuer of its EK certificate (%s) is in token.ekcert_cas, but Go refuses it: %s", m.Name, m.Refused)
 	case m.URL != "":
-		return fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas; the certificate says where it is: %s", m.Name, m.URL)
+		return fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas; the certificate says where it is: %s",
+			m.Name, m.URL)
 	}
 	return fmt.Sprintf("the issuer of its EK certificate (%s) is not in token.ekcert_cas", m.Name)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 )
 
+// VersionLine is what "tbot version" and "tctl version" print.
 func VersionLine(v string) string {
 	return "Teleport Enterprise v" + v + " git:v" + v + "-0-g0123456 go1.24.10"
 }
@@ -24,6 +25,7 @@ func Since(version string, firsts ...string) bool {
 	return v[0] > last
 }
 
+// Numbers are the three numbers of a version; those of a pre-release are its release's.
 func Numbers(version string) (out [3]int) {
 	version, _, _ = strings.Cut(version, "-")
 	for i, part := range strings.SplitN(version, ".", 3) {

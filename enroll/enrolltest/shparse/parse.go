@@ -13,42 +13,52 @@ import (
 // something new is not.
 
 type (
-	List  []AndOr
+	// List are commands one after the other.
+	List []AndOr
+	// AndOr are pipes between && and ||.
 	AndOr struct {
 		Pipes []Pipe
 		Ops   []string // "&&" or "||", between them
 	}
+	// Pipe are commands with | between them.
 	Pipe struct {
 		Not  bool
 		Cmds []Cmd
 	}
+	// Cmd is one command, with everything in it where it is a compound one.
 	Cmd struct {
 		Kind     string // simple, if, case, for, while, until, group, subshell, func
-		Assigns  []shAssign
+		Assigns  []Assign
 		Words    []Word
 		Redirs   []Redir
-		Branches []shBranch // if and elif; the loop of while and until
-		Other    List       // else
-		Subject  Word       // of case
-		Items    []shItem
+		Branches []Branch // if and elif; the loop of while and until
+		Other    List     // else
+		Subject  Word     // of case
+		Items    []Item
 		Body     List   // of for, group, subshell, func
 		Name     string // of for's variable, of func
 	}
-	shAssign struct {
+	// Assign is NAME=VALUE before a command.
+	Assign struct {
 		Name  string
 		Value Word
 	}
+	// Redir is a redirection.
 	Redir struct {
 		Fd     int // -1: the operator's own
 		Op     string
 		Target Word
 	}
-	shBranch struct{ Cond, Body List }
-	shItem   struct {
+	// Branch is of if, while and until.
+	Branch struct{ Cond, Body List }
+	// Item is of case.
+	Item struct {
 		Patterns []Word
 		Body     List
 	}
+	// Word is what becomes one argument, or several where it expands to them.
 	Word []Part
+	// Part is a literal, a parameter or a substitution.
 	Part struct {
 		Text   string // literal
 		Quoted bool
@@ -68,6 +78,7 @@ type parser struct {
 
 var errShell = errors.New("not shell that is understood")
 
+// Parse reads a script. The error names what is not understood, and where.
 func Parse(script string) (list List, err error) {
 	p := &parser{s: script}
 	defer func() {
@@ -231,11 +242,11 @@ func (p *parser) command() Cmd {
 		c = p.forCmd()
 	case w == "while", w == "until":
 		p.pos += len(w)
-		b := shBranch{Cond: p.list()}
+		b := Branch{Cond: p.list()}
 		p.need("do")
 		b.Body = p.list()
 		p.need("done")
-		c = Cmd{Kind: w, Branches: []shBranch{b}}
+		c = Cmd{Kind: w, Branches: []Branch{b}}
 	default:
 		return p.simple()
 	}
@@ -252,7 +263,7 @@ func (p *parser) command() Cmd {
 func (p *parser) ifCmd() Cmd {
 	c := Cmd{Kind: "if"}
 	for p.keyword("if") || p.keyword("elif") {
-		b := shBranch{Cond: p.list()}
+		b := Branch{Cond: p.list()}
 		p.need("then")
 		b.Body = p.list()
 		c.Branches = append(c.Branches, b)
@@ -270,7 +281,7 @@ func (p *parser) caseCmd() Cmd {
 	c := Cmd{Kind: "case", Subject: p.word()}
 	p.need("in")
 	for !p.keyword("esac") {
-		var item shItem
+		var item Item
 		p.accept("(")
 		for {
 			p.blanks(true)

@@ -29,7 +29,7 @@ func (p *parser) simple() Cmd {
 		}
 		if name := shName.FindString(p.s[p.pos:]); len(c.Words) == 0 && name != "" && strings.HasPrefix(p.s[p.pos+len(name):], "=") {
 			p.pos += len(name) + 1
-			c.Assigns = append(c.Assigns, shAssign{name, p.word()})
+			c.Assigns = append(c.Assigns, Assign{name, p.word()})
 			continue
 		}
 		c.Words = append(c.Words, p.word())

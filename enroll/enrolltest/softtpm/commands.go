@@ -224,6 +224,7 @@ func (t *TPM) activateCredential(in *Reader) ([]byte, uint32, error) {
 	return tpm2b(nil, secret), 0, nil
 }
 
+// FlushContext is TPM2_FlushContext (TPM 2.0 part 3, 28.4).
 func (t *TPM) FlushContext(in *Reader) ([]byte, uint32, error) {
 	handle := in.U32()
 	_, session := t.policy[handle]

@@ -169,6 +169,7 @@ func (r *Reader) u8() uint8 {
 	return 0
 }
 
+// U16 reads two bytes.
 func (r *Reader) U16() uint16 {
 	if v := r.take(2); !r.bad {
 		return binary.BigEndian.Uint16(v)
@@ -176,6 +177,7 @@ func (r *Reader) U16() uint16 {
 	return 0
 }
 
+// U32 reads four bytes.
 func (r *Reader) U32() uint32 {
 	if v := r.take(4); !r.bad {
 		return binary.BigEndian.Uint32(v)
