@@ -65,7 +65,7 @@ func TestWhatIsWrongIsFoundBeforeAHostIsContacted(t *testing.T) {
 			want := tt.change(l)
 			_, enrolled := l.enroll()
 			_, status := Status(t.Context(), l.Fleet)
-			for what, err := range map[string]error{"Check": Check(l.Fleet), "Enroll": enrolled, "Status": status} {
+			for what, err := range map[string]error{"Check": check(l.Fleet), "Enroll": enrolled, "Status": status} {
 				if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), want) {
 					t.Errorf("%s: %v, want %s", what, err, want)
 				}
@@ -87,7 +87,7 @@ func TestNothingIsWrongWithAHealthyFleet(t *testing.T) {
 	l := newLab(t, 2)
 	l.Groups = append(l.Groups, "web")
 	l.Config.Rollout.Order = []string{"web", "all"}
-	if err := Check(l.Fleet); err != nil {
+	if err := check(l.Fleet); err != nil {
 		t.Error(err)
 	}
 }
@@ -98,7 +98,7 @@ func TestADeviceIsRefusedAlikeByScanAndEnroll(t *testing.T) {
 	l.set("web-01", "tpm_device", "/dev/my tpm")
 	report, err := l.scan()
 	l.check("scan", report.Results, err, "web-01 failed inventory-error, web-02 ok", outcome.ErrHostsFailed)
-	enrolled := Check(l.Fleet)
+	enrolled := check(l.Fleet)
 	if enrolled == nil || enrolled.Error() != report.Results[0].Message {
 		t.Errorf("scan says  %s\nenroll says %v", report.Results[0].Message, enrolled)
 	}
@@ -111,7 +111,7 @@ func TestADeviceIsRefusedAlikeByScanAndEnroll(t *testing.T) {
 		}
 	}
 	l.set("web-01", "tpm_device", "/dev/tpmrm0")
-	if _, err := l.scan(); err != nil || Check(l.Fleet) != nil {
-		t.Errorf("one that is right: %v, %v", err, Check(l.Fleet))
+	if _, err := l.scan(); err != nil || check(l.Fleet) != nil {
+		t.Errorf("one that is right: %v, %v", err, check(l.Fleet))
 	}
 }

@@ -76,6 +76,9 @@ func (c *confirmation) end(ctx context.Context, results []outcome.Result) {
 				delete(open, i)
 			}
 		}
+		if _, vague := joins[tctl.Unattributed]; vague {
+			return // whose they are, nobody can say
+		}
 		if len(open) == 0 || try == confirmTries-1 || wait(ctx, cmp.Or(c.pause, confirmPause)) != nil {
 			break
 		}

@@ -61,9 +61,9 @@ func (c *crew) at(run int64, reach work.Reach) {
 	c.now, c.reachHosts = c.run(run), reach
 }
 
-// Check finds what is wrong with the configuration, the inventory's overrides and the templates for any chosen host,
+// check finds what is wrong with the configuration, the inventory's overrides and the templates for any chosen host,
 // before one is contacted. The error is an ErrInput that names up to 20 hosts.
-func Check(f Fleet) error {
+func check(f Fleet) error {
 	c, err := f.newCrew(func(string) string { return "" })
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 	if opts.TokensOnly && opts.InstallOnly {
 		return EnrollReport{}, &outcome.InputError{Msg: "tokens alone and hosts alone exclude each other"}
 	}
-	if err := Check(f); err != nil {
+	if err := check(f); err != nil {
 		return EnrollReport{}, err
 	}
 	if warnings := host.Warnings(f.Hosts, f.Config); opts.Strict && len(warnings) > 0 {

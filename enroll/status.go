@@ -53,7 +53,7 @@ type StatusReport struct {
 // Status looks at the chosen hosts and at the cluster and changes nothing. The error is ErrHostsFailed when a host is not
 // well, ErrChanges for drift or a strange join, else of what ended it early; there is no report then.
 func Status(ctx context.Context, f Fleet) (StatusReport, error) {
-	if err := Check(f); err != nil {
+	if err := check(f); err != nil {
 		return StatusReport{}, err
 	}
 	crew, err := f.newCrew(func(name string) string { return f.recordedToken(ctx, name) })
@@ -263,6 +263,7 @@ func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed)
 func (s *HostStatus) judgeJoin(c cluster, in *store.Installed) {
 	runs := s.State == outcome.StateHealthy || s.State == outcome.StateDrifted
 	j, joined := c.joins[s.EKHash]
+	_, vague := c.joins[tctl.Unattributed]
 	seen := in != nil && in.JoinedAt != nil
 	if seen {
 		s.Joined = in.JoinedAt
@@ -277,6 +278,7 @@ func (s *HostStatus) judgeJoin(c cluster, in *store.Installed) {
 	case c.joins == nil || !runs:
 	case seen: // an instance is kept for as long as its certificates are valid
 		s.notice("the cluster has no join of this EK any more: the last one that was seen was at " + in.JoinedAt.UTC().Format(time.RFC3339))
+	case vague:
 	default:
 		s.State, s.Message = outcome.StateNeverJoined, "the cluster knows of no join of this EK"
 		s.Hint = outcome.Lookup(outcome.StateNeverJoined).Do
@@ -341,7 +343,7 @@ func (f Fleet) strange(ctx context.Context, joins map[string]tctl.Join) ([]Stran
 	}
 	var out []StrangeJoin
 	for _, hash := range slices.Sorted(maps.Keys(joins)) {
-		if j := joins[hash]; j.Bot == f.Config.Bot.Name && !known[hash] && time.Since(j.At) < freshJoin {
+		if j := joins[hash]; hash != tctl.Unattributed && j.Bot == f.Config.Bot.Name && !known[hash] && time.Since(j.At) < freshJoin {
 			out = append(out, StrangeJoin{EKHash: hash, Host: owner[hash], Join: j})
 		}
 	}

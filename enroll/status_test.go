@@ -240,12 +240,13 @@ func TestWhatTheClusterKnowsOfAnInstance(t *testing.T) {
 			"tbot told the cluster that output-1 is unhealthy (disk full)"},
 		{"the host's own word is newer", &tctl.Join{At: at, Services: sick}, nil, "200", outcome.StateHealthy, ""},
 		{"no join, ever", nil, &store.Installed{}, "200", outcome.StateNeverJoined, "the cluster knows of no join of this EK"},
+		{"joins of nobody knows whom", &tctl.Join{At: at, Method: "tpm"}, &store.Installed{}, "200", outcome.StateHealthy, ""},
 		{"no join any more", nil, seen, "200", outcome.StateHealthy, "no join of this EK any more: the last one that was seen was at 2026-01-02T03:04:05Z"},
 	} {
 		s := HostStatus{Host: "web-01", State: outcome.StateHealthy, EKHash: "aa", Token: "fleet", Tbot: "18.4.0", Ready: tt.ready}
 		known := cluster{joins: map[string]tctl.Join{}}
 		if tt.join != nil {
-			known.joins["aa"] = *tt.join
+			known.joins[map[bool]string{true: tctl.Unattributed, false: "aa"}[tt.join.Method == "tpm"]] = *tt.join
 		}
 		s.judgeJoin(known, tt.in)
 		if s.State != tt.state || tt.says == "" && s.Message != "" || !strings.Contains(s.Message, tt.says) {

@@ -144,7 +144,7 @@ func TestThePipedListingOfAnsibleInventoryHasEncryptedFilesInClear(t *testing.T)
 	}
 	run("ansible-vault", "encrypt", "--vault-password-file", password, vars)
 	listing := run("ansible-inventory", "-i", "hosts", "--list", "--vault-password-file", password)
-	inv, err := Load(context.Background(), []string{Stdin}, Options{Stdin: strings.NewReader(string(listing)), PlaybookDir: dir})
+	inv, err := Load(context.Background(), []string{stdin}, Options{Stdin: strings.NewReader(string(listing)), PlaybookDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func checkLoaded(t *testing.T, ext, text string) {
 	if ambiguous(inv, listing) {
 		return
 	}
-	again, err := Load(context.Background(), []string{Stdin}, Options{Stdin: strings.NewReader(listing)})
+	again, err := Load(context.Background(), []string{stdin}, Options{Stdin: strings.NewReader(listing)})
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, listing)
 	}

@@ -18,8 +18,8 @@ func (inv *Inventory) Warnings() []string {
 	return slices.Concat(inv.graph.warnings, inv.files.warnings)
 }
 
-// Len is the number of hosts.
-func (inv *Inventory) Len() int { return len(inv.graph.hostOrder) }
+// length is the number of hosts.
+func (inv *Inventory) length() int { return len(inv.graph.hostOrder) }
 
 // Groups are the names of all groups, in the order in which they were first written, "all" included.
 func (inv *Inventory) Groups() []string {

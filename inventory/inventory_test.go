@@ -66,7 +66,7 @@ func TestStandardInputTakesEveryFormat(t *testing.T) {
 		"Windows line ends":   "[web]\r\na x=1\r\nb\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			inv, err := Load(context.Background(), []string{Stdin}, Options{Stdin: strings.NewReader(text)})
+			inv, err := Load(context.Background(), []string{stdin}, Options{Stdin: strings.NewReader(text)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func TestStandardInputTakesEveryFormat(t *testing.T) {
 			}
 		})
 	}
-	inv, err := Load(context.Background(), []string{Stdin}, Options{Stdin: strings.NewReader("a\nb # c\n\nweb[01:02]\n")})
+	inv, err := Load(context.Background(), []string{stdin}, Options{Stdin: strings.NewReader("a\nb # c\n\nweb[01:02]\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestStandardInputTakesEveryFormat(t *testing.T) {
 func TestVariablesBesideStandardInputDoNotCount(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "host_vars/a.yml"), "x: 1\n", 0o644)
-	inv, err := Load(context.Background(), []string{Stdin}, Options{Stdin: strings.NewReader("a"), PlaybookDir: dir})
+	inv, err := Load(context.Background(), []string{stdin}, Options{Stdin: strings.NewReader("a"), PlaybookDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

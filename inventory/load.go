@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Stdin is the source that stands for standard input.
-const Stdin = "-"
+// stdin is the source that stands for standard input.
+const stdin = "-"
 
 // Load reads the sources in order; where two say different things, the later one wins. A source is a file (YAML, INI,
 // JSON or host names, one a line), an executable that prints JSON when it is called with --list, a directory of these,
@@ -60,7 +60,7 @@ type loader struct {
 
 // source adds one source to the graph. It returns the directory whose group_vars and host_vars belong to the source.
 func (l *loader) source(ctx context.Context, source string) (dir string, err error) {
-	if source == Stdin {
+	if source == stdin {
 		return "", l.stdin()
 	}
 	l.adjacent = true

@@ -22,7 +22,7 @@ import (
 
 // Defaults of fleet.yaml.
 const (
-	DefaultForks    = 50
+	defaultForks    = 50
 	DefaultRules    = 1000
 	DefaultBytes    = 256 << 10 // of the JSON that the cluster stores: safe for every backend
 	maxConfigLength = 1 << 20
@@ -39,7 +39,7 @@ func Default() Config {
 func numbers() Config {
 	return Config{
 		Token:   Token{MaxRules: DefaultRules, MaxBytes: DefaultBytes},
-		Rollout: Rollout{Forks: DefaultForks, Canary: 1},
+		Rollout: Rollout{Forks: defaultForks, Canary: 1},
 	}
 }
 

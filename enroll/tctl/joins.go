@@ -31,6 +31,10 @@ type Service struct {
 // maxServices is how many services are kept of a tbot.
 const maxServices = 32
 
+// Unattributed stands in place of an EKPub hash for joins of which the cluster doesn't say the TPM: those before 17.2.0 need
+// not (#50980).
+const Unattributed = ""
+
 // Joins asks the cluster for the latest join of every TPM, by EKPub hash, as one of these bots or, if none is named, as
 // any. A cluster keeps an instance for as long as its certificate is valid, and a little longer. Clusters before 16.4.6
 // have no such records: the error then is tctl's.
@@ -68,7 +72,7 @@ func (l latest) add(i *instance) {
 	}
 	for _, a := range all {
 		hash := a.hash()
-		if old, ok := l[hash]; hash == "" || ok && !a.At.After(old.At) {
+		if old, ok := l[hash]; hash == Unattributed && a.Method != "tpm" || ok && !a.At.After(old.At) {
 			continue
 		}
 		l[hash] = i.join(a)

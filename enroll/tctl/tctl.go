@@ -24,7 +24,7 @@ var ErrNoResource = errors.New("not in the cluster")
 
 // Limits of a run of tctl.
 const (
-	DefaultTimeout = 2 * time.Minute // a person may have to find the key first
+	defaultTimeout = 2 * time.Minute // a person may have to find the key first
 
 	maxOutput = 64 << 20 // of one resource: a token's JSON is at most a few MiB
 	maxWords  = 64 << 10 // of standard error, from its end
@@ -74,7 +74,7 @@ func unwrapExec(err error) error {
 func (t Tctl) remote() bool { return len(t.Args) > 0 || t.Runner != nil }
 
 // limit is the time that one run may take.
-func (t Tctl) limit() time.Duration { return cmp.Or(t.Timeout, DefaultTimeout) }
+func (t Tctl) limit() time.Duration { return cmp.Or(t.Timeout, defaultTimeout) }
 
 // prompts says whether tctl may ask somebody.
 func (t Tctl) prompts() bool { return t.Runner == nil && child.Terminal(t.Stdin) }

@@ -32,7 +32,7 @@ type Applied struct {
 // roles unless opts.Roles), then tokens that get rules, then tokens that lose some, one run of tctl each. Every change
 // is read back. The first failure ends it; Applied says how far it came.
 func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (done Applied, err error) {
-	if err := s.Lint(); err != nil {
+	if err := s.lint(); err != nil {
 		return done, err
 	}
 	if done.Diff, err = s.Diff(ctx, cluster, DiffOptions{Prune: opts.Prune}); err != nil {
@@ -170,7 +170,7 @@ func (s *Set) applyToken(
 		return fmt.Errorf("reading it back: %w", err)
 	}
 	if after.Action != ActionNone {
-		return fmt.Errorf("tctl reported success, but the cluster has something else: %s", after.Summary())
+		return fmt.Errorf("tctl reported success, but the cluster has something else: %s", after.summary())
 	}
 	return retract(ctx, opts.Store, c.removed)
 }
@@ -223,8 +223,8 @@ func (c Change) document() any {
 	return doc
 }
 
-// Summary is the change in one line.
-func (c Change) Summary() string {
+// summary is the change in one line.
+func (c Change) summary() string {
 	if c.Action == ActionNone {
 		return "as it should be"
 	}

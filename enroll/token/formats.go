@@ -55,7 +55,7 @@ func (s *Set) FilesAs(format string) (map[string][]byte, error) {
 
 // WriteAs is Write in a format. Files of another format in the directory are left alone.
 func (s *Set) WriteAs(dir, format string) (changed []string, err error) {
-	if err := s.Lint(); err != nil {
+	if err := s.lint(); err != nil {
 		return nil, err
 	}
 	files, err := s.FilesAs(format)

@@ -18,9 +18,9 @@ import (
 // be allowed there, but not in the second.
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,199}$`)
 
-// Lint refuses what today's servers refuse, and what they take but would never match: it runs before anything is
+// lint refuses what today's servers refuse, and what they take but would never match: it runs before anything is
 // written.
-func (s *Set) Lint() error {
+func (s *Set) lint() error {
 	var errs []error
 	files := map[string]string{}
 	claim := func(what, name string) {

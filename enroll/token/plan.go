@@ -36,7 +36,7 @@ func Plan(in Input) (*Set, error) {
 	p.shard(p.judgeCertificates(p.machines()))
 	p.makeBots()
 	slices.SortFunc(p.set.Refused, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
-	return p.set, p.set.Lint()
+	return p.set, p.set.lint()
 }
 
 // gatherBots finds each bot's roles; hosts that say different things of one bot are an error.

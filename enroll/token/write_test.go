@@ -50,7 +50,7 @@ func TestFormatsStandBesideEachOther(t *testing.T) {
 func TestLintRefusesWhatServersRefuse(t *testing.T) {
 	t.Parallel()
 	good := func() *Set { return planTokens(t, testInput(enrolltest.Accepted("a", 1))) }
-	if err := good().Lint(); err != nil {
+	if err := good().lint(); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*Set){
@@ -76,7 +76,7 @@ func TestLintRefusesWhatServersRefuse(t *testing.T) {
 	} {
 		s := good()
 		spoil(s)
-		if err := s.Lint(); !errors.Is(err, outcome.ErrInput) {
+		if err := s.lint(); !errors.Is(err, outcome.ErrInput) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.Write(filepath.Join(t.TempDir(), "out")); !errors.Is(err, outcome.ErrInput) {

@@ -77,9 +77,9 @@ func selfSigned(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawIssuer, c.RawSubject) && signed(c, c)
 }
 
-// Chain returns the certificates above cert, the direct issuer first, as far as the bundle has them. complete: the last
+// chain returns the certificates above cert, the direct issuer first, as far as the bundle has them. complete: the last
 // one is a root.
-func (s *CASet) Chain(cert *x509.Certificate) (chain []*x509.Certificate, complete bool) {
+func (s *CASet) chain(cert *x509.Certificate) (chain []*x509.Certificate, complete bool) {
 	for range 10 { // longer chains are loops
 		if selfSigned(cert) {
 			return chain, true

@@ -166,11 +166,11 @@ func TestIssuerGoesByTheKeyAndNotByTheNameAlone(t *testing.T) {
 	if got := NewCASet(root.cert, namesake.cert, issuer.cert).Issuer(ek.cert); got == nil || !got.Equal(issuer.cert) {
 		t.Errorf("got %v", got)
 	}
-	chain, complete := NewCASet(root.cert, namesake.cert, issuer.cert).Chain(ek.cert)
+	chain, complete := NewCASet(root.cert, namesake.cert, issuer.cert).chain(ek.cert)
 	if len(chain) != 2 || !complete || !chain[0].Equal(issuer.cert) || !chain[1].Equal(root.cert) {
 		t.Errorf("chain of %d, %v", len(chain), complete)
 	}
-	if chain, complete := NewCASet(issuer.cert).Chain(ek.cert); len(chain) != 1 || complete {
+	if chain, complete := NewCASet(issuer.cert).chain(ek.cert); len(chain) != 1 || complete {
 		t.Errorf("chain of %d, %v without the root", len(chain), complete)
 	}
 }

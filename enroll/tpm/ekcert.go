@@ -9,8 +9,8 @@ import (
 	"fmt"
 )
 
-// ErrNotPresented says that there is an EK certificate in a form that tbot does not recognise: it presents the bare EK.
-var ErrNotPresented = errors.New("tbot does not recognise the EK certificate")
+// errNotPresented says that there is an EK certificate in a form that tbot does not recognise: it presents the bare EK.
+var errNotPresented = errors.New("tbot does not recognise the EK certificate")
 
 // Lengths of what may stand before the certificate: TCG_PCCLIENT_STORED_CERT is a tag (10 01), a type (00: a full
 // certificate) and a length; TCG_FULL_CERT in it begins with a tag of its own (10 02), which the length includes (TCG PC
@@ -20,7 +20,7 @@ const (
 	fullCertTag      = 2
 )
 
-// ParseEKCert parses the content of NV index 0x01C00002, or such a certificate from elsewhere, as a scan does, which is
+// parseEKCert parses the content of NV index 0x01C00002, or such a certificate from elsewhere, as a scan does, which is
 // what go-attestation's EKs and ParseEKCertificate do (attest/tpm.go), and so tbot:
 //
 //   - the 5-byte header of a TCG_PCCLIENT_STORED_CERT is taken off; one that promises more than there is is an error;
@@ -32,7 +32,7 @@ const (
 // With the 7-byte header, of which TCG_FULL_CERT's tag is a part, the error is ErrNotPresented, and the certificate comes
 // beside it: go-attestation leaves the tag where it is and reads nothing. der is the certificate without header and
 // padding; it is there, cert being nil, also where crypto/x509 refuses it (a negative serial, for instance).
-func ParseEKCert(nv []byte) (cert *x509.Certificate, der []byte, err error) {
+func parseEKCert(nv []byte) (cert *x509.Certificate, der []byte, err error) {
 	nv, err = trimStoredCert(nv)
 	if err != nil {
 		return nil, nil, err
@@ -40,7 +40,7 @@ func ParseEKCert(nv []byte) (cert *x509.Certificate, der []byte, err error) {
 	if rest, ok := bytes.CutPrefix(nv, []byte{0x10, 0x02}); ok {
 		cert, der, err = parseFirst(rest)
 		if err == nil {
-			err = fmt.Errorf("%w: it has the 7-byte header of a TPM 1.2 (tag 10 02)", ErrNotPresented)
+			err = fmt.Errorf("%w: it has the 7-byte header of a TPM 1.2 (tag 10 02)", errNotPresented)
 		}
 		return cert, der, err
 	}
@@ -78,7 +78,7 @@ func parseFirst(b []byte) (*x509.Certificate, []byte, error) {
 // key and serial. The error is ErrIdentity where Go cannot read the key, so that tbot ends; every other error means that
 // tbot presents the bare EK, which this certificate does not tell.
 func EKCertIdentity(nv []byte) (Identity, error) {
-	cert, _, err := ParseEKCert(nv)
+	cert, _, err := parseEKCert(nv)
 	if err != nil {
 		return Identity{}, err
 	}

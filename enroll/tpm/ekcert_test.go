@@ -66,8 +66,8 @@ func TestParseEKCertReadsWhatTbotReads(t *testing.T) {
 		{"padded with 0x11", slices.Concat(ek, bytes.Repeat([]byte{0x11}, 200)), ek, nil, "", "RSA-2048"},
 		{"header of 5 bytes", header5(ek), ek, nil, "", "RSA-2048"},
 		{"header of 5 bytes and padding", append(header5(ek), 0xff, 0xff), ek, nil, "", "RSA-2048"},
-		{"header of 7 bytes", header7(ek), ek, ErrNotPresented, "7-byte header", ""},
-		{"header of 7 bytes and padding", append(header7(ek), 0, 0), ek, ErrNotPresented, "7-byte header", ""},
+		{"header of 7 bytes", header7(ek), ek, errNotPresented, "7-byte header", ""},
+		{"header of 7 bytes and padding", append(header7(ek), 0, 0), ek, errNotPresented, "7-byte header", ""},
 		{"header of 7 bytes before garbage", header7([]byte("garbage")), nil, errAny, "EKCert", ""},
 		{"header that promises more", header5(ek)[:100], nil, errAny, "header promises", ""},
 		{"RSAES-OAEP", withOAEP(ek), withOAEP(ek), ErrIdentity, "key type RSAES-OAEP", ""},
@@ -77,7 +77,7 @@ func TestParseEKCertReadsWhatTbotReads(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, der, _ := ParseEKCert(test.nv)
+			_, der, _ := parseEKCert(test.nv)
 			if !bytes.Equal(der, test.der) {
 				t.Errorf("certificate is %x", der)
 			}

@@ -40,12 +40,12 @@ func forecast(raw *Raw, id Identity, identityErr error) []Finding {
 	}
 	out = append(out, ekFindings(raw, id)...)
 	out = append(out, srkFindings(raw)...)
-	return append(out, KeyFindings(id.PublicDER)...)
+	return append(out, keyFindings(id.PublicDER)...)
 }
 
 func identityFindings(raw *Raw, err error) []Finding {
 	var out []Finding
-	cert, _, certErr := ParseEKCert(raw.EKCert.Data)
+	cert, _, certErr := parseEKCert(raw.EKCert.Data)
 	switch {
 	case certErr == nil && errors.Is(err, ErrIdentity):
 		out = append(out, Finding{

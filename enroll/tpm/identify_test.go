@@ -158,7 +158,7 @@ func TestFactsOfARealTPMAreJudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, _, err := ParseEKCert(fixture(t, "swtpm-ekcert.der"))
+	cert, _, err := parseEKCert(fixture(t, "swtpm-ekcert.der"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func FuzzEKCert(f *testing.F) {
 	f.Add(fixture(f, "swtpm-ekcert.der"))
 	set := NewCASet(root.cert)
 	f.Fuzz(func(t *testing.T, nv []byte) {
-		cert, _, err := ParseEKCert(nv)
+		cert, _, err := parseEKCert(nv)
 		if err != nil {
 			return
 		}
@@ -276,7 +276,7 @@ func FuzzEKCert(f *testing.F) {
 				t.Errorf("%q", finding.Message)
 			}
 		}
-		_, _ = set.Chain(cert)
+		_, _ = set.chain(cert)
 		_ = newProperties(&Raw{}, id)
 	})
 }

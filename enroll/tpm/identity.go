@@ -23,7 +23,7 @@ import (
 // identify decides which EK tbot presents, as go-attestation's EKs does on Linux: the key of the certificate at
 // 0x01C00002 where that parses, else the key of the default RSA-2048 template.
 func (e *examination) identify(ctx context.Context) (Identity, error) {
-	if cert, _, err := ParseEKCert(e.raw.EKCert.Data); err == nil {
+	if cert, _, err := parseEKCert(e.raw.EKCert.Data); err == nil {
 		return certifiedIdentity(cert)
 	}
 	if err := e.derive(ctx); err != nil {

@@ -97,16 +97,16 @@ func primePower(n *big.Int, p int64) int64 {
 	return power
 }
 
-// IsROCA says whether a key is an RSA key of the faulty library (CVE-2017-15361).
-func IsROCA(key crypto.PublicKey) bool {
+// isROCA says whether a key is an RSA key of the faulty library (CVE-2017-15361).
+func isROCA(key crypto.PublicKey) bool {
 	k, ok := key.(*rsa.PublicKey)
 	return ok && k.N != nil && k.N.Sign() > 0 && roca().holds(k.N)
 }
 
-// KeyFindings are warnings about the EK itself (PKIX DER): a join does not look at such things.
-func KeyFindings(publicDER []byte) []Finding {
+// keyFindings are warnings about the EK itself (PKIX DER): a join does not look at such things.
+func keyFindings(publicDER []byte) []Finding {
 	key, err := x509.ParsePKIXPublicKey(publicDER)
-	if err != nil || !IsROCA(key) {
+	if err != nil || !isROCA(key) {
 		return nil
 	}
 	return []Finding{{

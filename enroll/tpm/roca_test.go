@@ -45,10 +45,10 @@ func TestROCAKeysAreRecognised(t *testing.T) {
 	for bits, primes := range map[uint]int{512: 39, 1024: 71, 2048: 126} {
 		m := primorial(primes)
 		n := new(big.Int).Mul(rocaPrime(t, bits/2, m), rocaPrime(t, bits/2, m))
-		if !IsROCA(&rsa.PublicKey{N: n, E: 65537}) {
+		if !isROCA(&rsa.PublicKey{N: n, E: 65537}) {
 			t.Errorf("a key of %d bits is not recognised: %x", bits, n)
 		}
-		if IsROCA(&rsa.PublicKey{N: new(big.Int).Add(n, big.NewInt(2)), E: 65537}) {
+		if isROCA(&rsa.PublicKey{N: new(big.Int).Add(n, big.NewInt(2)), E: 65537}) {
 			t.Errorf("a neighbour of a key of %d bits is taken for one", bits)
 		}
 	}
@@ -64,7 +64,7 @@ func TestOtherKeysAreNoROCAKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if IsROCA(&rsa.PublicKey{N: p.Mul(p, q), E: 65537}) {
+		if isROCA(&rsa.PublicKey{N: p.Mul(p, q), E: 65537}) {
 			t.Errorf("%x is taken for one", p)
 		}
 	}
@@ -74,7 +74,7 @@ func TestOtherKeysAreNoROCAKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, _, err := ParseEKCert(fixture(t, "swtpm-ekcert.der"))
+	cert, _, err := parseEKCert(fixture(t, "swtpm-ekcert.der"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestOtherKeysAreNoROCAKeys(t *testing.T) {
 		"no key":                         nil,
 		"a power modulo every prime, but not modulo their product": &rsa.PublicKey{N: localPower(m)},
 	} {
-		if IsROCA(key) {
+		if isROCA(key) {
 			t.Errorf("%s is taken for one", name)
 		}
 	}

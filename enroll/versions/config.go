@@ -2,8 +2,8 @@ package versions
 
 // planned is a version as the helpers take it: a development build counts as the release that it is to become.
 func planned(v Version) Version {
-	if v.IsDev() {
-		return v.Release()
+	if v.isDev() {
+		return v.release()
 	}
 	return v
 }
@@ -42,15 +42,15 @@ var outputTypes = map[string]bool{
 // with 15.4.9, which is inferred; and since every later tbot that was read still takes those types there, that is where
 // they go for all of 15 and for an unknown version. Types that nobody heard of are services.
 func ListKey(typ string, v Version) string {
-	f := Look(ServicesTakeOutputs, planned(v))
+	f := look(ServicesTakeOutputs, planned(v))
 	if outputTypes[typ] && (f.Answer != Yes || f.How == Inferred) {
 		return OutputsList
 	}
 	return ServicesList
 }
 
-// OutputsKey is ListKey for each of several types.
-func OutputsKey(v Version, types []string) []string {
+// outputsKey is ListKey for each of several types.
+func outputsKey(v Version, types []string) []string {
 	keys := make([]string, len(types))
 	for i, t := range types {
 		keys[i] = ListKey(t, v)

@@ -140,7 +140,7 @@ func document() []byte {
 	for _, major := range []int{15, 16, 17, 18} {
 		read = append(read, fmt.Sprintf("%d up to %s", major, lastRead[major]))
 	}
-	fmt.Fprintf(&b, docHead, strings.Join(read, ", "), WindowSource)
+	fmt.Fprintf(&b, docHead, strings.Join(read, ", "), windowSource)
 	writeLines(&b)
 	writeRanges(&b)
 	writeChanges(&b)

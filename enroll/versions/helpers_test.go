@@ -42,7 +42,7 @@ func TestWhereAServiceMustStand(t *testing.T) {
 		"16.1.0-rc.1": "ooossss", "16.1.0": "sssssss", "17.5.3": "sssssss", "19.0.0-dev": "sssssss", "20.0.0": "sssssss", "": "ooossss",
 	} {
 		got := ""
-		for _, k := range OutputsKey(v(t, s), types) {
+		for _, k := range outputsKey(v(t, s), types) {
 			got += k[:1]
 		}
 		if got != want {

@@ -33,22 +33,22 @@ func (f Finding) Sure() bool { return f.Answer != Unknown && f.How != Inferred &
 // (callers who know better ask for their Release), for pre-releases of a new major version where it and its release
 // differ, for versions of which nothing was read, and where nobody knows when a thing came. Versions newer than all that
 // were read are taken to be as the newest. What to do about Unknown is the caller's choice: Surely or Possibly.
-func Has(c Capability, v Version) Answer { return Look(c, v).Answer }
+func Has(c Capability, v Version) Answer { return look(c, v).Answer }
 
-// Surely says whether a version is known to have a capability: the careful question before using it.
-func Surely(c Capability, v Version) bool { return Has(c, v) == Yes }
+// surely says whether a version is known to have a capability: the careful question before using it.
+func surely(c Capability, v Version) bool { return Has(c, v) == Yes }
 
 // Possibly says whether a version is not known to lack a capability: the careful question where having it would hurt.
 func Possibly(c Capability, v Version) bool { return Has(c, v) != No }
 
-// Look is Has, and says what the answer rests on.
-func Look(c Capability, v Version) Finding {
+// look is Has, and says what the answer rests on.
+func look(c Capability, v Version) Finding {
 	e, ok := table[c]
-	if !ok || v.IsZero() || v.IsDev() {
+	if !ok || v.IsZero() || v.isDev() {
 		return Finding{}
 	}
 	f := e.at(v)
-	if v.IsPre() && v.minor == 0 && v.patch == 0 && e.at(v.Release()).Answer != f.Answer {
+	if v.isPre() && v.minor == 0 && v.patch == 0 && e.at(v.release()).Answer != f.Answer {
 		f.Answer = Unknown // a new major is cut from master, which had most of it before the older lines did
 	}
 	return f

@@ -95,7 +95,7 @@ func TestWhatAVersionHas(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s in %q: %s, not %s", c.capability, c.version, got, c.want)
 		}
-		if s, p := Surely(c.capability, v(t, c.version)), Possibly(c.capability, v(t, c.version)); s != (got == Yes) || p != (got != No) {
+		if s, p := surely(c.capability, v(t, c.version)), Possibly(c.capability, v(t, c.version)); s != (got == Yes) || p != (got != No) {
 			t.Errorf("%s in %q: %s, surely %v, possibly %v", c.capability, c.version, got, s, p)
 		}
 	}
@@ -121,7 +121,7 @@ func TestHowSureAnAnswerIs(t *testing.T) {
 		{ServicesTakeOutputs, "16.0.4", true, false, FromChangelog},
 		{RejoinFailureExits, "18.0.0-rc.1", false, false, FromChangelog},
 	} {
-		f := Look(c.capability, v(t, c.version))
+		f := look(c.capability, v(t, c.version))
 		if f.Sure() != c.sure || f.Extrapolated != c.extrapolated || f.How != c.how {
 			t.Errorf("%s in %q: sure %v, %+v", c.capability, c.version, f.Sure(), f)
 		}

@@ -2,8 +2,8 @@ package versions
 
 import "fmt"
 
-// WindowSource is where the window of supported versions is from.
-const WindowSource = "CHANGELOG of 16.0.0; Teleport's documentation on component compatibility"
+// windowSource is where the window of supported versions is from.
+const windowSource = "CHANGELOG of 16.0.0; Teleport's documentation on component compatibility"
 
 // Compatible says whether a tbot fits a cluster: Teleport supports clients that are at most one major version older than
 // the cluster, and none whose major version is newer. Where either is not known there is no error.

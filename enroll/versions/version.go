@@ -1,4 +1,4 @@
-// Package versions knows what Teleport does by exact version, as data: one table from capability to ranges of versions,
+// package versions knows what Teleport does by exact version, as data: one table from capability to ranges of versions,
 // each with its source and how sure it is. It owns versions and their order, and every question that depends on one, so
 // that nobody else compares numbers. It refuses to know hosts, files and what fleetctl does with an answer.
 //
@@ -73,18 +73,18 @@ func (v Version) String() string { return v.text }
 // IsZero says whether nobody knows the version.
 func (v Version) IsZero() bool { return v.text == "" }
 
-// IsPre says whether the version is a pre-release: alpha, beta, rc or a development build.
-func (v Version) IsPre() bool { return v.pre != "" }
+// isPre says whether the version is a pre-release: alpha, beta, rc or a development build.
+func (v Version) isPre() bool { return v.pre != "" }
 
-// IsDev says whether it is a development build: "19.0.0-dev", "18.0.0-dev.name.1". Such a number says which release the
+// isDev says whether it is a development build: "19.0.0-dev", "18.0.0-dev.name.1". Such a number says which release the
 // build may become, and not which commit it was made of.
-func (v Version) IsDev() bool {
+func (v Version) isDev() bool {
 	first, _, _ := strings.Cut(v.pre, ".")
 	return strings.HasPrefix(first, "dev")
 }
 
-// Release is the release that a pre-release is meant to become; of a release, itself. Build metadata is dropped.
-func (v Version) Release() Version {
+// release is the release that a pre-release is meant to become; of a release, itself. Build metadata is dropped.
+func (v Version) release() Version {
 	if v.IsZero() {
 		return v
 	}

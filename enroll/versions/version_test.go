@@ -30,8 +30,8 @@ func TestVersionsAreRead(t *testing.T) {
 		{"0.0.0", "0.0.0", "0.0.0"},
 	} {
 		got, ok := Parse(c.in)
-		if !ok || got.String() != c.text || got.Release().String() != c.release {
-			t.Errorf("%s: %v %q, release %q", c.in, ok, got, got.Release())
+		if !ok || got.String() != c.text || got.release().String() != c.release {
+			t.Errorf("%s: %v %q, release %q", c.in, ok, got, got.release())
 		}
 	}
 }
@@ -102,7 +102,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q is in neither %q nor %q", got, a, b)
 		}
 		for _, e := range entries {
-			Look(e.Capability, x)
+			look(e.Capability, x)
 		}
 		Readyz(x)
 		TTLKey(x)

@@ -1,4 +1,4 @@
-// Package origin prepares where a tbot comes from: files of the controller, mirrors, the cluster's installer. What is wrong with
+// package origin prepares where a tbot comes from: files of the controller, mirrors, the cluster's installer. What is wrong with
 // one is found before any host is contacted; what has to be downloaded for hosts that cannot is downloaded once.
 package origin
 
@@ -10,7 +10,7 @@ import (
 
 // Where tbot comes from: the values of tbot.install.from.
 const (
-	None   = "none"
+	none   = "none"
 	File   = "file"
 	URL    = "url"
 	Script = "script"

@@ -57,7 +57,7 @@ func Prepare(
 		return nil, fmt.Errorf("%w: tbot.install: version: %q is no version of Teleport, e.g. 18.4.0", outcome.ErrInput, in.Version)
 	}
 	switch in.From {
-	case "", None:
+	case "", none:
 		return nil, nil
 	case File:
 		err = p.files(in, out)
