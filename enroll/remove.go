@@ -111,7 +111,10 @@ func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err er
 		}
 	}
 	if !r.opts.Offline {
-		defer func() { err = errors.Join(err, r.remember(ctx, run, report.Results)) }()
+		if err := r.remember(ctx, run); err != nil {
+			return HostsReport{}, err
+		}
+		defer func() { err = errors.Join(err, r.conclude(ctx, run, report.Results)) }()
 	}
 	if err := r.tokens(ctx); err != nil {
 		return HostsReport{}, err
@@ -126,31 +129,62 @@ func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err er
 	return r.hostsAway(ctx, run)
 }
 
-// remember keeps in the records what enroll made on hosts that the removal did not come to the end of, without an
-// identity, so that the next removal can take it away.
-func (r *removal) remember(ctx context.Context, run int64, results []outcome.Result) error {
+// remember keeps in the records what enroll made on hosts, without an identity, until it has been taken away: whatever
+// becomes of the controller, the next removal finds it.
+func (r *removal) remember(ctx context.Context, run int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(r.installed)) {
-		last := outcome.Result{Outcome: outcome.Canceled, Reason: outcome.Reason{Message: "not started"}}
-		if i := slices.IndexFunc(results, func(res outcome.Result) bool { return res.Host == name }); i >= 0 {
-			last = results[i]
+	for _, name := range r.tracked() {
+		if err := r.observe(ctx, run, outcome.Result{Host: name, Outcome: outcome.Canceled, Reason: outcome.Reason{Message: "not started"}}); err != nil {
+			return err
 		}
 		in := r.installed[name]
-		if in.Made == nil || !last.Bad() && last.Outcome != outcome.Canceled {
-			continue
-		}
 		in.Run, in.State, in.Step = run, stateRemoving, "removal"
-		_, err := r.Store.Put(ctx, store.Observation{
-			Host: name, Run: run, At: time.Now().UTC(), Outcome: string(last.Outcome), Status: string(last.Code), Message: last.Message,
-		})
-		if err == nil {
-			err = r.Store.SetInstalled(ctx, name, &in)
+		if err := r.Store.SetInstalled(ctx, name, &in); err != nil {
+			return err
 		}
-		errs = append(errs, err)
+	}
+	return nil
+}
+
+// tracked are the hosts on which enroll made something.
+func (r *removal) tracked() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(r.installed)) {
+		if r.installed[name].Made != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// conclude forgets the hosts whose removal came to its end, and notes of the others how far it came.
+func (r *removal) conclude(ctx context.Context, run int64, results []outcome.Result) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	tracked := r.tracked()
+	var gone []string
+	var errs []error
+	for _, res := range results {
+		switch {
+		case !slices.Contains(tracked, res.Host):
+		case res.Bad() || res.Outcome == outcome.Canceled:
+			errs = append(errs, r.observe(ctx, run, res))
+		default:
+			gone = append(gone, res.Host)
+		}
+	}
+	if len(gone) > 0 {
+		errs = append(errs, r.Store.Forget(ctx, gone...))
 	}
 	return errors.Join(errs...)
+}
+
+func (r *removal) observe(ctx context.Context, run int64, res outcome.Result) error {
+	_, err := r.Store.Put(ctx, store.Observation{
+		Host: res.Host, Run: run, At: time.Now().UTC(), Outcome: string(res.Outcome), Status: string(res.Code), Message: res.Message,
+	})
+	return err
 }
 
 // showDiff notes what changes in the cluster when the hosts go.

@@ -273,6 +273,27 @@ func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
 	}
 }
 
+// TestWhatWasMadeIsKnownWhileItIsTakenAway: a controller that is killed leaves it to the next removal.
+func TestWhatWasMadeIsKnownWhileItIsTakenAway(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.enrolled()
+	made := l.record("web-01").Installed.Made
+	asked := 0
+	l.host["web-01"].Before = func(enrolltest.Event) error {
+		asked++
+		rec, err := l.Store.Record(t.Context(), "web-01")
+		if err != nil || rec.Accepted != nil || rec.Installed == nil || rec.Installed.State != stateRemoving ||
+			!slices.Equal(rec.Installed.Made, made) {
+			t.Errorf("%+v, %v", rec, err)
+		}
+		return nil
+	}
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}}); err != nil || asked == 0 || len(made) == 0 || !l.gone("web-01") {
+		t.Errorf("%v, asked %d times, made %v", err, asked, made)
+	}
+}
+
 func TestARemovalThatIsRefusedByTheHost(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
