@@ -68,7 +68,7 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 		data.Device = cmp.Or(d.device, f.device.path, "/dev/tpmrm0")
 	}
 	if !data.Root() {
-		data.Access = accessGroup
+		data.Access = f.tpmGroup()
 	}
 	r := &rendered{}
 	for name, to := range map[string]*[]byte{

@@ -60,12 +60,29 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
 fi
 `
 
+// udevOwns says whether udev sets the device's permissions: it runs, and the kernel has told it of a TPM.
+func (f *Facts) udevOwns() bool { return f.udev && f.device.sysfs }
+
+// tpmGroup is the group that may open the TPM: that of the TPM2 software stack, unless a udev rule of the site has given the
+// device to another one. Such a rule may come after ours, so that it wins at the next boot; and whoever wrote it needs it.
+func (f *Facts) tpmGroup() string {
+	dev := f.device
+	if f.udevOwns() && dev.typ == "char" && dev.mode&0o060 == 0o060 && dev.group != "root" {
+		return dev.group
+	}
+	return accessGroup
+}
+
 // tpmAccess gives the TPM to a tbot that is not root, the way the TPM2 software stack does it: the group tss may open
 // the resource manager, by a udev rule. Where no udev runs (containers), the node is changed directly, and a drop-in of
 // the unit does the same before each start.
 func (p *planner) tpmAccess() {
 	if p.d.Tbot.User == "root" {
 		p.done("TPM access", "tbot runs as root")
+		return
+	}
+	if group := p.f.tpmGroup(); group != accessGroup {
+		p.siteAccess(group)
 		return
 	}
 	p.group(accessGroup, p.f.access)
@@ -82,8 +99,22 @@ func (p *planner) tpmAccess() {
 	p.deviceNode()
 }
 
-// udevOwns says whether udev sets the device's permissions: it runs, and the kernel has told it of a TPM.
-func (p *planner) udevOwns() bool { return p.f.udev && p.f.device.sysfs }
+// siteAccess leaves the TPM to the group that the site gave it to. Whether tbot's user may be in there is the site's to say:
+// the group may be one with other rights.
+func (p *planner) siteAccess(group string) {
+	const name = "TPM access"
+	dev, user := p.f.device, p.d.Tbot.User
+	switch {
+	case dev.opens == "ok" || dev.opens == "busy":
+		p.done(name, "a udev rule of the site gives %s to group %s, and user %s can open it", dev.path, group, user)
+	case dev.opens == "failed":
+		p.problem(name, outcome.TPMError, dev.path+" can't be opened, and not for want of permission", "look at dmesg on the host")
+	default:
+		p.problem(name, outcome.TPMPermission,
+			fmt.Sprintf("a udev rule of the site gives %s to group %s, and user %s can't open it", dev.path, group, user),
+			fmt.Sprintf("make it a member of that group, or let the rule say GROUP=%q", accessGroup))
+	}
+}
 
 // udevRules are ours only where no package brought any.
 func (p *planner) udevRules() {
@@ -92,7 +123,7 @@ func (p *planner) udevRules() {
 	case p.f.rules != "":
 		p.done(name, "%s has them", p.f.rules)
 		return
-	case !p.udevOwns():
+	case !p.f.udevOwns():
 		p.done(name, "no udev here that knows the TPM")
 		return
 	}
@@ -130,11 +161,16 @@ func (p *planner) grantScript(granted bool) string {
 	var b strings.Builder
 	dev := remote.Quote(p.f.device.path)
 	fmt.Fprintf(&b, "U=%s\n", remote.Quote(p.d.Tbot.User))
-	if !granted && p.udevOwns() {
+	if !granted && p.f.udevOwns() {
 		b.WriteString(`udevadm control --reload-rules || exit 1
 udevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm
 udevadm settle --timeout=10
 `)
+	}
+	if !granted && p.f.udevOwns() { // what another rule gives away again at the next boot is no access
+		fmt.Fprintf(&b, `g=$(stat -L -c %%G %[1]s)
+case $g in root|%[2]s) ;; *) echo "a udev rule of the site gives "%[1]s" to group $g" >&2; exit 1;; esac
+`, dev, accessGroup)
 	}
 	if !granted {
 		fmt.Fprintf(&b, `if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi

@@ -75,6 +75,14 @@ func TestPlan(t *testing.T) {
 			f.access, f.rules = true, "/usr/lib/udev/rules.d/60-tpm-udev.rules"
 			f.device.group, f.device.mode = "tss", 0o660
 		}},
+		{name: "a site's udev rule is left alone", facts: func(f *Facts) {
+			f.device.group, f.device.mode = "monitor", 0o660
+		}},
+		{name: "a site's udev rule that lets tbot's user in is enough", facts: func(f *Facts) {
+			f.device.group, f.device.mode, f.device.opens = "monitor", 0o660, "ok"
+			f.user = &userFacts{uid: 998, groups: []string{"teleport", "monitor"}}
+			f.group = true
+		}},
 		{name: "a container without udev gets a drop-in", facts: func(f *Facts) { f.udev, f.device.sysfs = false, false }},
 		{name: "a tbot that runs as root needs no TPM access", config: func(c *config.Config) { c.Tbot.User, c.Tbot.Group = "root", "root" }},
 		{name: "systemd 219 gets only what it knows", facts: func(f *Facts) { f.Systemd = 219 }},

@@ -116,7 +116,7 @@ func (p *planner) hardening() {
 // deviceDropIn keeps the TPM open to the group where no udev does.
 func (p *planner) deviceDropIn() {
 	const name = "TPM drop-in"
-	if p.d.Tbot.User != "root" && !p.udevOwns() && p.f.device.typ == "char" {
+	if p.d.Tbot.User != "root" && !p.f.udevOwns() && p.f.device.typ == "char" {
 		p.unitFile(name, devicePath, p.files.device)
 		return
 	}
