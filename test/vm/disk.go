@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -48,7 +49,8 @@ func (m *Machine) writeKeys(root string) error {
 	for home, uid := range map[string]int{"home/ops": 1000, "root": 0} { // as in image.sh
 		dir := filepath.Join(root, home, ".ssh")
 		keys := filepath.Join(dir, "authorized_keys")
-		err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700), command("cp", m.Key+".pub", keys), os.Chown(dir, uid, uid), os.Chown(keys, uid, uid))
+		err := errors.Join(os.MkdirAll(dir, 0o700), os.Chmod(dir, 0o700), os.Chown(dir, uid, uid),
+			command("install", "-m", "0600", "-o", strconv.Itoa(uid), "-g", strconv.Itoa(uid), m.Key+".pub", keys))
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (f fleet) deviceIs(want string) {
 	}
 }
 
-// within reads what the TPM holds beneath the kernel's resource manager, which must have nothing of anybody by then.
+// within reads what the TPM holds beneath the kernel's resource manager: what that keeps for somebody shows as sessions.
 func (f fleet) within() held.Contents {
 	f.t.Helper()
 	var c held.Contents
@@ -96,8 +96,8 @@ func pairs(b []byte) string {
 // joined asks the cluster which TPMs have joined.
 func (f fleet) joined() []string {
 	f.t.Helper()
-	cmd := exec.Command(filepath.Join(f.dir, "tctl"), "-c", filepath.Join(f.dir, "teleport.yaml"), "get", "bot_instance/fleet", "--format", "json")
-	out, err := cmd.Output()
+	out, err := exec.Command(filepath.Join(f.dir, "tctl"), "-c", filepath.Join(f.dir, "teleport.yaml"),
+		"get", "bot_instance/fleet", "--format", "json").Output()
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func (f fleet) ready() {
 	f.root("tbot wait --diag-addr " + diagAddr + " --timeout 120s || { journalctl -u tbot -n 20 -o cat --no-pager >&2; exit 1; }")
 }
 
-// disk lists what is on the machine's disk, a line a path with mode and owner, and of files the size, and the content of
+// files lists what is on the machine's disk, a line a path with mode and owner, and of files the size, and the content of
 // those in /etc. What a running machine writes by itself is left out.
 func (f fleet) files() map[string]string {
 	f.t.Helper()

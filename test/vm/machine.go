@@ -14,11 +14,6 @@ import (
 	"fleetctl/test/swtpm"
 )
 
-// Packages of Debian that the machine needs, besides openssh-client.
-var Packages = []string{
-	"cpio", "debootstrap", "e2fsprogs", "kmod", "qemu-system-x86", "swtpm", "swtpm-tools", "xz-utils", "zstd",
-}
-
 // Gateway is this machine, as seen from the virtual one: what listens on 127.0.0.1 here, listens there.
 const Gateway = "10.0.2.2"
 
@@ -97,8 +92,8 @@ func (m *Machine) Start(ctx context.Context) (time.Duration, error) {
 	return time.Since(begin), err
 }
 
-// qemuArgs describes the machine to QEMU. The processor is emulated even where there is KVM: that it works everywhere is
-// worth more than speed. SeaBIOS has nothing to load, for the kernel is handed over.
+// qemuArgs describes the machine to QEMU. The processor is emulated even where there is KVM: one way that works everywhere
+// is worth more than speed. The kernel is handed over, so that the firmware has nothing to load.
 func (m *Machine) qemuArgs(control string) []string {
 	return []string{
 		"-M", "q35", "-cpu", "max", "-accel", "tcg,thread=multi", "-smp", "1", "-m", "768", "-nodefaults", "-display", "none",

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"testing"
 
 	"golang.org/x/crypto/ssh"
 
@@ -65,7 +64,7 @@ func (c *cycle) scansAtOnce(f fleet) {
 	c.nothingNew(f)
 }
 
-// killsHelper kills the helper while two keys and no end of its are in the TPM.
+// killsHelper kills the helper while two keys of its are in the TPM: the kernel flushes them.
 func (c *cycle) killsHelper(f fleet) {
 	in, out, session, err := f.Pipe("identify -device /dev/tpmrm0")
 	if err != nil {
@@ -110,35 +109,4 @@ func (c *cycle) busy(f fleet) {
 	c.check(f, f.fleetctl(exitOK, "scan", "--db", "busy-helper.db"))
 	f.inventory(nil)
 	c.nothingNew(f)
-}
-
-// siteRules has a site's own rule give the TPM to a group of its own, before and after fleetctl's in udev's order.
-func (c *cycle) siteRules(f fleet) {
-	f.root("groupadd --system monitor")
-	for _, name := range []string{"50-site.rules", "90-site.rules"} {
-		f.t.Run(name, func(t *testing.T) { c.siteRule(f.on(t), "/etc/udev/rules.d/"+name) })
-	}
-}
-
-func (c *cycle) siteRule(f fleet, path string) {
-	const rule = `KERNEL=="tpmrm[0-9]*", MODE="0660", GROUP="monitor"`
-	f.root("echo '" + rule + "' >" + path + "; udevadm control --reload && udevadm trigger && udevadm settle")
-	f.deviceIs("600 root:root 660 root:monitor")
-	r := f.fleetctl(exitOK, "enroll")
-	f.t.Logf("%+v", r.Steps)
-	f.t.Log(f.device())
-	f.ready()
-	f.root("udevadm trigger && udevadm settle")
-	f.t.Log("after a trigger: ", f.device())
-	r, err := f.try(exitOK, "enroll")
-	f.t.Logf("second enroll: %v %+v", err, r.changed())
-	if _, err := f.Reboot(f.t.Context()); err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Log("after a reboot: ", f.device())
-	out, err := f.Run(f.t.Context(), "tbot wait --diag-addr "+diagAddr+" --timeout 30s; systemctl status tbot; journalctl -u tbot -n 5 -o cat")
-	f.t.Log(out, err)
-	f.fleetctl(exitOK, "remove", "vm")
-	f.t.Log("after remove: ", f.device())
-	f.root("rm " + path)
 }
