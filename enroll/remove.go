@@ -135,7 +135,8 @@ func (r *removal) remember(ctx context.Context, run int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	for _, name := range r.tracked() {
-		if err := r.observe(ctx, run, outcome.Result{Host: name, Outcome: outcome.Canceled, Reason: outcome.Reason{Message: "not started"}}); err != nil {
+		open := outcome.Result{Host: name, Outcome: outcome.Canceled, Reason: outcome.Reason{Message: "not started"}}
+		if err := r.observe(ctx, run, open); err != nil {
 			return err
 		}
 		in := r.installed[name]

@@ -18,9 +18,6 @@ func (inv *Inventory) Warnings() []string {
 	return slices.Concat(inv.graph.warnings, inv.files.warnings)
 }
 
-// length is the number of hosts.
-func (inv *Inventory) length() int { return len(inv.graph.hostOrder) }
-
 // Groups are the names of all groups, in the order in which they were first written, "all" included.
 func (inv *Inventory) Groups() []string {
 	names := make([]string, len(inv.graph.groupOrder))

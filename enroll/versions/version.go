@@ -1,4 +1,4 @@
-// package versions knows what Teleport does by exact version, as data: one table from capability to ranges of versions,
+// Package versions knows what Teleport does by exact version, as data: one table from capability to ranges of versions,
 // each with its source and how sure it is. It owns versions and their order, and every question that depends on one, so
 // that nobody else compares numbers. It refuses to know hosts, files and what fleetctl does with an answer.
 //

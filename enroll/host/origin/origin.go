@@ -1,4 +1,4 @@
-// package origin prepares where a tbot comes from: files of the controller, mirrors, the cluster's installer. What is wrong with
+// Package origin prepares where a tbot comes from: files of the controller, mirrors, the cluster's installer. What is wrong with
 // one is found before any host is contacted; what has to be downloaded for hosts that cannot is downloaded once.
 package origin
 
