@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"os/exec"
 	"slices"
 	"strings"
@@ -14,7 +15,13 @@ import (
 	"fleetctl/test/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) {
+	// Six parts at once, whatever the number of processors: they wait more than they work. -parallel says otherwise.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	lab.Main(m)
+}
 
 // Exit codes of fleetctl.
 const (
