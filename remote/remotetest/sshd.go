@@ -25,11 +25,17 @@ func NeedPeer(t testing.TB, program string) string {
 			return path
 		}
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is not installed", program)
-	}
-	t.Skipf("%s is not installed", program)
+	missing(t, program+" is not installed")
 	return ""
+}
+
+// missing skips a test for want of something, or fails it where CI says that everything is there.
+func missing(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }
 
 // NeedRoot skips a test that changes the machine when it may not.
@@ -106,6 +112,7 @@ func startSSHD(t testing.TB, dir string, wrap, lines []string) *SSHD {
 		t.Fatal(err)
 	}
 	s.User = me.Username
+	pam := needLogin(t, me.Username)
 	KeyGen(t, s.file("host"), "ed25519")
 	s.KeyFile = s.file("id")
 	KeyGen(t, s.KeyFile, "ed25519")
@@ -114,12 +121,34 @@ func startSSHD(t testing.TB, dir string, wrap, lines []string) *SSHD {
 	write(t, s.Known, fmt.Sprintf("[127.0.0.1]:%d %s", s.Port, read(t, s.file("host.pub"))), 0o644)
 	cfg := append(append([]string{}, lines...),
 		"Port "+strconv.Itoa(s.Port), "HostKey "+s.file("host"), "PidFile "+s.file("pid"),
-		"AuthorizedKeysFile "+s.file("authorized_keys"), "StrictModes no", "UsePAM no", "PasswordAuthentication no",
+		"AuthorizedKeysFile "+s.file("authorized_keys"), "StrictModes no", "UsePAM "+pam, "PasswordAuthentication no",
 		"LogLevel VERBOSE", "PermitRootLogin yes", "ListenAddress 127.0.0.1",
 	)
 	write(t, s.file("sshd_config"), strings.Join(cfg, "\n")+"\n", 0o644)
 	s.Start()
 	return s
+}
+
+// needLogin skips a test, or fails it where CI is set, for a user that no sshd lets in. It returns what UsePAM has to be: an
+// sshd without PAM refuses an account whose password is locked, as useradd makes it, whatever key it has (sshd(8)).
+func needLogin(t testing.TB, name string) (pam string) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return "no"
+	}
+	account, err := exec.Command("getent", "passwd", name).Output()
+	if err != nil {
+		t.Fatalf("who is %s? %v", name, err)
+	}
+	fields := strings.Split(strings.TrimSpace(string(account)), ":")
+	switch shell := filepath.Base(fields[len(fields)-1]); shell {
+	case "nologin", "false":
+		missing(t, fmt.Sprintf("user %s has the login shell %s: no sshd lets it in", name, shell))
+	}
+	if status, err := exec.Command("passwd", "-S").Output(); err == nil && strings.Contains(string(status), " L ") {
+		return "yes"
+	}
+	return "no"
 }
 
 func (s *SSHD) file(name string) string { return filepath.Join(s.Dir, name) }
