@@ -112,12 +112,12 @@ func (f Fleet) resumeRun(ctx context.Context, run int64, fn func(run int64) erro
 
 // endRun records how a run ended. Failed hosts, and changes that a dry run found, are no failure of the run.
 func (f Fleet) endRun(ctx context.Context, run int64, err error) error {
-	state := "done"
+	state := store.StateDone
 	switch {
 	case ctx.Err() != nil:
-		state = "interrupted"
+		state = store.StateInterrupted
 	case err != nil && !errors.Is(err, outcome.ErrChanges) && !errors.Is(err, outcome.ErrHostsFailed):
-		state = "failed"
+		state = store.StateFailed
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()

@@ -231,9 +231,6 @@ func (s *HostStatus) observe(f *host.Facts, steps host.Steps, token string) {
 	}
 }
 
-// nobodyAnswers is the status of a health address where nothing listens.
-const nobodyAnswers = "000"
-
 // judge finds the worst that can be said of the host itself.
 func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed) {
 	bad := steps.Problems()
@@ -251,7 +248,7 @@ func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed)
 	case f.Systemd > 0 && f.Active() != "active":
 		s.State, s.Message = outcome.StateUnhealthy, host.UnitName+" is "+cmp.Or(f.Active(), "not there")
 		s.Hint = "journalctl -u tbot on the host says why"
-	case f.Trouble() != "" && (f.Ready() != nobodyAnswers || len(s.Drift) == 0): // a new diag_addr is nothing to ask yet
+	case f.Trouble() != "" && (!f.Silent() || len(s.Drift) == 0): // a new diag_addr is nothing to ask yet
 		s.State, s.Message = outcome.StateUnhealthy, f.Trouble()
 	case len(s.Drift) > 0:
 		s.State = outcome.StateDrifted

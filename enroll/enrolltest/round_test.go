@@ -34,13 +34,18 @@ func dial(t *testing.T, h *Host, change func(*remote.Target)) *remote.Conn {
 	return c
 }
 
+// fixture is a file of testdata. A line "#prelude" stands for what the scripts of a host share.
 func fixture(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(data)
+	text := string(data)
+	if strings.Contains(text, "\n#prelude\n") {
+		text = strings.Replace(text, "#prelude\n", fixture(t, "prelude.sh"), 1)
+	}
+	return text
 }
 
 // run runs a script as root and returns what it printed.

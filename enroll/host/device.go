@@ -99,6 +99,11 @@ func (p *planner) tpmAccess() {
 	p.deviceNode()
 }
 
+// brokenDevice is a device that fails for whoever opens it.
+func (p *planner) brokenDevice(name string) {
+	p.problem(name, outcome.TPMError, p.f.device.path+" can't be opened, and not for want of permission", "look at dmesg on the host")
+}
+
 // siteAccess leaves the TPM to the group that the site gave it to. Whether tbot's user may be in there is the site's to say:
 // the group may be one with other rights.
 func (p *planner) siteAccess(group string) {
@@ -108,7 +113,7 @@ func (p *planner) siteAccess(group string) {
 	case dev.opens == "ok" || dev.opens == "busy":
 		p.done(name, "a udev rule of the site gives %s to group %s, and user %s can open it", dev.path, group, user)
 	case dev.opens == "failed":
-		p.problem(name, outcome.TPMError, dev.path+" can't be opened, and not for want of permission", "look at dmesg on the host")
+		p.brokenDevice(name)
 	default:
 		p.problem(name, outcome.TPMPermission,
 			fmt.Sprintf("a udev rule of the site gives %s to group %s, and user %s can't open it", dev.path, group, user),
@@ -139,7 +144,7 @@ func (p *planner) deviceNode() {
 	case dev.opens == "ok" || dev.opens == "busy":
 		p.done(name, "user %s can open it", p.d.Tbot.User)
 	case dev.opens == "failed":
-		p.problem(name, outcome.TPMError, dev.path+" can't be opened, and not for want of permission", "look at dmesg on the host")
+		p.brokenDevice(name)
 	case granted && p.f.inAccessGroup():
 		p.problem(name, outcome.TPMPermission,
 			fmt.Sprintf("user %s may not open %s, though its group %s may", p.d.Tbot.User, dev.path, accessGroup), p.macHint())

@@ -51,6 +51,12 @@ func setReady(f *Facts, v string) error {
 	return nil
 }
 
+// nobodyAnswers is the status of a health address where nothing listens.
+const nobodyAnswers = "000"
+
+// Silent says whether tbot's health was asked where nothing listens.
+func (f *Facts) Silent() bool { return f.ready.status == nobodyAnswers }
+
 // Ready is the HTTP status of /readyz, "000" when nothing answers, and "" when it wasn't asked.
 func (f *Facts) Ready() string { return f.ready.status }
 
@@ -60,7 +66,7 @@ func (f *Facts) Trouble() string {
 	switch f.ready.status {
 	case "", "200":
 		return ""
-	case "000":
+	case nobodyAnswers:
 		return "nothing answers at tbot.diag_addr: tbot has not joined yet, or listens elsewhere"
 	case "503":
 		return f.unhealthy()

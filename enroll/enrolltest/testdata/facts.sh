@@ -9,49 +9,7 @@ UNIT=/etc/systemd/system/tbot.service
 PENDING=/run/fleetctl-tbot.pending
 DIAGHOST=127.0.0.1
 DIAGPORT=''
-LC_ALL=C; export LC_ALL
-PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; export PATH
-has() { command -v "$1" >/dev/null 2>&1; }
-kv() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)"; }
-asuser() {
-  as_script=$1; shift
-  as_uid=$(id -u "$U") && as_gid=$(id -g "$U") || return 125
-  if [ "$as_uid" = 0 ]; then sh -c "$as_script" sh "$@"
-  elif setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups true >/dev/null 2>&1; then
-    setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups sh -c "$as_script" sh "$@"
-  elif has runuser; then runuser -u "$U" -- sh -c "$as_script" sh "$@"
-  else su -s /bin/sh "$U" -c "$as_script" sh "$@"
-  fi
-}
-nologin() {
-  for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
-}
-parents() { ( umask 022; mkdir -p "$(dirname "$1")" ) }
-opens() {
-  op_out=$(asuser '( exec 3<>"$1" )' "$1" </dev/null 2>&1) && { echo ok; return; }
-  case $op_out in
-    *ermission\ denied*|*not\ permitted*) echo denied;;
-    *usy*) echo busy;;
-    *) echo failed;;
-  esac
-}
-bracket() { case $1 in *:*) echo "[$1]";; *) echo "$1";; esac; }
-http() {
-  has curl || has bash || has wget || return 0
-  http_said=$(httpraw "$1" "$2" "$3" 2>/dev/null | head -c 16384 | tr -d '\r\000' |
-    sed -e '1{' -e 's/^HTTP[^ ]* \([0-9][0-9][0-9]\).*/\1/' -e p -e '}' -e '1,/^$/d')
-  case $http_said in [0-9][0-9][0-9]*) printf '%s\n' "$http_said";; *) echo 000;; esac
-}
-httpraw() {
-  url="http://$(bracket "$1"):$2$3"
-  if has curl; then curl -s -g -i --noproxy '*' -m 3 "$url"
-  elif has bash; then
-    bash -c 'exec 3<>"/dev/tcp/$1/$2" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$3" "$1" >&3 || exit
-      while IFS= read -r -t 3 l <&3 || [ -n "$l" ]; do printf "%s\n" "$l"; done' bash "$1" "$2" "$3"
-  elif http_said=$(wget -q -T 3 -O - "$url"); then printf 'HTTP/1.0 200 OK\n\n%s\n' "$http_said"
-  else wget -S -T 3 -O /dev/null "$url" 2>&1 | sed -n 's/.*\(HTTP\/1\.[01] [0-9][0-9][0-9]\).*/\1/p' | head -n 1
-  fi
-}
+#prelude
 kv uid "$(id -u)"
 kv arch "$(uname -m)"
 kv now "$(date +%s)"
