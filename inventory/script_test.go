@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"fleetctl/remote/remotetest/orphan"
 )
 
 func TestNothingOutlivesAnExecutable(t *testing.T) {
@@ -36,7 +34,7 @@ func TestNothingOutlivesAnExecutable(t *testing.T) {
 				_, err := Load(ctx, []string{file}, Options{})
 				done <- err
 			}()
-			pid := awaitPID(t, pidFile)
+			pid := orphan.Number(t, pidFile)
 			if c.cancel {
 				cancel()
 			}
@@ -48,36 +46,7 @@ func TestNothingOutlivesAnExecutable(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Error("it hangs")
 			}
-			wantGone(t, pid)
+			orphan.WantGone(t, pid)
 		})
 	}
-}
-
-// awaitPID waits for a file with the number of a process.
-func awaitPID(t *testing.T, file string) int {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if raw, err := os.ReadFile(file); err == nil {
-			pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	t.Fatal("the script did not begin")
-	return 0
-}
-
-// wantGone waits until a process is gone, or a zombie that nobody has reaped.
-func wantGone(t *testing.T, pid int) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
-	}
-	t.Errorf("process %d lives on", pid)
-	_ = syscall.Kill(pid, syscall.SIGKILL)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -13,41 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fleetctl/remote/remotetest/orphan"
 )
-
-// sleeper is a script that starts a grandchild, writes its number to the file and goes on with the rest.
-func sleeper(file, rest string) string {
-	return fmt.Sprintf("sleep 1000 & echo $! > %s.new; mv %s.new %s; %s", file, file, file, rest)
-}
-
-// grandchild waits for the number that a sleeper writes.
-func grandchild(t *testing.T, file string) int {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if raw, err := os.ReadFile(file); err == nil {
-			pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	t.Fatal("there is no grandchild")
-	return 0
-}
-
-// wantGone waits until a process is gone, or a zombie that nobody has reaped.
-func wantGone(t *testing.T, pid int) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
-	}
-	t.Errorf("process %d lives on", pid)
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-}
 
 func TestNothingOutlivesAProgram(t *testing.T) {
 	t.Parallel()
@@ -67,12 +34,12 @@ func TestNothingOutlivesAProgram(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pid")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			cmd := exec.Command("sh", "-c", sleeper(file, tt.rest))
+			cmd := exec.Command("sh", "-c", orphan.Script(file, tt.rest))
 			out := &Tail{Max: 100}
 			cmd.Stdout, cmd.Stderr = out, out
 			done := make(chan error, 1)
 			go func() { done <- Run(ctx, cmd, Options{Grace: 200 * time.Millisecond}) }()
-			pid := grandchild(t, file)
+			pid := orphan.Number(t, file)
 			if tt.cancel {
 				cancel()
 			}
@@ -84,7 +51,7 @@ func TestNothingOutlivesAProgram(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Error("it hangs")
 			}
-			wantGone(t, pid)
+			orphan.WantGone(t, pid)
 		})
 	}
 }

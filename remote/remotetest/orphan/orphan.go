@@ -1,4 +1,4 @@
-// Package orphan helps tests to see that nothing outlives a command: scripts that start a Number, and the wait for its end.
+// Package orphan helps tests to see that nothing outlives a command: scripts that leave a process behind, and the wait for its end.
 package orphan
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Script is a script that starts a Number, writes its number to the file and goes on with the rest.
+// Script is a script that starts a process, writes its number to the file and goes on with the rest.
 func Script(file, rest string) string {
 	return fmt.Sprintf("sleep 1000 & echo $! >%s.new; mv %s.new %s; %s", file, file, file, rest)
 }
@@ -29,7 +29,7 @@ func Number(t testing.TB, file string) int {
 			return pid
 		}
 	}
-	t.Fatal("there is no Number")
+	t.Fatal("the script has not begun")
 	return 0
 }
 
