@@ -54,7 +54,9 @@ type wrapper struct {
 // shell has read everything before anything runs: what comes after it on stdin is the script's (dash reads ahead).
 //
 // The connection's end reaches a host as the end of the session's process (sshd's), not as a signal; so a loop looks
-// whether that process is still there, every second. It holds no descriptor of the session.
+// whether that process is still there, every second. A csh leaves descriptors of the session open, which the loop then
+// holds, and sshd waits for them: it must not outlive the script. So it starts before the traps are set (a signal that
+// reaches a shell's child before that has reset them is lost), and it ends when the script's shell does.
 //
 // When a script is stopped its whole process group is, which sshd makes for a session (setsid): SIGTERM, two seconds,
 // SIGKILL. A script that ends by itself may leave services behind.
@@ -93,17 +95,17 @@ stop() {
   exit "$1"
 }
 alive() { kill -0 "$w" 2>/dev/null || [ -d "/proc/$w" ]; }
-trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM
 exec 3<&0
 if alive; then
-  ( trap - HUP INT TERM PIPE; n=0
-    while alive; do
+  ( n=0
+    while alive && kill -0 $$; do
       sleep 1; n=$((n+1))
       [ "$limit" -eq 0 ] || [ "$n" -lt "$limit" ] || break
     done
     kill -TERM $$ ) </dev/null >/dev/null 2>&1 3<&- &
   watch=$!
 fi
+trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM
 @SETUP@
 say READY $$; [ -t 2 ] || say READY >&2
 @BODY@ <@STDIN@ 3<&- &

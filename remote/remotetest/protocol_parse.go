@@ -25,7 +25,7 @@ type wrapped struct {
 
 // The fixed lines of the wrapper between which its setup and its body stand.
 const (
-	setupBegins = "\n  watch=$!\nfi\n"
+	setupBegins = "; trap 'stop 143' TERM\n"
 	setupEnds   = "\nsay READY $$; [ -t 2 ] || say READY >&2\n"
 	bodyEnds    = " 3<&- &\nchild=$!\n"
 )
