@@ -68,6 +68,7 @@ func (c *connState) session(ctx context.Context, nch ssh.NewChannel) {
 	started := false
 	for r := range reqs {
 		ok := false
+		begin := func() {} // after the reply: a command that ends at once would close the channel before it
 		switch r.Type {
 		case "env":
 			var kv struct{ Name, Value string }
@@ -88,12 +89,13 @@ func (c *connState) session(ctx context.Context, nch ssh.NewChannel) {
 				started = true
 				req.Command = cmd.Command
 				c.server.count(func(st *Stats) { st.Sessions++ })
-				wg.Go(func() { finish(ch, c.host.Handler(ctx, req)) })
+				begin = func() { wg.Go(func() { finish(ch, c.host.Handler(ctx, req)) }) }
 			}
 		}
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
 		}
+		begin()
 	}
 }
 

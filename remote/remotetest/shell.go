@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"time"
 )
@@ -31,7 +33,16 @@ func Shell(cfg ShellConfig) Handler {
 	if cfg.Env == nil {
 		cfg.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + cfg.Dir}
 	}
+	heedHangUp()
 	return func(ctx context.Context, req *Request) int { return cfg.run(ctx, req) }
+}
+
+// heedHangUp lets commands start with SIGHUP's default action, as those of sshd do, in a process that was told to
+// ignore it (nohup): what is ignored is ignored by a program's children, too, what has a handler is not.
+func heedHangUp() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 }
 
 func (cfg ShellConfig) run(ctx context.Context, req *Request) int {
