@@ -45,10 +45,10 @@ func (a *app) enroll(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	n := needs{config: true, hosts: true, records: true, cluster: always}
+	n := needs{config: true, hosts: true, records: makeRecords, cluster: always}
 	switch {
 	case opts.InstallOnly:
-		n.cluster = never
+		n.cluster, n.records = never, existingRecords
 	case opts.Check:
 		n.cluster = ifThere
 	}

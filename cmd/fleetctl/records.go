@@ -62,8 +62,8 @@ func (a *app) recordsCommand() *cli.Command {
 
 // withRecords opens the records, with fleet.yaml and the inventory where there are any, for a command that contacts no
 // host.
-func (a *app) withRecords(c *cli.Context, fn func(enroll.Fleet) error) error {
-	s, err := a.session(c, needs{records: true})
+func (a *app) withRecords(c *cli.Context, n recordsNeed, fn func(enroll.Fleet) error) error {
+	s, err := a.session(c, needs{records: n})
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (a *app) withRecords(c *cli.Context, fn func(enroll.Fleet) error) error {
 
 // withStore is withRecords for a command that needs the records alone.
 func (a *app) withStore(c *cli.Context, fn func(store.Store) error) error {
-	st, err := a.open(c)
+	st, err := a.open(c, true)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (a *app) records(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.withRecords(c, func(f enroll.Fleet) error {
+	return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
 		if c.Bool("issuers") {
 			return a.issuers(c, p, f)
 		}
@@ -135,7 +135,7 @@ func (a *app) importRecords(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.withRecords(c, func(f enroll.Fleet) error {
+	return a.withRecords(c, makeRecords, func(f enroll.Fleet) error {
 		report, err := enroll.Import(c.Context, f, c.String("host"), a.files(files))
 		return show(v, report, err)
 	})
@@ -173,7 +173,7 @@ func (a *app) acceptRecords(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.withRecords(c, func(f enroll.Fleet) error {
+	return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
 		accepted, err := records.Accept(c.Context, f.Store, f.Inventory, hosts...)
 		if err != nil {
 			return err

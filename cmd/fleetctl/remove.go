@@ -27,12 +27,15 @@ func (a *app) remove(c *cli.Context) error {
 	if !c.Args().Present() {
 		return usage("which hosts? Name them, as the inventory does")
 	}
+	if c.IsSet("limit") {
+		return usage("--limit does not narrow a removal: name the hosts that shall go, and no others")
+	}
 	v, err := a.changesViewOf(c, true)
 	if err != nil {
 		return err
 	}
 	// Arguments are hosts here, so the inventory is fleet.yaml's or -i.
-	s, err := a.session(c, needs{config: true, records: true, cluster: always})
+	s, err := a.session(c, needs{config: true, records: existingRecords, cluster: always})
 	if err != nil {
 		return err
 	}

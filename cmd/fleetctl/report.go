@@ -48,7 +48,7 @@ func (a *app) report(c *cli.Context) error {
 	}
 	r := fleetReport{Version: version}
 	counts := map[outcome.Code]int{}
-	err = a.withRecords(c, func(f enroll.Fleet) error {
+	err = a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
 		for view, err := range records.List(c.Context, f.Store, f.Inventory) {
 			if err != nil {
 				return err

@@ -25,7 +25,7 @@ type needs struct {
 	config  bool // fleet.yaml; without it, the defaults do
 	hosts   bool // hosts of the inventory, chosen by --limit; else the whole inventory, which may be absent
 	cluster need // tctl
-	records bool
+	records recordsNeed
 }
 
 // need says how much something is needed.
@@ -35,6 +35,16 @@ const (
 	never need = iota
 	ifThere
 	always
+)
+
+// recordsNeed says what a command does with records. Only commands that look at TPMs, or take over what was seen of them, make a
+// file: to all others one that is missing would be a fleet without hosts, whose rules have to go.
+type recordsNeed int
+
+const (
+	noRecords recordsNeed = iota
+	existingRecords
+	makeRecords
 )
 
 // session is a command line at work: the fleet, and what has to be closed.
@@ -67,8 +77,8 @@ func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 	s.Access = func(ctx context.Context, hosts []inventory.Host) (work.Reach, func(), error) {
 		return a.access(ctx, c, s.Config, hosts)
 	}
-	if n.records {
-		st, err := a.open(c)
+	if n.records != noRecords {
+		st, err := a.open(c, n.records == existingRecords)
 		if err != nil {
 			return s, err
 		}
@@ -175,8 +185,12 @@ func (a *app) cluster(c *cli.Context, cfg config.Config, n need) (*tctl.Tctl, er
 }
 
 // open opens the records.
-func (a *app) open(c *cli.Context) (store.Store, error) {
-	st, err := store.OpenWith(c.Context, c.String("db"), store.Options{Wait: c.Duration("wait")})
+func (a *app) open(c *cli.Context, existing bool) (store.Store, error) {
+	st, err := store.OpenWith(c.Context, c.String("db"), store.Options{Wait: c.Duration("wait"), Existing: existing})
+	if errors.Is(err, store.ErrNoRecords) {
+		return nil, &outcome.InputError{Msg: fmt.Sprintf("there are no records at %s", c.String("db")),
+			Hint: "\"fleetctl scan\" makes them; if there have been some, name their file with --db or bring it back from a backup"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("records %s: %w", c.String("db"), err)
 	}

@@ -26,7 +26,7 @@ func (a *app) status(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	n := needs{config: true, hosts: true, records: true, cluster: ifThere}
+	n := needs{config: true, hosts: true, records: existingRecords, cluster: ifThere}
 	if c.Bool("no-cluster") {
 		n.cluster = never
 	}

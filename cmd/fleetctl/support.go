@@ -30,7 +30,7 @@ func (a *app) support(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n := needs{config: true, hosts: true, records: true, cluster: ifThere}
+	n := needs{config: true, hosts: true, records: existingRecords, cluster: ifThere}
 	if c.Bool("no-cluster") {
 		n.cluster = never
 	}

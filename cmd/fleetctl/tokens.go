@@ -42,7 +42,7 @@ func (a *app) tokens(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	n := needs{config: true, records: true}
+	n := needs{config: true, records: existingRecords}
 	if opts.Diff || opts.Apply || opts.Adopt {
 		n.cluster = always
 	}

@@ -228,3 +228,29 @@ func execute(t *testing.T, path, query string) {
 		t.Fatal(err)
 	}
 }
+
+func TestRecordsThatHaveToBeThere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	missing, empty := filepath.Join(dir, "missing.db"), filepath.Join(dir, "empty.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{missing, empty} {
+		if _, err := store.OpenWith(t.Context(), path, store.Options{Existing: true}); !errors.Is(err, store.ErrNoRecords) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if _, err := os.Stat(missing); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file was made: %v", err)
+	}
+	for _, existing := range []bool{false, true} {
+		st, err := store.OpenWith(t.Context(), missing, store.Options{Existing: existing})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

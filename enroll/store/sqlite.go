@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,7 +19,8 @@ import (
 
 // Options of OpenWith. The zero value is what Open uses.
 type Options struct {
-	Wait time.Duration // how long BeginRun waits for another run to end; 0: ErrLocked at once
+	Wait     time.Duration // how long BeginRun waits for another run to end; 0: ErrLocked at once
+	Existing bool          // no file is ErrNoRecords: what the records lack would be taken out of files and tokens
 }
 
 // sqlite is the Store in one SQLite file. One connection writes, others read what is committed.
@@ -51,7 +54,7 @@ func OpenWith(ctx context.Context, path string, opts Options) (Store, error) {
 }
 
 func open(ctx context.Context, path string, opts Options) (*sqlite, error) {
-	if err := checkPath(path); err != nil {
+	if err := checkPath(path, opts.Existing); err != nil {
 		return nil, err
 	}
 	s := &sqlite{
@@ -60,7 +63,7 @@ func open(ctx context.Context, path string, opts Options) (*sqlite, error) {
 		puts:    make(chan putRequest),
 		closing: make(chan struct{}),
 	}
-	if err := s.connect(ctx); err != nil {
+	if err := s.connect(ctx, opts.Existing); err != nil {
 		s.disconnect()
 		return nil, err
 	}
@@ -68,8 +71,9 @@ func open(ctx context.Context, path string, opts Options) (*sqlite, error) {
 	return s, nil
 }
 
-// connect opens both pools and brings the schema up to date.
-func (s *sqlite) connect(ctx context.Context) error {
+// connect opens both pools and brings the schema up to date; a file without one (whoever made it was killed) is no
+// records.
+func (s *sqlite) connect(ctx context.Context, existing bool) error {
 	var err error
 	s.write, err = openPool(s.path, "_txlock=immediate", "_pragma=synchronous(full)", "_pragma=foreign_keys(1)")
 	if err != nil {
@@ -78,6 +82,9 @@ func (s *sqlite) connect(ctx context.Context) error {
 	s.write.SetMaxOpenConns(1)
 	if err := checkFile(ctx, s.write); err != nil {
 		return err
+	}
+	if version, err := schemaVersion(ctx, s.write); err != nil || existing && version == 0 {
+		return cmp.Or(err, ErrNoRecords)
 	}
 	if err := migrate(ctx, s.write, migrations); err != nil {
 		return err
@@ -124,9 +131,12 @@ func openPool(path string, params ...string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn)
 }
 
-// checkPath finds what would go wrong with the file before SQLite touches it, and creates it with mode 0600: it names
-// every host of the fleet.
-func checkPath(path string) error {
+// checkPath finds what would go wrong with the file before SQLite touches it, and creates it with mode 0600 unless it has
+// to be there: it names every host of the fleet.
+func checkPath(path string, existing bool) error {
+	if _, err := os.Stat(path); existing && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrNoRecords, err)
+	}
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("%w; create the directory first", err)

@@ -16,6 +16,7 @@ var (
 	ErrLocked      = errors.New("records are in use by another run")
 	ErrNewerSchema = errors.New("records were written by a newer fleetctl")
 	ErrCorrupt     = errors.New("records are damaged")
+	ErrNoRecords   = errors.New("there are no records")
 	ErrForeign     = errors.New("not a file of fleetctl's records")
 	ErrReadOnly    = errors.New("records cannot be written")
 	ErrNoSpace     = errors.New("no space left for the records")
