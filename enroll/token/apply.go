@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -38,7 +40,7 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 	if done.Diff, err = s.Diff(ctx, cluster, DiffOptions{Prune: opts.Prune}); err != nil {
 		return done, err
 	}
-	if err := s.checkSizes(done.Diff); err != nil {
+	if err := errors.Join(s.checkOurs(done.Diff), s.checkSizes(done.Diff)); err != nil {
 		return done, err
 	}
 	dir, err := os.MkdirTemp("", "fleetctl-apply-")
@@ -75,6 +77,37 @@ func (c Change) weight() int {
 		return 1
 	}
 	return 0
+}
+
+// checkOurs refuses tokens that the cluster has for something else. What a token's name stands for (whom its hosts join
+// as, and how) is one for life: changed in place, rules that others wrote would join as our bot, and hosts that have the
+// token now would not join as theirs any more.
+func (s *Set) checkOurs(d Diff) error {
+	var errs []error
+	for _, c := range d.Tokens {
+		if c.result == nil || len(c.Fields) == 0 {
+			continue
+		}
+		if differs := c.identityFields(); len(differs) > 0 {
+			errs = append(errs, &outcome.InputError{
+				Msg: fmt.Sprintf("the cluster has a token %s for something else: %s; it stays as it is",
+					c.Name, strings.Join(differs, ", ")),
+				Hint: fmt.Sprintf("set another token.name in fleet.yaml, for example %s-%s", c.Name, cmp.Or(c.result.bot, "tpm")),
+			})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// identityFields are the differing fields of a token that its name stands for.
+func (c Change) identityFields() []string {
+	var differs []string
+	for _, f := range c.Fields {
+		if slices.Contains([]string{"roles", "bot_name", "join_method"}, f.Field) {
+			differs = append(differs, fmt.Sprintf("its %s is %q where fleet.yaml asks for %q", f.Field, f.Have, f.Want))
+		}
+	}
+	return differs
 }
 
 // ErrForeignRules is a token that has no room for its hosts beside the rules that somebody else wrote: take them over,

@@ -1,6 +1,8 @@
 package token
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
 )
@@ -127,7 +130,6 @@ func TestForeignRulesStayAndAreNamed(t *testing.T) {
 	editCluster(t, cluster, c, "fleet", func(doc map[string]any, allow []any) []any {
 		doc["metadata"].(map[string]any)["labels"] = map[string]any{"team": "x"}
 		doc["metadata"].(map[string]any)["revision"] = "abc"
-		doc["spec"].(map[string]any)["bot_name"] = "other"
 		return append(allow[:1], // b's rule was taken out, and these were put in
 			map[string]any{"description": "old box", "ek_public_hash": enrolltest.Hash(77), "ek_certificate_serial": "01:02"},
 			map[string]any{"description": "b", "ek_public_hash": enrolltest.Hash(78)},
@@ -139,7 +141,6 @@ func TestForeignRulesStayAndAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `token fleet: update
-  ~ bot_name: other → fleet
   + b
   ? "old box" hash ` + enrolltest.Hash(77) + ` serial 01:02: fleetctl did not write it; it stays (--adopt takes it over, --prune removes it)
   ? "b" hash ` + enrolltest.Hash(78) + ` (called like b, whose EK hash is another: was it changed by hand?): fleetctl did not write it; it stays (--adopt takes it over, --prune removes it)
@@ -176,6 +177,43 @@ func TestForeignRulesStayAndAreNamed(t *testing.T) {
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{Prune: true}), "token/fleet")
 	if err := cluster.Get(t.Context(), "token", "fleet", new(json.RawMessage)); !errors.Is(err, tctl.ErrNoResource) {
 		t.Errorf("the token is still there: %v", err)
+	}
+}
+
+func TestTokensOfOthersAreNotTakenOver(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ ours, theirs, says string }{
+		{`"bot_name":"fleet"`, `"bot_name":"other"`, `bot_name is "other"`},
+		{`"bot_name":"fleet"`, `"bot_name":""`, `bot_name is ""`},
+		{`"join_method":"tpm"`, `"join_method":"iam"`, `join_method is "iam"`},
+		{`"roles":["Bot"]`, `"roles":["Bot","Node"]`, `roles is "Bot,Node"`},
+	} {
+		t.Run(tt.says, func(t *testing.T) {
+			t.Parallel()
+			_, c := newCluster(t)
+			replaced := false
+			cluster := tctl.Tctl{Runner: tctl.Func(func(ctx context.Context, stdin []byte, args []string) (stdout, stderr []byte, code int) {
+				stdout, stderr, code = c.Run(ctx, stdin, args)
+				var small bytes.Buffer
+				if !slices.Contains(args, "token/fleet") || json.Compact(&small, stdout) != nil {
+					return stdout, stderr, code
+				}
+				theirs := strings.Replace(small.String(), tt.ours, tt.theirs, 1)
+				replaced = replaced || theirs != small.String()
+				return []byte(theirs), stderr, code
+			})}
+			mustApply(t, planTokens(t, testInput(enrolltest.Accepted("theirs", 9))), tctl.Tctl{Runner: tctl.Func(c.Run)}, ApplyOptions{})
+			wrote := len(c.Commands())
+			a, err := planTokens(t, testInput(enrolltest.Accepted("a", 1))).Apply(t.Context(), cluster, ApplyOptions{Prune: true})
+			if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), tt.says) || len(a.Changed) > 0 || !replaced {
+				t.Errorf("changed %v, error %v", a.Changed, err)
+			}
+			for _, cmd := range c.Commands()[wrote:] {
+				if cmd.Verb != "get" {
+					t.Errorf("tctl %s was run", cmd.Verb)
+				}
+			}
+		})
 	}
 }
 
