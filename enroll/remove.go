@@ -194,12 +194,38 @@ func (r *removal) showDiff(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.admitted(ctx, set); err != nil {
+		return err
+	}
 	d, err := set.Diff(ctx, *r.Cluster, token.DiffOptions{})
 	if err != nil {
 		return err
 	}
 	r.Watcher.Note(ClusterDiffers{Diff: d})
 	return nil
+}
+
+// admitted is an error where the tokens without the hosts would admit one of their EKs all the same, since another host
+// presents it, too: another name of the machine, its name before it was renamed, or a clone.
+func (r *removal) admitted(ctx context.Context, set *token.Set) error {
+	holders := map[string]string{}
+	for _, t := range set.Tokens {
+		for _, rule := range t.Rules {
+			holders[rule.EKHash] = rule.Host
+		}
+	}
+	var errs []error
+	for _, name := range r.known {
+		if holder := holders[r.acceptedHash(ctx, name)]; holder != "" {
+			errs = append(errs, &outcome.InputError{
+				Msg: fmt.Sprintf("%s presents the EK of %s, too, and would have a rule for it: its machine would still be admitted",
+					holder, name),
+				Hint: fmt.Sprintf("remove both: fleetctl remove %s %s; or, when %s is but another name, forget that record alone: "+
+					"fleetctl records forget %s", name, holder, name, name),
+			})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // tokens takes the rules out of the files and of the cluster.

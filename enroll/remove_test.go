@@ -160,6 +160,36 @@ func TestALostHostIsRemovedWithoutContact(t *testing.T) {
 	}
 }
 
+func TestARemovalDoesNotLeaveTheRuleToAnotherName(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	rec, err := l.Store.Record(t.Context(), "web-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Store.Put(t.Context(), store.Observation{Host: "new-name", Run: 9, Outcome: "ok", Identity: rec.Accepted})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, rules := l.host["web-01"].Tree(), l.cluster.Rules("fleet")
+	for _, opts := range []RemoveOptions{{}, {Check: true}, {Offline: true}} {
+		opts.Names = []string{"web-01"}
+		_, err := l.remove(opts)
+		if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "new-name presents the EK of web-01") {
+			t.Errorf("%+v: %v", opts, err)
+		}
+		if l.gone("web-01") || l.host["web-01"].Tree() != tree || !slices.Equal(l.cluster.Rules("fleet"), rules) {
+			t.Fatalf("%+v: the refused removal removed something", opts)
+		}
+	}
+	report, err := l.remove(RemoveOptions{Names: []string{"web-01", "new-name"}, Offline: true})
+	l.check("both", report.Results, err, "", nil)
+	if got := l.cluster.Rules("fleet"); !slices.Equal(got, []string{l.host["web-02"].TPM.EKHash()}) {
+		t.Errorf("rules %v", got)
+	}
+}
+
 func TestNamesThatNobodyKnows(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
