@@ -133,6 +133,7 @@ func probe(method, exe, user, flags string) string {
 	return "false"
 }
 
+// becomeText watches the connection as wrapperText does, and for the same reasons in the same order.
 const becomeText = `fleetctl_become() {
 LC_ALL=C LANG=C LANGUAGE=C; export LC_ALL LANG LANGUAGE
 p=$$ w=$PPID child= watch=
@@ -142,14 +143,13 @@ stop() {
   [ -z "$watch" ] || kill "$watch" 2>/dev/null
   exit "$1"
 }
-trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM
 exec 3<&0
 if kill -0 "$w" 2>/dev/null; then
-  ( trap - HUP INT TERM PIPE
-    while kill -0 "$w" 2>/dev/null; do sleep 1; done
+  ( while kill -0 "$w" && kill -0 $$; do sleep 1; done
     kill -TERM $$ ) </dev/null >/dev/null 2>&1 3<&- &
   watch=$!
 fi
+trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM
 if [ "$(id -un)" = @USER@ ]; then
   @SELF@ <&3 3<&- &
 elif ! command -v @EXE@ >/dev/null 2>&1; then

@@ -15,20 +15,34 @@ import (
 // least time.
 func TestNothingThatWatchesOutlivesItsScript(t *testing.T) {
 	t.Parallel()
-	script := wrapper{marker: "m", watch: "$PPID", body: "{ :; }"}.script()
-	var wg sync.WaitGroup
-	for range 64 {
-		wg.Go(func() {
-			for range 4 {
-				runHolding(t, script)
+	become, err := becomeScript(Become{User: "somebody", Exe: "/nowhere/sudo"}, "m", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, script string
+		code         int
+	}{
+		{"a script", wrapper{marker: "m", watch: "$PPID", body: "{ :; }"}.script(), 0},
+		{"a user that nobody can become", become, 127},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var wg sync.WaitGroup
+			for range 64 {
+				wg.Go(func() {
+					for range 4 {
+						runHolding(t, tt.script, tt.code)
+					}
+				})
 			}
+			wg.Wait()
 		})
 	}
-	wg.Wait()
 }
 
 // runHolding runs a script by sh and waits until nobody holds its descriptor 4 any more.
-func runHolding(t *testing.T, script string) {
+func runHolding(t *testing.T, script string, code int) {
 	held, hold, err := os.Pipe()
 	if err != nil {
 		t.Error(err)
@@ -39,7 +53,7 @@ func runHolding(t *testing.T, script string) {
 	cmd.Stdin, cmd.ExtraFiles = strings.NewReader(script), []*os.File{nil, hold}
 	out, err := cmd.CombinedOutput()
 	_ = hold.Close()
-	if err != nil {
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
 		t.Errorf("%v: %s", err, out)
 	}
 	if err := held.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
