@@ -40,7 +40,7 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 	if done.Diff, err = s.Diff(ctx, cluster, DiffOptions{Prune: opts.Prune}); err != nil {
 		return done, err
 	}
-	if err := errors.Join(s.checkOurs(done.Diff), s.checkSizes(done.Diff)); err != nil {
+	if err := errors.Join(checkOurs(done.Diff), s.checkSizes(done.Diff)); err != nil {
 		return done, err
 	}
 	dir, err := os.MkdirTemp("", "fleetctl-apply-")
@@ -82,12 +82,9 @@ func (c Change) weight() int {
 // checkOurs refuses tokens that the cluster has for something else. What a token's name stands for (whom its hosts join
 // as, and how) is one for life: changed in place, rules that others wrote would join as our bot, and hosts that have the
 // token now would not join as theirs any more.
-func (s *Set) checkOurs(d Diff) error {
+func checkOurs(d Diff) error {
 	var errs []error
 	for _, c := range d.Tokens {
-		if c.result == nil || len(c.Fields) == 0 {
-			continue
-		}
 		if differs := c.identityFields(); len(differs) > 0 {
 			errs = append(errs, &outcome.InputError{
 				Msg: fmt.Sprintf("the cluster has a token %s for something else: %s; it stays as it is",
