@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 // Exit codes of fleetctl.
 const (
 	exitOK      = 0
+	exitUsage   = 2
 	exitFailed  = 3
 	exitChanges = 4
 )
@@ -275,5 +276,21 @@ func (f fleet) waitJoined(h *lab.Host) {
 	if out, err := h.Exec(within(f.t), "tbot", "wait", "--diag-addr", lab.DiagAddr, "--timeout", "60s"); err != nil {
 		log, _ := h.Exec(within(f.t), "journalctl", "-u", "tbot", "-n", "20", "-o", "cat", "--no-pager")
 		f.t.Errorf("%s has not joined: %v\n%s%s", h.Name, err, out, log)
+	}
+}
+
+// quiet waits until nobody on a host has its TPM open: neither what a killed fleetctl left behind nor a tbot that joins.
+// The lab's device, unlike a kernel's /dev/tpmrm0, takes one user at a time.
+func (f fleet) quiet(h *lab.Host) {
+	f.t.Helper()
+	const script = `free=0
+for i in $(seq 300); do
+	if ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q /dev/tpm; then free=0; else free=$((free+1)); fi
+	if [ $free -ge 5 ] && { ! systemctl is-active -q tbot || tbot wait --diag-addr ` + lab.DiagAddr + ` --timeout 30s; }; then exit 0; fi
+	sleep 0.2
+done
+exit 1`
+	if out, err := h.Exec(within(f.t), "sh", "-c", script); err != nil {
+		f.t.Fatalf("%s: its TPM is never free: %v\n%s", h.Name, err, out)
 	}
 }

@@ -116,6 +116,10 @@ func (f fleet) exec(host string, args ...string) string {
 }
 
 func (r *rollout) enrolls(f fleet) {
+	if _, stderr := f.run(exitUsage, "status"); !strings.Contains(stderr, "there are no records") {
+		f.t.Errorf("before: %s", stderr)
+	}
+	f.fleetctl(exitOK, "scan")
 	if states, _ := f.states(exitFailed); states["node-01"] != "not-enrolled" {
 		f.t.Errorf("before: %v", states)
 	}
@@ -357,6 +361,9 @@ func TestAKilledControllerIsMadeUpFor(t *testing.T) {
 		if out, err := f.Command(within(t), "timeout", "-s", "KILL", after, "fleetctl", "enroll").CombinedOutput(); err == nil {
 			t.Logf("it was faster than %s s: %s", after, out)
 			break
+		}
+		for _, h := range f.Hosts {
+			f.quiet(h)
 		}
 	}
 	f.fleetctl(exitOK, "enroll")
