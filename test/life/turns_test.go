@@ -19,14 +19,14 @@ type turns struct {
 // waiter is an event that waits for its turn.
 type waiter struct {
 	label string
-	go_   chan struct{}
+	turn  chan struct{}
 }
 
 func newTurns() *turns { return &turns{bell: make(chan struct{}, 1)} }
 
 // wait returns when it is this event's turn.
 func (t *turns) wait(label string) {
-	w := &waiter{label: label, go_: make(chan struct{})}
+	w := &waiter{label: label, turn: make(chan struct{})}
 	t.mu.Lock()
 	t.waiting = append(t.waiting, w)
 	t.mu.Unlock()
@@ -34,7 +34,7 @@ func (t *turns) wait(label string) {
 	case t.bell <- struct{}{}:
 	default:
 	}
-	<-w.go_
+	<-w.turn
 }
 
 // next takes one of those who wait; nil when nobody does.
@@ -70,7 +70,7 @@ func (t *turns) run(seed uint64, jobs ...func()) {
 		default:
 		}
 		if w := t.next(rnd); w != nil {
-			close(w.go_)
+			close(w.turn)
 			continue
 		}
 		select { // all of them sleep: time passes until one wakes
