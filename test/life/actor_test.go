@@ -59,6 +59,7 @@ type actor struct {
 	disturbed  bool                // somebody else changed the cluster before, and nobody has healed it
 	configured map[*machine]string // the tokens of the machines before
 	err        error               // how it ended
+	results    []outcome.Result    // of an enroll
 }
 
 // event is something that a command does to the world. do hears of what goes wrong with it, "" for nothing. It returns

@@ -97,3 +97,12 @@ func sameRules(before, after map[string][]string, but func(ek string) bool) (dif
 	}
 	return differ
 }
+
+// checkTheirs: what belongs to somebody else stays as it is.
+func (w *world) checkTheirs(a *actor) {
+	for _, name := range slices.Sorted(maps.Keys(w.theirs)) {
+		if now := w.document(name); now != w.theirs[name] {
+			w.broken("TAKEN OVER: token %s of somebody else was changed in %s: %s", name, a.name, now)
+		}
+	}
+}

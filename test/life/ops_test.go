@@ -48,7 +48,7 @@ var kinds = map[string]int{
 	"rename": 2, "alias": 1, "token-name": 3, "max-rules": 2, "cas": 3, "without": 1, "bot": 2,
 	"down": 3, "up": 3, "left": 2, "new": 2, "board": 2, "swap": 1, "clone": 1, "reimage": 1, "reboot": 1,
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
-	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "wrong-cluster": 1,
+	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "foreign-token": 1, "wrong-cluster": 1, "check": 2, "gitops": 2,
 }
 
 // commands are those that a fault can hit.
@@ -69,6 +69,12 @@ func (w *world) do(o op) {
 		w.command(c, o)
 	case "again":
 		w.again(c)
+	case "check":
+		w.dryRun(c, o)
+	case "gitops":
+		w.gitops(c)
+	case "foreign-token":
+		w.foreignToken(pick([]string{"fleet", "prod", "site", "fleet-2", "prod-hash-only"}, o.B))
 	case "race":
 		w.race(o)
 	case "wrong-cluster":
@@ -195,17 +201,23 @@ func (w *world) outsiderActs(how int) {
 	switch {
 	case how%3 == 0 && len(w.archive) > 0:
 		doc := pick(w.archive, which)
-		w.say("    somebody applies an old file: %s", strings.Fields(doc[strings.Index(doc, "name:"):])[1])
+		name := strings.Fields(doc[strings.Index(doc, "name:"):])[1]
+		w.say("    somebody applies an old file: %s", name)
 		w.must(c.Put(doc))
+		delete(w.theirs, name)
 	case how%3 == 1 && len(names) > 0:
 		w.say("    somebody deletes token %s", pick(names, which))
 		c.Delete("token/" + pick(names, which))
+		delete(w.theirs, pick(names, which))
 	case how%3 == 2 && len(names) > 0:
-		out, _, _ := c.Run(context.Background(), nil, []string{"get", "token/" + pick(names, which), "--format=json"})
+		out := w.document(pick(names, which))
 		rule := fmt.Sprintf(`"allow": [{"description": "theirs", "ek_public_hash": "%064x"},`, 0xbad00+which)
-		doc := strings.Replace(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(out)), "["), "]"), `"allow": [`, rule, 1)
+		doc := strings.Replace(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(out), "["), "]"), `"allow": [`, rule, 1)
 		w.say("    somebody gives token %s a rule", pick(names, which))
 		w.must(c.Put(doc))
+		if w.theirs[pick(names, which)] != "" {
+			w.theirs[pick(names, which)] = w.document(pick(names, which))
+		}
 		w.lookAgain()
 		return
 	default:
@@ -270,19 +282,20 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 		_, err := enroll.Scan(ctx, all, enroll.ScanOptions{Ask: a.ask()})
 		return err
 	case "enroll":
-		_, err := enroll.Enroll(ctx, all, enroll.EnrollOptions{Ask: a.ask(), Out: a.c.out})
-		return err
+		return a.enroll(ctx, all, enroll.EnrollOptions{})
 	case "enroll-limit":
 		some := a.fleet(st, func(name string) bool { return slices.Contains(a.names, name) })
-		_, err := enroll.Enroll(ctx, some, enroll.EnrollOptions{Ask: a.ask(), Out: a.c.out})
-		return err
+		return a.enroll(ctx, some, enroll.EnrollOptions{})
 	case "enroll-canary":
 		a.w.breakTPMs(wire.ErrBusy)
 		defer a.w.breakTPMs(nil)
-		_, err := enroll.Enroll(ctx, all, enroll.EnrollOptions{Ask: a.ask(), Out: a.c.out})
-		return err
+		return a.enroll(ctx, all, enroll.EnrollOptions{})
 	case "install-only":
-		_, err := enroll.Enroll(ctx, all, enroll.EnrollOptions{Ask: a.ask(), Out: a.c.out, InstallOnly: true})
+		return a.enroll(ctx, all, enroll.EnrollOptions{InstallOnly: true})
+	case "enroll-check":
+		return a.enroll(ctx, all, enroll.EnrollOptions{Check: true})
+	case "tokens-check":
+		_, err := enroll.Tokens(ctx, all, enroll.TokensOptions{Out: a.c.out, Format: "tctl", Check: true, Diff: true})
 		return err
 	case "tokens", "apply", "apply-rebalance":
 		_, err := enroll.Tokens(ctx, all, enroll.TokensOptions{
@@ -302,6 +315,14 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 		return err
 	}
 	return fmt.Errorf("no such command: %s", a.op.Kind)
+}
+
+// enroll enrolls hosts, and keeps what it said of them.
+func (a *actor) enroll(ctx context.Context, f enroll.Fleet, opts enroll.EnrollOptions) error {
+	opts.Ask, opts.Out = a.ask(), a.c.out
+	report, err := enroll.Enroll(ctx, f, opts)
+	a.results = report.Results
+	return err
 }
 
 // word notes which EKs a person takes the rule from.
@@ -354,6 +375,7 @@ func (w *world) ended(a *actor) {
 			for _, ek := range a.eks {
 				w.out[ek] = a.op.Kind + " " + strings.Join(a.names, " ")
 			}
+			w.checkGone(a)
 			if a.op.B%2 == 0 {
 				for _, n := range a.names {
 					a.c.absent[n] = true
@@ -374,6 +396,7 @@ func (w *world) ended(a *actor) {
 		w.lift()
 	}
 	w.checkCluster(a)
+	w.checkTheirs(a)
 	if a.dead {
 		return
 	}
@@ -386,6 +409,9 @@ func (w *world) ended(a *actor) {
 			w.broken("LIMIT: %s had rules in %v, and has them in %v", w.whose(ek), a.before[ek], w.allRules()[ek])
 		}
 	}
+	if !w.outsider && a.cluster == 0 {
+		w.checkResults(a)
+	}
 	if a.op.Kind == "enroll-canary" {
 		var changed []string
 		for m, was := range a.configured {
@@ -396,6 +422,29 @@ func (w *world) ended(a *actor) {
 		if len(changed) > 1 {
 			slices.Sort(changed)
 			w.broken("CANARY: it failed, and %v have another token", changed)
+		}
+	}
+}
+
+// checkResults: a host that is said to be well can join (invariant 6).
+func (w *world) checkResults(a *actor) {
+	for _, r := range a.results {
+		n := w.find(r.Host)
+		if n == nil || r.Outcome != outcome.OK && r.Outcome != outcome.Changed || strings.HasSuffix(a.op.Kind, "-check") {
+			continue
+		}
+		token := n.m.configured()
+		if err := w.admits(n.m, token); err != nil || n.m.running() != token {
+			w.broken("OK WITHOUT A JOIN: %s (%s) is %s, has token %q and runs with %q: %v", r.Host, n.m, r.Outcome, token, n.m.running(), err)
+		}
+	}
+}
+
+// checkGone: a removal that ended well has taken tbot from the host.
+func (w *world) checkGone(a *actor) {
+	for _, name := range a.names {
+		if n := w.find(name); n != nil && a.op.Kind == "remove" && n.m.configured() != "" {
+			w.broken("LEFT BEHIND: %s was removed and has a token", name)
 		}
 	}
 }
@@ -480,6 +529,97 @@ func (w *world) race(o op) {
 	w.turns.run(uint64(o.B), first, second)
 	w.ended(a)
 	w.ended(b)
+	if w.outsider {
+		return
+	}
+	well := true
+	for _, c := range w.ctls[:2] {
+		a, job := w.start(c, op{Kind: "apply"}, 0)
+		w.turns.run(1, job)
+		w.ended(a)
+		well = well && (a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed))
+	}
+	if well {
+		w.checkUnion(w.ctls[:2])
+	}
+}
+
+// checkUnion: after one more run of each publisher, everybody that one of them admits is in.
+func (w *world) checkUnion(ctls []*controller) {
+	for _, c := range ctls {
+		assigned := w.assigned(c)
+		for _, ek := range slices.Sorted(maps.Keys(assigned)) {
+			if len(w.rulesOf(ek)) == 0 && w.out[ek] == "" && w.waiting[ek] == "" && w.excused[ek] == "" {
+				w.broken("UNION: %s has a rule by the records of controller %d (%s), and none in the cluster", w.whose(ek), c.id, assigned[ek])
+			}
+		}
+	}
+}
+
+// assigned are the EKs that the records of a controller have a token for.
+func (w *world) assigned(c *controller) map[string]string {
+	all := map[string]string{}
+	st, err := store.OpenWith(context.Background(), c.db, store.Options{Existing: true})
+	if err != nil {
+		return all
+	}
+	defer func() { w.must(st.Close()) }()
+	for r, err := range st.Records(context.Background()) {
+		w.must(err)
+		if err == nil && r.Accepted != nil && r.Token != "" && r.TokenEK == r.Accepted.EKHash {
+			all[r.Accepted.EKHash] = r.Host
+		}
+	}
+	return all
+}
+
+// dryRun runs a command that may write nothing.
+func (w *world) dryRun(c *controller, o op) {
+	before := w.files(c)
+	a, job := w.start(c, op{Kind: pick([]string{"enroll-check", "tokens-check"}, o.B)}, 0)
+	w.turns.run(1, job)
+	w.ended(a)
+	if len(a.wrote) > 0 || !maps.Equal(before, w.files(c)) {
+		w.broken("DRY RUN: it wrote %q", a.wrote)
+	}
+}
+
+// gitops writes the files, and applies them in their order as a pipeline does.
+func (w *world) gitops(c *controller) {
+	if len(w.ctls) > 1 || w.outsider {
+		return // whose files are older, only people know
+	}
+	a, job := w.start(c, op{Kind: "tokens"}, 0)
+	w.turns.run(1, job)
+	w.ended(a)
+	if a.err != nil && !errors.Is(a.err, outcome.ErrHostsFailed) {
+		return
+	}
+	files := w.files(c)
+	for _, f := range slices.Sorted(maps.Keys(files)) {
+		if strings.Contains(files[f], "kind: token") || strings.Contains(files[f], "kind: bot") {
+			w.say("    the pipeline applies %s", filepath.Base(f))
+			w.must(w.clusters[0].Put(files[f]))
+			w.checkCluster(a)
+		}
+	}
+}
+
+// foreignToken makes a token of somebody else's bot, where there is none of that name.
+func (w *world) foreignToken(name string) {
+	if slices.Contains(w.clusters[0].Tokens(), name) {
+		return
+	}
+	w.say("    somebody makes token %s for a bot of his", name)
+	w.must(w.clusters[0].Put(fmt.Sprintf("kind: token\nversion: v2\nmetadata: {name: %s}\nspec:\n  roles: [Bot]\n  join_method: tpm\n"+
+		"  bot_name: theirs\n  tpm:\n    allow:\n    - {description: theirs, ek_public_hash: \"%064x\"}\n", name, 0xf0)))
+	w.theirs[name] = w.document(name)
+}
+
+// document is a token of the cluster as tctl shows it; "" for none.
+func (w *world) document(name string) string {
+	out, _, _ := w.clusters[0].Run(context.Background(), nil, []string{"get", "token/" + name, "--format=json"})
+	return string(out)
 }
 
 // settle ends all faults, and holds what two enrolls make of it against what has to be so in the end.

@@ -31,6 +31,7 @@ type world struct {
 	out      map[string]string // EKs that no token may admit → by what
 	waiting  map[string]string // likewise, once tokens were applied
 	excused  map[string]string // EKs that a person took a rule from
+	theirs   map[string]string // tokens of somebody else, as he made them
 	archive  []string          // documents of tokens that once stood in out/
 	outsider bool              // somebody else changed the cluster, and no run has come to its end since
 	astray   bool              // the next command asks the wrong cluster
@@ -86,6 +87,7 @@ func (w *world) now() time.Time { return time.Now().Add(w.ahead) }
 func newWorld(t testing.TB, dir string, lowClock bool) *world {
 	w := &world{
 		dir: dir, turns: newTurns(), out: map[string]string{}, waiting: map[string]string{}, excused: map[string]string{},
+		theirs: map[string]string{},
 	}
 	w.tb = tb{t, w}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
