@@ -106,3 +106,21 @@ func (w *world) checkTheirs(a *actor) {
 		}
 	}
 }
+
+// checkBrake: no command takes the last rule of more machines than may lose it without that a person named them. One that
+// only ever waited for its tbot is counted, too.
+func (w *world) checkBrake(a *actor) {
+	if w.outsider || a.disturbed {
+		return
+	}
+	after := w.allRules()
+	var lost []string
+	for _, ek := range slices.Sorted(maps.Keys(a.before)) {
+		if len(after[ek]) == 0 && w.excused[ek] == "" && w.waiting[ek] == "" && w.out[ek] == "" && !strings.HasPrefix(ek, "0000") {
+			lost = append(lost, w.whose(ek))
+		}
+	}
+	if len(lost) > 1 { // token.max_removals, by default
+		w.broken("BRAKE: %d machines that nobody named lost their last rule in %s: %v", len(lost), a.name, lost)
+	}
+}

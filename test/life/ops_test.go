@@ -72,7 +72,7 @@ func (w *world) do(o op) {
 	case "check":
 		w.dryRun(c, o)
 	case "gitops":
-		w.gitops(c)
+		w.gitops(c, o.B%2 == 1)
 	case "foreign-token":
 		w.foreignToken(pick([]string{"fleet", "prod", "site", "fleet-2", "prod-hash-only"}, o.B))
 	case "race":
@@ -397,6 +397,7 @@ func (w *world) ended(a *actor) {
 	}
 	w.checkCluster(a)
 	w.checkTheirs(a)
+	w.checkBrake(a)
 	if a.dead {
 		return
 	}
@@ -584,8 +585,9 @@ func (w *world) dryRun(c *controller, o op) {
 	}
 }
 
-// gitops writes the files, and applies them in their order as a pipeline does.
-func (w *world) gitops(c *controller) {
+// gitops writes the files, and applies them in their order as a pipeline does; prune: it deletes tokens whose files are
+// gone, as Terraform does.
+func (w *world) gitops(c *controller, prune bool) {
 	if len(w.ctls) > 1 || w.outsider {
 		return // whose files are older, only people know
 	}
@@ -596,13 +598,26 @@ func (w *world) gitops(c *controller) {
 		return
 	}
 	files := w.files(c)
+	now := map[string]bool{}
 	for _, f := range slices.Sorted(maps.Keys(files)) {
 		if strings.Contains(files[f], "kind: token") || strings.Contains(files[f], "kind: bot") {
 			w.say("    the pipeline applies %s", filepath.Base(f))
+			now[strings.TrimSuffix(filepath.Base(f), ".yaml")] = true
+			if w.theirs[strings.TrimSuffix(filepath.Base(f), ".yaml")] != "" {
+				continue // whoever reviews that sees whose it is
+			}
 			w.must(w.clusters[0].Put(files[f]))
 			w.checkCluster(a)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(w.applied)) {
+		if prune && !now[name] && w.clusters[0].Delete("token/"+name) {
+			w.say("    the pipeline deletes %s", name)
+			w.checkCluster(a)
+		}
+	}
+	w.applied = now
+	w.checkBrake(a)
 }
 
 // foreignToken makes a token of somebody else's bot, where there is none of that name.

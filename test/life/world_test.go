@@ -32,6 +32,7 @@ type world struct {
 	waiting  map[string]string // likewise, once tokens were applied
 	excused  map[string]string // EKs that a person took a rule from
 	theirs   map[string]string // tokens of somebody else, as he made them
+	applied  map[string]bool   // files that the pipeline applied last
 	archive  []string          // documents of tokens that once stood in out/
 	outsider bool              // somebody else changed the cluster, and no run has come to its end since
 	astray   bool              // the next command asks the wrong cluster
