@@ -73,7 +73,9 @@ func (w *world) checkMachine(m *machine, a *actor) {
 func (w *world) lookAgain() {
 	for _, m := range w.machines {
 		for _, token := range m.tokens() {
+			was := m.could[token]
 			m.could[token] = w.admits(m, token) == nil
+			m.owed[token] = m.owed[token] || was && !m.could[token]
 		}
 	}
 }

@@ -178,6 +178,19 @@ func replay(t *testing.T) {
 	}
 }
 
+func TestAHistoryIsTheSameEachTime(t *testing.T) {
+	t.Parallel()
+	gen := rapid.Custom(drawHistory)
+	for i := range 12 {
+		h := gen.Example(1000 + i)
+		bad, first := live(t, h)
+		again, second := live(t, h)
+		if bad != again || !slices.Equal(first, second) {
+			t.Errorf("%s\n  %q\n  %q\n%s\n--- and\n%s", h, bad, again, strings.Join(first, "\n"), strings.Join(second, "\n"))
+		}
+	}
+}
+
 var flagSurvey = flag.Bool("life.survey", false, "count what goes wrong instead of ending at the first of it")
 
 // TestSurvey counts in how many histories what goes wrong first.

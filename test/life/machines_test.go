@@ -134,6 +134,7 @@ type machine struct {
 	board *board
 
 	could   map[string]bool // the tokens that it has and that have admitted it: from then on they have to
+	owed    map[string]bool // those of them that somebody else took from it
 	was     string          // the token in its tbot.yaml when somebody looked last
 	scanned string          // the EK that a scan saw last
 	joined  time.Time       // the cluster's time of its latest join or renewal
@@ -154,14 +155,14 @@ func (m *machine) install(w *world) {
 	m.host = enrolltest.NewHost(w.tb, m.String(), release)
 	m.host.Cluster = joiner{w, m}
 	m.host.With(func(s *enrolltest.State) { s.Clock = w.ahead })
-	m.could = map[string]bool{}
+	m.could, m.owed = map[string]bool{}, map[string]bool{}
 	m.mount(m.board)
 }
 
 // mount puts another board in.
 func (m *machine) mount(b *board) {
 	m.board, m.host.TPM = b, b.tpm
-	m.could = map[string]bool{}
+	m.could, m.owed = map[string]bool{}, map[string]bool{}
 }
 
 // joiner is the cluster that a machine's tbot joins.

@@ -658,7 +658,7 @@ func (w *world) settle() {
 	}
 	for _, m := range w.machines {
 		for _, token := range m.tokens() {
-			if err := w.admits(m, token); err != nil && m.could[token] && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" {
+			if err := w.admits(m, token); err != nil && (m.could[token] || m.owed[token]) && !errors.Is(last.err, outcome.ErrInput) && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" {
 				w.broken("NOT HEALED: %s has token %q: %v", m, token, firstLine(err))
 			}
 		}
