@@ -122,7 +122,7 @@ func (w *world) checkBrake(a *actor) {
 			lost = append(lost, w.whose(ek))
 		}
 	}
-	if len(lost) > 1 { // token.max_removals, by default
+	if len(lost) > max(1, a.c.config.Token.MaxRemovals) {
 		w.broken("BRAKE: %d machines that nobody named lost their last rule in %s: %v", len(lost), a.name, lost)
 	}
 }
