@@ -31,6 +31,8 @@ type Fleet struct {
 	Access    Access
 	Watcher   Watcher
 
+	Confirm func(question string) bool // asks a person; nil: nobody is there to be asked
+
 	dial  func(context.Context, remote.Target) (host.Conn, error) // tests put their own there; nil: Access
 	pause time.Duration                                           // between questions for joins; 0: confirmPause
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"time"
@@ -122,12 +123,13 @@ func (s *sqlite) Journal(ctx context.Context) iter.Seq2[Entry, error] {
 
 func (s *sqlite) Machines(ctx context.Context) iter.Seq2[Machine, error] {
 	scan := func(rows *sql.Rows) (m Machine, err error) {
-		var at int64
-		err = rows.Scan(&m.EKHash, &m.State, &m.Host, &m.EKSerial, &m.Run, &at, &m.By, &m.Why, &m.Joined, &m.JoinedRun)
-		m.At = fromUnix(at)
+		var at, last int64
+		err = rows.Scan(&m.EKHash, &m.State, &m.Host, &m.EKSerial, &m.Run, &at, &m.By, &m.Why, &m.Joined, &m.JoinedRun, &last, &m.LastRun)
+		m.At, m.LastJoin = fromUnix(at), fromUnix(last)
 		return m, err
 	}
-	const query = "SELECT ek_hash, state, host, serial, run, at, by, why, joined, joined_run FROM machines ORDER BY ek_hash"
+	const query = `SELECT ek_hash, state, host, serial, run, at, by, why, joined, joined_run, last_join, last_run
+		FROM machines ORDER BY ek_hash`
 	return stream(ctx, s, scan, query)
 }
 
@@ -182,6 +184,22 @@ func (s *sqlite) Joined(ctx context.Context, run int64, tokens map[string]string
 				return err
 			}
 			if err := addWays(ctx, tx, []Way{{EKHash: ek, Token: token, Evidence: ByInstall, Run: run}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *sqlite) LookedAt(ctx context.Context, run int64, joins map[string]time.Time) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		st, err := tx.PrepareContext(ctx, "UPDATE machines SET last_join = ?, last_run = ? WHERE ek_hash = ?")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = st.Close() }()
+		for ek, at := range joins {
+			if _, err := st.ExecContext(ctx, toUnix(at), run, ek); err != nil {
 				return err
 			}
 		}
@@ -255,4 +273,17 @@ func (s *sqlite) Backup(ctx context.Context, path string) error {
 		return errors.Join(explain(err), os.Remove(path))
 	}
 	return nil
+}
+
+// Snapshot writes a copy of the records to their file's name with ".backup" at the end. An earlier one is replaced when the
+// new one is whole.
+func (s *sqlite) Snapshot(ctx context.Context) error {
+	temp := s.path + ".backup-new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return explain(err)
+	}
+	if err := s.Backup(ctx, temp); err != nil {
+		return err
+	}
+	return explain(os.Rename(temp, s.path+".backup"))
 }

@@ -101,7 +101,9 @@ CREATE TABLE machines (
 	by      TEXT    NOT NULL DEFAULT '',
 	why     TEXT    NOT NULL DEFAULT '',
 	joined  TEXT    NOT NULL DEFAULT '', -- the token of the latest join that was verified
-	joined_run INTEGER NOT NULL DEFAULT 0
+	joined_run INTEGER NOT NULL DEFAULT 0,
+	last_join  INTEGER NOT NULL DEFAULT 0, -- the latest join that the cluster had, by its own clock
+	last_run   INTEGER NOT NULL DEFAULT 0  -- the run that looked
 ) STRICT, WITHOUT ROWID;
 INSERT INTO machines (ek_hash) SELECT DISTINCT i.ek_hash FROM hosts h JOIN identities i ON i.id = h.accepted;
 CREATE TRIGGER hosts_machine AFTER UPDATE OF accepted ON hosts WHEN NEW.accepted IS NOT NULL AND NEW.accepted IS NOT OLD.accepted BEGIN
@@ -122,6 +124,7 @@ ALTER TABLE tokens ADD COLUMN writes TEXT    NOT NULL DEFAULT ''; -- the id of o
 ALTER TABLE tokens ADD COLUMN seen   INTEGER NOT NULL DEFAULT 0;  -- the latest epoch that the cluster was seen to have
 ALTER TABLE tokens ADD COLUMN behind INTEGER NOT NULL DEFAULT 0;  -- 1: the cluster had newer content than these records
 ALTER TABLE rules  ADD COLUMN seen   INTEGER NOT NULL DEFAULT 0;  -- 1: it was seen in the cluster
+UPDATE rules SET seen = 1;
 INSERT INTO ways (ek_hash, token, evidence, run) SELECT DISTINCT ek_hash, token, 'published', 0 FROM rules;
 INSERT OR REPLACE INTO ways (ek_hash, token, evidence, run)
 	SELECT i.ek_hash, json_extract(h.installed, '$.token'), 'installed', 0 FROM hosts h JOIN identities i ON i.id = h.accepted

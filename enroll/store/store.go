@@ -130,6 +130,9 @@ type Machine struct {
 
 	Joined    string `json:"joined,omitempty"`     // the token of the latest join that was verified
 	JoinedRun int64  `json:"joined_run,omitempty"` // the run that verified it
+
+	LastJoin time.Time `json:"last_join,omitzero"` // the latest join that the cluster had, by its own clock
+	LastRun  int64     `json:"last_run,omitempty"` // the run that looked
 }
 
 // Out says whether a person took the machine out: no token may have a rule for it.
@@ -248,6 +251,11 @@ type Store interface {
 	AddWays(ctx context.Context, ways ...Way) error
 	DropWays(ctx context.Context, ways ...Way) error
 	Joined(ctx context.Context, run int64, tokens map[string]string) error // EK hash → token of a join that was verified
+
+	// LookedAt notes the latest join of machines that the cluster had, by EK hash. A join that is newer the next time was made
+	// after that run, whatever the clocks say.
+	LookedAt(ctx context.Context, run int64, joins map[string]time.Time) error
+	Snapshot(ctx context.Context) error // a copy beside the file, in place of the last one
 
 	// SetStates says that a person took machines out (or, with an empty state, let them in again), with an entry of the
 	// journal each.

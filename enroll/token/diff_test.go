@@ -318,7 +318,7 @@ func FuzzClusterToken(f *testing.F) {
 			return
 		}
 		set := planTokens(t, testInput(enrolltest.Accepted("a", 1)))
-		c := compareToken(set.Tokens[0], have, nil, DiffOptions{})
+		c := compareToken(set.Tokens[0], have, nil, DiffOptions{}, nil)
 		if c.Action == ActionDelete || c.Action == ActionCreate {
 			t.Fatalf("action %s", c.Action)
 		}
