@@ -102,7 +102,7 @@ func (s *Set) lostRace(after Change) error {
 	if after.have != nil {
 		theirs = after.have.stamp.write
 	}
-	if ours != "" && theirs != ours {
+	if ours != "" && theirs != "" && theirs != ours {
 		return outcome.WithHint(fmt.Errorf("%w: the cluster has write %q where ours was %s: %s", ErrLostRace, remote.Clean(theirs), ours,
 			after.summary()), "run it again: what both have written is merged")
 	}

@@ -101,17 +101,15 @@ func (c *Change) returned(s *Set) []string {
 	return hosts
 }
 
-// stampFields makes the labels of a token a difference when they are not those of its content.
+// stampFields makes the labels of a token a difference when nothing else is one: they go with the content.
 func (c *Change) stampFields() {
 	st := c.have.stamp
-	if c.Action == ActionDelete || len(c.want.Rules) == 0 || c.want.Epoch == 0 ||
+	if c.Action != ActionNone || len(c.want.Rules) == 0 || c.want.Epoch == 0 ||
 		st.fleet == c.want.Fleet && st.epoch >= c.want.Epoch {
 		return
 	}
 	c.Fields = append(c.Fields, FieldChange{Field: "labels", Have: st.String(), Want: stamp{fleet: c.want.Fleet, epoch: c.want.Epoch}.String()})
-	if c.Action == ActionNone {
-		c.Action, c.result = ActionUpdate, c.resultAsIs()
-	}
+	c.Action, c.result = ActionUpdate, c.resultAsIs()
 }
 
 // resultAsIs is the token as the cluster has it, which is as it should be but for its labels.
