@@ -379,6 +379,8 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 		return context.Canceled
 	case s.Err() != nil:
 		return s.Err()
+	case alarming(e.alarms):
+		return errAlarm
 	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}

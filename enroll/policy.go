@@ -83,10 +83,10 @@ func (f Fleet) bind(ctx context.Context, accept, check bool) error {
 	}
 	if name := f.Config.Fleet; name != "" && bound.Fleet != "" && name != bound.Fleet {
 		return &outcome.InputError{Msg: fmt.Sprintf("these are the records of fleet %s, and fleet.yaml is that of fleet %s", bound.Fleet, name),
-			Hint: "name the records of this fleet with --db, or correct \"fleet:\" in fleet.yaml"}
+			Hint: "use the records of this fleet, or correct \"fleet:\" in fleet.yaml"}
 	}
 	cluster, err := f.clusterName(ctx)
-	if err != nil {
+	if err != nil && !check { // a dry run has something to say without a cluster, too
 		return err
 	}
 	if bound.Cluster != "" && cluster != "" && bound.Cluster != cluster {

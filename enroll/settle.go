@@ -27,7 +27,7 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 	if err := f.bind(ctx, opts.AcceptPolicy, opts.Check); err != nil {
 		return nil, err
 	}
-	if f.Cluster == nil || opts.Check && !opts.Diff {
+	if f.Cluster == nil || opts.Check || !opts.Diff && !opts.Apply && !opts.Adopt {
 		return s, nil
 	}
 	if err := s.learn(ctx); err != nil {
@@ -59,7 +59,7 @@ func (s *settlement) learn(ctx context.Context) error {
 		return err
 	}
 	lesson := first.Learn(d, s.run)
-	if s.opts.Check || lesson.Empty() {
+	if lesson.Empty() {
 		return nil
 	}
 	s.Watcher.Note(Learned{Lesson: lesson})
@@ -70,9 +70,6 @@ func (s *settlement) learn(ctx context.Context) error {
 // installs. A join counts when an earlier run, which came after the last evidence of another token, has not seen it: so no
 // clock decides.
 func (s *settlement) joined(ctx context.Context) error {
-	if s.opts.Check {
-		return nil
-	}
 	joins, err := s.askJoins(ctx)
 	if err != nil {
 		return nil //nolint:nilerr // a cluster that doesn't say ends no way

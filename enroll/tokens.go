@@ -105,15 +105,20 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 	case len(report.Set.Refused) > 0:
 		return report, outcome.Mark(
 			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
-	case report.alarmed():
-		return report, outcome.Mark(errors.New("the cluster was not as these records left it"), outcome.ErrHostsFailed)
+	case report.Diff != nil && alarming(report.Diff.Alarms()):
+		return report, errAlarm
 	}
 	return report, nil
 }
 
-// alarmed says whether something in the cluster has to be looked at.
-func (r TokensReport) alarmed() bool {
-	return r.Diff != nil && slices.ContainsFunc(r.Diff.Alarms(), func(a token.Alarm) bool { return a.Kind != token.AlarmLostRace })
+// errAlarm is a cluster that was not as the records left it, in a way that somebody has to look at.
+var errAlarm = outcome.Mark(errors.New("the cluster was not as these records left it"), outcome.ErrHostsFailed)
+
+// alarming says whether an alarm has to be looked at although what it is about was put right.
+func alarming(alarms []token.Alarm) bool {
+	return slices.ContainsFunc(alarms, func(a token.Alarm) bool {
+		return a.Kind == token.AlarmBehind || a.Kind == token.AlarmReturned || a.Kind == token.AlarmAhead
+	})
 }
 
 // noteTokens notes what the records make of the fleet, and what is kept besides.

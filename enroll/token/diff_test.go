@@ -186,7 +186,7 @@ func TestForeignRulesStayAndAreNamed(t *testing.T) {
 	})
 	in.Records = nil
 	third := withWritten(planTokens(t, in), first)
-	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{}), "token/fleet")
+	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{AllowRemovals: 2}), "token/fleet")
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{Prune: true}), "token/fleet")
 	if err := cluster.Get(t.Context(), "token", "fleet", new(json.RawMessage)); !errors.Is(err, tctl.ErrNoResource) {
 		t.Errorf("the token is still there: %v", err)

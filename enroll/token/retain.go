@@ -17,8 +17,13 @@ import (
 
 // leaveOut takes the machines out that a person took out, under whichever name.
 func (p *planner) leaveOut() {
+	wrote := map[string]bool{}
+	for _, r := range p.in.Published {
+		wrote[r.EKHash] = true
+	}
 	for ek, m := range p.in.EKs {
-		if m.Out() {
+		// What was forgotten is nobody's business any more once our rules for it are gone.
+		if m.Out() && (m.State != store.Forgotten || wrote[ek]) {
 			p.set.named[ek] = true
 		}
 	}
