@@ -18,7 +18,7 @@ TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap
 # Debian packages of make vm.
 VM_APT := qemu-system-x86 debootstrap swtpm swtpm-tools openssh-client kmod cpio e2fsprogs xz-utils zstd
 
-.PHONY: help build helpers test lint lab vm demo bench fuzz clean deps
+.PHONY: help build helpers test lint lab vm demo bench fuzz life clean deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -75,6 +75,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; \
 	done
+
+HISTORIES ?= 20000
+life: ## HISTORIES (20000) random histories of simulated fleets, others each time, held against the life of a rule
+	cd test && go test ./life -run TestLife -count=1 -timeout 0 -life.histories=$(HISTORIES) -rapid.seed=0
 
 deps: # the Debian packages of the tests: installed as root, else asked for
 	@.ci/need $(TEST_APT)

@@ -93,7 +93,7 @@ func (e *enrollChroot) fleet() Fleet {
 		Access: func(context.Context, []inventory.Host) (work.Reach, func(), error) {
 			return work.Reach{Forks: 1}, nil, nil
 		},
-		dial: func(context.Context, remote.Target) (host.Conn, error) { return e.host, nil },
+		Dial: func(context.Context, remote.Target) (host.Conn, error) { return e.host, nil },
 	}
 }
 

@@ -146,14 +146,14 @@ func (c *crew) visit(ctx context.Context, h inventory.Host, d host.Desired) (vis
 }
 
 func (c *crew) connect(ctx context.Context, h inventory.Host) (host.Conn, error) {
-	if c.dial == nil {
+	if c.Dial == nil {
 		return c.reachHosts.Dial(ctx, h)
 	}
 	t, err := c.reachHosts.Target(h)
 	if err != nil {
 		return nil, err
 	}
-	return c.dial(ctx, t)
+	return c.Fleet.Dial(ctx, t)
 }
 
 // refused is the result of a plan with problems: nothing is done, and all of them are named.

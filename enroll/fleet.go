@@ -33,8 +33,10 @@ type Fleet struct {
 
 	Confirm func(question string) bool // asks a person; nil: nobody is there to be asked
 
-	dial  func(context.Context, remote.Target) (host.Conn, error) // tests put their own there; nil: Access
-	pause time.Duration                                           // between questions for joins; 0: confirmPause
+	// Dial connects to a host whose tbot is looked at, installed or taken away; nil: by Access.
+	Dial func(context.Context, remote.Target) (host.Conn, error)
+
+	pause time.Duration // between questions for joins; 0: confirmPause
 }
 
 // Access says how hosts are reached. It is called once, before any host is contacted and after everything that can be

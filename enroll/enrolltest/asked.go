@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"fleetctl/enroll/enrolltest/shparse"
 )
@@ -23,6 +24,27 @@ var (
 
 // readAsked reads the variables and keys of a script. Variables are at its top, one a line, before anything else.
 func readAsked(text string) asked {
+	asks.Lock()
+	defer asks.Unlock()
+	a, ok := asks.read[text]
+	if !ok {
+		a = read(text)
+		if asks.read == nil || len(asks.read) >= maxScripts {
+			asks.read = map[string]asked{}
+		}
+		asks.read[text] = a
+	}
+	a.keys = slices.Clone(a.keys)
+	return a
+}
+
+// asks are what was read already: a fleet is asked the same again and again.
+var asks struct {
+	sync.Mutex
+	read map[string]asked
+}
+
+func read(text string) asked {
 	a := asked{vars: map[string]string{}, text: text}
 	open := ""
 	for line := range strings.Lines(text) {

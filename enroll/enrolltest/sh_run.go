@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"strings"
+	"sync"
 
 	"fleetctl/enroll/enrolltest/shparse"
 )
@@ -63,7 +64,7 @@ func (s *shell) complain(format string, args ...any) int {
 
 // script parses and runs a script and returns its exit code.
 func (s *shell) script(text string) int {
-	list, err := shparse.Parse(text)
+	list, err := parsed(text)
 	if err != nil {
 		return s.unknown("%v", err)
 	}
@@ -252,4 +253,29 @@ func (s *shell) call(args []string) int {
 		return s.program(args)
 	}
 	return s.unknown("command %q", args)
+}
+
+// scripts are those that were parsed: a fleet is told the same again and again.
+var scripts struct {
+	sync.Mutex
+	parsed map[string]shparse.List
+}
+
+const maxScripts = 1000
+
+func parsed(text string) (shparse.List, error) {
+	scripts.Lock()
+	defer scripts.Unlock()
+	if list, ok := scripts.parsed[text]; ok {
+		return list, nil
+	}
+	list, err := shparse.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if scripts.parsed == nil || len(scripts.parsed) >= maxScripts {
+		scripts.parsed = map[string]shparse.List{}
+	}
+	scripts.parsed[text] = list
+	return list, nil
 }

@@ -17,14 +17,19 @@ func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Li
 	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
 		err = explainEnd(proc, err)
 	}
-	if report != nil && s.HashOnly {
-		forgiveCAs(report.Findings)
-	}
 	closeErr := proc.Close()
 	if closeErr != nil {
 		s.Log("closing the %s: %v", via, closeErr)
 	}
-	return sighting{report: report, via: via}, err
+	return s.sight(report, via), err
+}
+
+// sight is a report as the fleet takes it; nil is none.
+func (s *scanner) sight(report *tpm.Report, via string) sighting {
+	if report != nil && s.HashOnly {
+		forgiveCAs(report.Findings)
+	}
+	return sighting{report: report, via: via}
 }
 
 // How long a process whose protocol broke gets to end by itself, so that its exit code explains why.

@@ -63,6 +63,10 @@ func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
 	if err != nil {
 		return sighting{}, err
 	}
+	if s.TPM != nil {
+		report, err := s.TPM(ctx, h, tpm.ExamineOptions{Proof: s.Proof, CAs: s.CAs})
+		return s.sight(report, ViaHelper), err
+	}
 	conn, err := s.Dial(ctx, h)
 	if err != nil {
 		return sighting{}, err

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"context"
 	"io/fs"
 
 	"fleetctl/enroll/config"
@@ -27,6 +28,9 @@ type Ask struct {
 	Compare    bool   // ask the host's tbot, too, and compare
 	KeepHelper bool   // leave the helper on the hosts, for the next scan
 	Proof      bool   // credential activation
+
+	// TPM asks the TPM of a host in another way than over its connection, and says what it is; nil: Via says how.
+	TPM func(context.Context, inventory.Host, tpm.ExamineOptions) (*tpm.Report, error)
 }
 
 type scanner struct {

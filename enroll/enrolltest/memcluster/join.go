@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,23 @@ type joined struct {
 func (c *Cluster) Join(r JoinRequest) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.judge(r); err != nil {
+		return err
+	}
+	t := c.tokens[r.Token]
+	i := c.instanceOf(t.Spec.BotName, r)
+	i.joins = append(i.joins, joined{at: c.Now().UTC(), token: r.Token, host: r.Host, tbot: r.Tbot, cas: len(t.Spec.TPM.CAs) > 0})
+	return nil
+}
+
+// Admits judges a join that nobody asks for: nothing is recorded.
+func (c *Cluster) Admits(r JoinRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.judge(r)
+}
+
+func (c *Cluster) judge(r JoinRequest) error {
 	t := c.tokens[r.Token]
 	if t == nil || t.Metadata.Expires != nil && t.Metadata.Expires.Before(c.Now()) {
 		return fmt.Errorf("%q can not join the cluster with role \"Bot\", token expired or not found", r.Host)
@@ -61,8 +79,6 @@ func (c *Cluster) Join(r JoinRequest) error {
 	case slices.Contains(c.locks, user):
 		return fmt.Errorf("lock targeting User:%q is in force", user)
 	}
-	i := c.instanceOf(t.Spec.BotName, r)
-	i.joins = append(i.joins, joined{at: c.Now().UTC(), token: r.Token, host: r.Host, tbot: r.Tbot, cas: len(t.Spec.TPM.CAs) > 0})
 	return nil
 }
 
@@ -156,6 +172,13 @@ func (c *Cluster) Rules(token string) []string {
 		out = append(out, r.Hash)
 	}
 	return out
+}
+
+// Tokens are the names of all tokens, in order.
+func (c *Cluster) Tokens() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.tokens))
 }
 
 // shownJoins is how many authentications the auth service keeps of an instance.

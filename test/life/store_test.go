@@ -1,0 +1,100 @@
+package life
+
+import (
+	"context"
+	"iter"
+
+	"fleetctl/enroll/store"
+)
+
+// commits are the records of a command that can die at any commit. It names every method of a store, so that none that is
+// added to it can escape.
+type commits struct {
+	a *actor
+	s store.Store
+}
+
+var _ store.Store = commits{}
+
+func (r commits) BeginRun(ctx context.Context, command string, hosts int) (out int64, err error) {
+	err = r.a.commit("BeginRun", func() (err error) {
+		out, err = r.s.BeginRun(ctx, command, hosts)
+		return err
+	})
+	return out, err
+}
+
+func (r commits) ResumeRun(ctx context.Context, run int64) error {
+	return r.a.commit("ResumeRun", func() error { return r.s.ResumeRun(ctx, run) })
+}
+
+func (r commits) EndRun(ctx context.Context, run int64, state string) error {
+	return r.a.commit("EndRun", func() error { return r.s.EndRun(ctx, run, state) })
+}
+
+func (r commits) Runs(ctx context.Context, limit int) ([]store.Run, error) {
+	return r.s.Runs(ctx, limit)
+}
+
+func (r commits) Put(ctx context.Context, o store.Observation) (out store.Verdict, err error) {
+	err = r.a.commit("Put", func() (err error) {
+		out, err = r.s.Put(ctx, o)
+		return err
+	})
+	return out, err
+}
+
+func (r commits) Record(ctx context.Context, host string) (store.Record, error) {
+	return r.s.Record(ctx, host)
+}
+
+func (r commits) Records(ctx context.Context) iter.Seq2[store.Record, error] {
+	return r.s.Records(ctx)
+}
+
+func (r commits) History(ctx context.Context, host string) iter.Seq2[store.Observation, error] {
+	return r.s.History(ctx, host)
+}
+
+func (r commits) Seen(ctx context.Context, run int64) (map[string]string, error) {
+	return r.s.Seen(ctx, run)
+}
+
+func (r commits) Duplicates(ctx context.Context) ([]store.Duplicate, error) {
+	return r.s.Duplicates(ctx)
+}
+
+func (r commits) Accept(ctx context.Context, hosts ...string) error {
+	return r.a.commit("Accept", func() error { return r.s.Accept(ctx, hosts...) })
+}
+
+func (r commits) Forget(ctx context.Context, hosts ...string) error {
+	return r.a.commit("Forget", func() error { return r.s.Forget(ctx, hosts...) })
+}
+
+func (r commits) Assign(ctx context.Context, tokens map[string]string) error {
+	return r.a.commit("Assign", func() error { return r.s.Assign(ctx, tokens) })
+}
+
+func (r commits) Publish(ctx context.Context, assign map[string]string, tokens []store.Token, rules []store.Rule) error {
+	return r.a.commit("Publish", func() error { return r.s.Publish(ctx, assign, tokens, rules) })
+}
+
+func (r commits) Retract(ctx context.Context, rules []store.Rule) error {
+	return r.a.commit("Retract", func() error { return r.s.Retract(ctx, rules) })
+}
+
+func (r commits) Tokens(ctx context.Context) ([]store.Token, error) {
+	return r.s.Tokens(ctx)
+}
+
+func (r commits) Rules(ctx context.Context) iter.Seq2[store.Rule, error] {
+	return r.s.Rules(ctx)
+}
+
+func (r commits) SetInstalled(ctx context.Context, host string, i *store.Installed) error {
+	return r.a.commit("SetInstalled", func() error { return r.s.SetInstalled(ctx, host, i) })
+}
+
+// Close is for whoever opened them.
+func (r commits) Close() error { return nil }
