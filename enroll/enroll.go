@@ -18,16 +18,20 @@ import (
 // EnrollOptions of Enroll.
 type EnrollOptions struct {
 	Ask         scan.Ask
-	Out         string          // the directory of bot's and tokens' files
-	Check       bool            // change nothing on hosts and in the cluster: the results say what would be done
-	Diff        bool            // results hold diffs of file contents
-	Prune       bool            // take rules that somebody else wrote out of the tokens
-	TokensOnly  bool            // stop after the bot and the tokens
-	InstallOnly bool            // no scan and no tokens: hosts that have a rule already
-	Adopt       bool            // replace a configuration or a unit that somebody else wrote
-	Strict      bool            // what tbot would ignore in its services is an error
-	NoRollback  bool            // leave changed files as they are when a host fails
-	Resume      bool            // go on with the last enroll: only hosts that it did not finish
+	Out         string // the directory of bot's and tokens' files
+	Check       bool   // change nothing on hosts and in the cluster: the results say what would be done
+	Diff        bool   // results hold diffs of file contents
+	Prune       bool   // take rules that somebody else wrote out of the tokens
+	TokensOnly  bool   // stop after the bot and the tokens
+	InstallOnly bool   // no scan and no tokens: hosts that have a rule already
+	Adopt       bool   // replace a configuration or a unit that somebody else wrote
+	Strict      bool   // what tbot would ignore in its services is an error
+	NoRollback  bool   // leave changed files as they are when a host fails
+	Resume      bool   // go on with the last enroll: only hosts that it did not finish
+
+	AcceptPolicy  bool // the policy of fleet.yaml is meant, though it is not what was confirmed last
+	AllowRemovals int  // so many machines may lose their last rule, when it is just that number
+
 	JoinTimeout time.Duration   // how long a tbot may take to join; 0: 90 s
 	Stop        <-chan struct{} // closed: no new hosts start, those that run come to their end
 }
@@ -79,6 +83,7 @@ type enrollment struct {
 	changes bool  // of bot or tokens, in a dry run
 	results map[string]outcome.Result
 	tokenOf func(host string) string
+	alarms  []token.Alarm // of the cluster's tokens
 }
 
 // do goes through the stages: scan, tokens, hosts. A host that a stage refuses takes no part in the next one.
@@ -102,7 +107,10 @@ func (e *enrollment) do(ctx context.Context) error {
 		if err := e.tokens(ctx); err != nil || e.opts.TokensOnly {
 			return err
 		}
-		return e.rollOut(ctx, reach)
+		if err := e.rollOut(ctx, reach); err != nil {
+			return err
+		}
+		return e.contract(ctx)
 	}
 	if e.run != 0 {
 		return e.resumeRun(ctx, e.run, stages)
@@ -137,26 +145,106 @@ func (e *enrollment) narrow(ctx context.Context) error {
 // tokens derives the bot and the tokens from the records and applies them. From then on tokenOf says which token each
 // host joins with.
 func (e *enrollment) tokens(ctx context.Context) error {
-	set, err := e.makeTokens(ctx, TokensOptions{Check: e.opts.Check || e.opts.InstallOnly})
+	opts := TokensOptions{
+		Check: e.opts.Check || e.opts.InstallOnly, Diff: true, Apply: !e.opts.Check && !e.opts.InstallOnly, Out: e.opts.Out,
+		Format: token.FormatTctl, Prune: e.opts.Prune, AcceptPolicy: e.opts.AcceptPolicy || e.opts.InstallOnly,
+		AllowRemovals: e.opts.AllowRemovals, Publish: e.opts.TokensOnly,
+	}
+	s, err := e.settle(ctx, e.run, opts)
+	if err != nil {
+		return err
+	}
+	set, err := s.make(ctx)
 	if err != nil {
 		return err
 	}
 	e.refuse(set.Refused)
+	e.refuse(set.Out)
+	e.tokenOf = set.TokenOf
 	switch {
 	case e.opts.InstallOnly:
 		e.tokenOf = func(name string) string { return e.recordedToken(ctx, name) }
-		return nil
+		return e.onlySeen(ctx, set)
 	case e.opts.Check:
-		e.tokenOf = set.TokenOf
 		e.compareTokens(ctx, set)
 		return nil
 	}
-	e.tokenOf = set.TokenOf
-	if _, err := e.files(set, TokensOptions{Out: e.opts.Out, Format: token.FormatTctl}); err != nil {
+	if kept := set.Kept(); len(kept) > 0 {
+		e.Watcher.Note(RulesKept{Kept: kept})
+	}
+	if _, err := e.files(ctx, set, opts); err != nil {
 		return err
 	}
-	_, err = e.apply(ctx, set, token.ApplyOptions{Prune: e.opts.Prune, Store: e.Store})
+	done, err := e.apply(ctx, set, e.applyOptions(opts))
+	e.alarms = done.Diff.Alarms()
 	return err
+}
+
+// onlySeen leaves out hosts whose rule nobody has seen in the cluster: their tbot would be refused.
+func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
+	if e.Cluster != nil {
+		d, err := set.Diff(ctx, *e.Cluster, token.DiffOptions{})
+		if err != nil {
+			return err
+		}
+		if err := set.Saw(ctx, e.Store, d); err != nil {
+			return err
+		}
+	}
+	for _, h := range e.Hosts {
+		if _, done := e.results[h.Name]; !done && e.tokenOf(h.Name) != "" && !set.Seen(h.Name) {
+			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.RuleNotSeen,
+				"nobody has seen its rule in token "+e.tokenOf(h.Name)+" of the cluster")}
+		}
+	}
+	return nil
+}
+
+// contract takes rules out of tokens that their machines are known not to be configured with any more, since they have
+// joined with another one: after a copy of the records was made.
+func (e *enrollment) contract(ctx context.Context) error {
+	if e.opts.Check || e.opts.InstallOnly || e.opts.TokensOnly || ctx.Err() != nil {
+		return nil
+	}
+	if err := e.noteJoins(ctx); err != nil {
+		return err
+	}
+	s := &settlement{Fleet: e.Fleet, run: e.run, opts: TokensOptions{Check: true}}
+	set, err := s.make(ctx)
+	if err != nil || !set.Contracts() {
+		return err
+	}
+	if err := e.Store.Snapshot(ctx); err != nil {
+		return err
+	}
+	opts := TokensOptions{Out: e.opts.Out, Format: token.FormatTctl, AllowRemovals: e.opts.AllowRemovals}
+	s.opts.Check = false
+	if set, err = s.make(ctx); err != nil {
+		return err
+	}
+	if _, err := e.files(ctx, set, opts); err != nil {
+		return err
+	}
+	_, err = e.apply(ctx, set, e.applyOptions(opts))
+	return err
+}
+
+// noteJoins notes which machines have joined with their token in this run.
+func (e *enrollment) noteJoins(ctx context.Context) error {
+	joined := map[string]string{}
+	for _, h := range e.Hosts {
+		rec, err := e.record(ctx, h.Name)
+		if err != nil {
+			return err
+		}
+		if name := e.tokenOf(h.Name); name != "" && rec.Accepted != nil && joinedBy(rec.Installed, name, e.run) {
+			joined[rec.Accepted.EKHash] = name
+		}
+	}
+	if len(joined) == 0 {
+		return nil
+	}
+	return e.Store.Joined(ctx, e.run, joined)
 }
 
 // compareTokens notes what would change in the cluster. When it can't be asked, the hosts' plans are worth having all
@@ -291,6 +379,8 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 		return context.Canceled
 	case s.Err() != nil:
 		return s.Err()
+	case alarming(e.alarms):
+		return errAlarm
 	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}

@@ -31,6 +31,8 @@ type Fleet struct {
 	Access    Access
 	Watcher   Watcher
 
+	Confirm func(question string) bool // asks a person; nil: nobody is there to be asked
+
 	// Dial connects to a host whose tbot is looked at, installed or taken away; nil: by Access.
 	Dial func(context.Context, remote.Target) (host.Conn, error)
 

@@ -77,3 +77,8 @@ func (j *hostJournal) save(ctx context.Context) error {
 	entry.Made = slices.Clone(entry.Made)
 	return j.st.SetInstalled(ctx, j.host, &entry)
 }
+
+// joinedBy says whether a run has verified that what is installed joins with a token, after the last change of it.
+func joinedBy(in *store.Installed, token string, run int64) bool {
+	return in != nil && in.State == "" && in.Token == token && in.JoinedWith == token && in.Run == run
+}

@@ -52,6 +52,14 @@ type (
 	}
 	// TbotIgnores is what tbot would ignore or refuse in the services of the chosen hosts.
 	TbotIgnores struct{ Warnings []outcome.Warning }
+	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
+	PolicyChanges struct{ Changes []string }
+	// TokenAlarm is something about a token in the cluster that a person should hear of.
+	TokenAlarm struct{ Alarm token.Alarm }
+	// RulesKept says which rules stay in tokens until their hosts have joined with others.
+	RulesKept struct{ Kept map[string][]token.Rule }
+	// Learned is what the cluster knew better than the records.
+	Learned struct{ Lesson token.Lesson }
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
 )
@@ -86,6 +94,10 @@ func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
+func (PolicyChanges) note()       {}
+func (TokenAlarm) note()          {}
+func (RulesKept) note()           {}
+func (Learned) note()             {}
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

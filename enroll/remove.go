@@ -230,11 +230,11 @@ func (r *removal) admitted(ctx context.Context, set *token.Set) error {
 
 // tokens takes the rules out of the files and of the cluster.
 func (r *removal) tokens(ctx context.Context) error {
-	set, err := r.makeTokens(ctx, TokensOptions{})
+	set, err := (&settlement{Fleet: r.Fleet}).make(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := r.files(set, TokensOptions{Out: r.opts.Out, Format: token.FormatTctl}); err != nil {
+	if _, err := r.files(ctx, set, TokensOptions{Out: r.opts.Out, Format: token.FormatTctl}); err != nil {
 		return err
 	}
 	if _, err := r.apply(ctx, set, token.ApplyOptions{Store: r.Store}); err != nil {

@@ -129,7 +129,7 @@ func (f Fleet) keepsNoJoins(ctx context.Context) bool {
 
 // ruleDrift says for hosts how their rules in the cluster differ from the records.
 func (f Fleet) ruleDrift(ctx context.Context) (map[string]string, error) {
-	set, err := f.makeTokens(ctx, TokensOptions{Check: true})
+	set, err := (&settlement{Fleet: f, opts: TokensOptions{Check: true}}).make(ctx)
 	var d token.Diff
 	if err == nil {
 		d, err = set.Diff(ctx, *f.Cluster, token.DiffOptions{})

@@ -2,8 +2,10 @@ package enroll
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/tctl"
@@ -21,6 +23,12 @@ type TokensOptions struct {
 	Prune     bool   // take them out of the cluster
 	Roles     bool   // give a bot that exists the roles of fleet.yaml
 	Rebalance bool   // spread hosts over tokens anew
+
+	AcceptPolicy  bool     // the policy of fleet.yaml is meant, though it is not what was confirmed last
+	AllowRemovals int      // so many machines may lose their last rule, when it is just that number
+	Contract      []string // hosts that are configured with their planned token alone, by a person's word
+	Applied       int64    // the files of this epoch have been applied by somebody else; 0: nobody says so
+	Publish       bool     // somebody else installs: whoever gets a token may be configured with it from now on
 }
 
 // check says which options exclude each other.
@@ -61,20 +69,30 @@ func Tokens(ctx context.Context, f Fleet, opts TokensOptions) (report TokensRepo
 }
 
 func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (report TokensReport, err error) {
-	report.Set, err = f.makeTokens(ctx, opts)
+	opts.Publish = true
+	s, err := f.settle(ctx, run, opts)
 	if err != nil {
+		return report, err
+	}
+	if report.Set, err = s.make(ctx); err != nil {
 		return report, err
 	}
 	if opts.Adopt {
 		if err := f.adopt(ctx, run, report.Set); err != nil {
 			return report, err
 		}
-		if report.Set, err = f.makeTokens(ctx, opts); err != nil {
+		s.adopted = true
+		if report.Set, err = s.make(ctx); err != nil {
 			return report, err
 		}
 	}
-	f.Watcher.Note(TokensMade{Set: report.Set})
-	differ, err := f.files(report.Set, opts)
+	f.noteTokens(report.Set)
+	if opts.Applied > 0 {
+		if err := report.Set.Declare(ctx, f.Store, opts.Applied); err != nil {
+			return report, err
+		}
+	}
+	differ, err := f.files(ctx, report.Set, opts)
 	if err != nil {
 		return report, err
 	}
@@ -87,19 +105,32 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 	case len(report.Set.Refused) > 0:
 		return report, outcome.Mark(
 			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
+	case report.Diff != nil && alarming(report.Diff.Alarms()):
+		return report, errAlarm
 	}
 	return report, nil
 }
 
-// makeTokens computes the tokens of everything that the records hold.
-func (f Fleet) makeTokens(ctx context.Context, opts TokensOptions) (*token.Set, error) {
-	return token.Make(ctx, f.Store, f.Config, token.Options{
-		Inventory: f.Inventory, Rebalance: opts.Rebalance, Persist: !opts.Check,
+// errAlarm is a cluster that was not as the records left it, in a way that somebody has to look at.
+var errAlarm = outcome.Mark(errors.New("the cluster was not as these records left it"), outcome.ErrHostsFailed)
+
+// alarming says whether an alarm has to be looked at although what it is about was put right.
+func alarming(alarms []token.Alarm) bool {
+	return slices.ContainsFunc(alarms, func(a token.Alarm) bool {
+		return a.Kind == token.AlarmBehind || a.Kind == token.AlarmReturned || a.Kind == token.AlarmAhead
 	})
 }
 
+// noteTokens notes what the records make of the fleet, and what is kept besides.
+func (f Fleet) noteTokens(set *token.Set) {
+	f.Watcher.Note(TokensMade{Set: set})
+	if kept := set.Kept(); len(kept) > 0 {
+		f.Watcher.Note(RulesKept{Kept: kept})
+	}
+}
+
 // files writes the files, or says in a dry run that compares nothing else which of them would change.
-func (f Fleet) files(set *token.Set, opts TokensOptions) (differ []string, err error) {
+func (f Fleet) files(ctx context.Context, set *token.Set, opts TokensOptions) (differ []string, err error) {
 	if opts.Check {
 		if opts.Diff {
 			return nil, nil
@@ -109,6 +140,9 @@ func (f Fleet) files(set *token.Set, opts TokensOptions) (differ []string, err e
 			f.Watcher.Note(FileDiffers{Path: filepath.Join(opts.Out, name)})
 		}
 		return differ, err
+	}
+	if err := set.CheckFiles(opts.Out, opts.Format, f.applyOptions(opts)); err != nil {
+		return nil, err
 	}
 	changed, err := set.WriteAs(opts.Out, opts.Format)
 	for _, name := range changed {
@@ -121,7 +155,7 @@ func (f Fleet) files(set *token.Set, opts TokensOptions) (differ []string, err e
 func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensReport) error {
 	switch {
 	case opts.Apply:
-		done, err := f.apply(ctx, report.Set, token.ApplyOptions{Prune: opts.Prune, Roles: opts.Roles, Store: f.Store})
+		done, err := f.apply(ctx, report.Set, f.applyOptions(opts))
 		report.Diff, report.Applied = &done.Diff, done.Changed
 		if err == nil && len(done.Changed) == 0 {
 			f.Watcher.Note(ClusterAsItShouldBe{Applying: true})
@@ -133,6 +167,10 @@ func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensRe
 			return err
 		}
 		report.Diff = &d
+		f.noteAlarms(d)
+		if err := f.saw(ctx, report.Set, d, opts); err != nil {
+			return err
+		}
 		if d.Empty(opts.Roles) {
 			f.Watcher.Note(ClusterAsItShouldBe{})
 		} else if opts.Check {
@@ -142,9 +180,30 @@ func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensRe
 	return nil
 }
 
+// saw notes which rules the cluster has, so that hosts may be configured with them; a dry run notes nothing.
+func (f Fleet) saw(ctx context.Context, set *token.Set, d token.Diff, opts TokensOptions) error {
+	if opts.Check {
+		return nil
+	}
+	return set.Saw(ctx, f.Store, d)
+}
+
+func (f Fleet) applyOptions(opts TokensOptions) token.ApplyOptions {
+	return token.ApplyOptions{Prune: opts.Prune, Roles: opts.Roles, Store: f.Store,
+		MaxRemovals: f.Config.Token.MaxRemovals, AllowRemovals: opts.AllowRemovals}
+}
+
+// noteAlarms notes what in the cluster has to be looked at.
+func (f Fleet) noteAlarms(d token.Diff) {
+	for _, a := range d.Alarms() {
+		f.Watcher.Note(TokenAlarm{Alarm: a})
+	}
+}
+
 // apply brings the cluster to what the set says, and notes what was done, however far it came.
 func (f Fleet) apply(ctx context.Context, set *token.Set, opts token.ApplyOptions) (token.Applied, error) {
 	done, err := set.Apply(ctx, *f.Cluster, opts)
+	f.noteAlarms(done.Diff)
 	for _, what := range done.Changed {
 		f.Watcher.Note(Applied{What: what})
 	}

@@ -129,7 +129,7 @@ func TestForeignRulesThatTakeTheRoom(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(w.dir, "fleet.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	doc := "kind: token\nversion: v2\nmetadata: {name: fleet}\nspec: {roles: [Bot], join_method: tpm, bot_name: fleet, tpm: {allow: [\n"
+	doc := "kind: token\nversion: v2\nmetadata: {name: fleet, labels: {fleetctl.dev/fleet: fleet}}\nspec: {roles: [Bot], join_method: tpm, bot_name: fleet, tpm: {allow: [\n"
 	for i := range 80 {
 		doc += "{ek_public_hash: \"" + enrolltest.Hash(i) + "\"},\n"
 	}

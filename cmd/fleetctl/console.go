@@ -106,6 +106,8 @@ func (k *console) Note(n enroll.Note) {
 		k.trouble(n.Result)
 	case enroll.CredentialsLive:
 		k.credentials(n)
+	case enroll.RulesKept:
+		k.kept(n.Kept)
 	case enroll.CAsLeftOut:
 		for _, why := range n.Left {
 			k.app.say("token.ekcert_cas: left out: %s", why)
@@ -155,10 +157,41 @@ func noteText(n enroll.Note) string {
 		return fmt.Sprintf("nothing to do: the last %s finished all of these hosts", n.Command)
 	case enroll.RuleGone:
 		return n.Host + ": its rule and its record are gone; the host itself was not contacted"
+	case enroll.PolicyChanges:
+		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
+	case enroll.TokenAlarm:
+		return alarmText(n.Alarm)
+	case enroll.Learned:
+		l := n.Lesson
+		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, %d tokens are newer",
+			len(l.Ways), len(l.Assign), len(l.Tokens))
 	case enroll.HookFailed:
 		return n.Err.Error()
 	}
 	return fmt.Sprintf("%T", n) // a note that nobody has given words to: a test finds it
+}
+
+// alarmText is an alarm with the hosts that it is about, and what to do.
+func alarmText(a token.Alarm) string {
+	text := "alarm: " + a.Text
+	if len(a.Hosts) > 0 {
+		text += ": " + some(a.Hosts, 10)
+	}
+	if a.Kind == token.AlarmAhead {
+		text += " (fleetctl records recover)"
+	}
+	return text
+}
+
+// kept says which rules stay for a while.
+func (k *console) kept(kept map[string][]token.Rule) {
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		var hosts []string
+		for _, r := range kept[name] {
+			hosts = append(hosts, r.Host)
+		}
+		k.app.say("token %s: %d rules stay until their hosts have joined with another token: %s", name, len(hosts), some(hosts, 10))
+	}
 }
 
 func silence(about enroll.ClusterSubject) string {

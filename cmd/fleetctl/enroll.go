@@ -14,7 +14,7 @@ func (a *app) enrollCommand() *cli.Command {
 		Name:      "enroll",
 		Usage:     "all of it: scan, bot and tokens, then tbot on every host, verified",
 		ArgsUsage: "[INVENTORY]",
-		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), policyFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "check", Usage: "change nothing; print the plans; exit 4 when there is something to do"},
 			&cli.BoolFlag{Name: "diff", Usage: "show what changes in files, with secrets masked"},
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "write the bot's and the tokens' files to `DIR`"},
@@ -30,6 +30,14 @@ func (a *app) enrollCommand() *cli.Command {
 		}),
 		Before: a.resumes,
 		Action: a.enroll,
+	}
+}
+
+// policyFlags are those by which a person says that something large is meant.
+func policyFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "accept-policy", Usage: "go on although fleet.yaml's tokens, bot, cluster or CAs have changed for the whole fleet"},
+		&cli.IntFlag{Name: "allow-removals", Usage: "let `N` machines lose their last rule; N has to be just their number"},
 	}
 }
 
@@ -67,6 +75,7 @@ func (a *app) enrollOptions(c *cli.Context) (o enroll.EnrollOptions, err error) 
 		Out: c.String("out"), Check: c.Bool("check"), Diff: c.Bool("diff"), Prune: c.Bool("prune"),
 		TokensOnly: c.Bool("tokens-only"), InstallOnly: c.Bool("install-only"), Adopt: c.Bool("adopt"),
 		Strict: c.Bool("strict"), NoRollback: c.Bool("no-rollback"), Resume: c.Bool("resume"), JoinTimeout: c.Duration("join-timeout"),
+		AcceptPolicy: c.Bool("accept-policy"), AllowRemovals: c.Int("allow-removals"),
 	}
 	o.Ask, err = a.ask(c)
 	return o, err

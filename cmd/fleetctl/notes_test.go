@@ -57,6 +57,12 @@ var everyNote = []struct {
 	{enroll.CAsLeftOut{Used: 2, Left: []string{"cas.pem:7: not a CA"}}, "token.ekcert_cas: left out: cas.pem:7: not a CA\nfleetctl: token.ekcert_cas: 2 certificates are used, 1 things were left out\n"},
 	{enroll.TbotIgnores{Warnings: []outcome.Warning{{Reason: outcome.Because(outcome.UnknownKey, "fleet.yaml:9: no tbot reads kyes")}}},
 		"fleetctl: fleet.yaml:9: no tbot reads kyes\n"},
+	{enroll.PolicyChanges{Changes: []string{"token.name: fleet → prod", "bot.name: a → b"}}, "the whole fleet changes: token.name: fleet → prod; bot.name: a → b"},
+	{enroll.TokenAlarm{Alarm: token.Alarm{Kind: token.AlarmAhead, Text: "token fleet: newer", Hosts: []string{"a", "b"}}},
+		"alarm: token fleet: newer: a, b (fleetctl records recover)"},
+	{enroll.RulesKept{Kept: map[string][]token.Rule{"fleet": {{Host: "web-01"}}}},
+		"token fleet: 1 rules stay until their hosts have joined with another token: web-01"},
+	{enroll.Learned{}, "0 rules stay, 0 hosts keep the token that they have there, 0 tokens are newer"},
 	{enroll.HookFailed{Err: errors.New("a hook failed: after_run: exit status 1")}, "a hook failed: after_run: exit status 1"},
 }
 

@@ -13,7 +13,7 @@ func (a *app) tokensCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "tokens",
 		Usage: "write bot and tokens from the records; compare them with the cluster; apply them",
-		Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), policyFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "write files into this `DIR`"},
 			&cli.StringFlag{Name: "format", Value: token.FormatTctl, Usage: "of the files: tctl, terraform or kubernetes"},
 			&cli.BoolFlag{Name: "diff", Usage: "show how the cluster differs, by host name"},
@@ -23,6 +23,8 @@ func (a *app) tokensCommand() *cli.Command {
 			&cli.BoolFlag{Name: "prune", Usage: "remove rules in the cluster that fleetctl did not write"},
 			&cli.BoolFlag{Name: "overwrite-roles", Usage: "give a bot that exists the roles of fleet.yaml"},
 			&cli.BoolFlag{Name: "rebalance", Usage: "spread hosts over tokens anew; many then need a new tbot configuration"},
+			&cli.Int64Flag{Name: "applied", Usage: "say that the files of this `EPOCH` were applied by somebody else"},
+			&cli.StringSliceFlag{Name: "contract", Usage: "say that `HOST` is configured with its planned token alone: its other rules go"},
 		}),
 		Action: a.tokens,
 	}
@@ -59,6 +61,8 @@ func tokensOptions(c *cli.Context) (enroll.TokensOptions, error) {
 	o := enroll.TokensOptions{
 		Out: c.String("out"), Format: c.String("format"), Diff: c.Bool("diff"), Apply: c.Bool("apply"), Check: c.Bool("check"),
 		Adopt: c.Bool("adopt"), Prune: c.Bool("prune"), Roles: c.Bool("overwrite-roles"), Rebalance: c.Bool("rebalance"),
+		AcceptPolicy: c.Bool("accept-policy"), AllowRemovals: c.Int("allow-removals"), Applied: c.Int64("applied"),
+		Contract: c.StringSlice("contract"),
 	}
 	switch {
 	case c.Args().Present():
@@ -67,6 +71,8 @@ func tokensOptions(c *cli.Context) (enroll.TokensOptions, error) {
 		return o, usage("--adopt and --prune exclude each other")
 	case o.Check && o.Apply:
 		return o, usage("--check and --apply exclude each other")
+	case o.Check && o.Applied > 0:
+		return o, usage("--check and --applied exclude each other: what was applied is noted in the records")
 	case o.Check && o.Adopt:
 		return o, usage("--check and --adopt exclude each other: adopting changes the records")
 	case o.Prune && !o.Diff && !o.Apply:

@@ -5,6 +5,7 @@ import "gopkg.in/yaml.v3"
 // Config is fleet.yaml. Unknown keys are errors with file and line.
 type Config struct {
 	Version   string  `yaml:"version"`
+	Fleet     string  `yaml:"fleet,omitempty"` // whose records and tokens these are; default: what the records say, else token.name
 	Inventory string  `yaml:"inventory,omitempty"`
 	Cluster   Cluster `yaml:"cluster"`
 	Bot       Bot     `yaml:"bot"`
@@ -44,6 +45,8 @@ type Token struct {
 	Match         string   `yaml:"match,omitempty"`          // hash (default) or hash+serial
 	MaxRules      int      `yaml:"max_rules,omitempty"`      // default 1000
 	MaxBytes      int      `yaml:"max_bytes,omitempty"`      // default 262144, of the JSON that the cluster stores
+	MaxRemovals   int      `yaml:"max_removals,omitempty"`   // machines that may lose their rules without being named; default 1
+	StaleAfter    Duration `yaml:"stale_after,omitempty"`    // when a rule that is kept for a host is named as old; default 30 days
 }
 
 // Tbot says what lands on the hosts.

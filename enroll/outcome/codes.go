@@ -33,8 +33,10 @@ const (
 	Unproven      Code = "unproven"
 	ChangedEK     Code = "changed-ek"
 	DuplicateEK   Code = "duplicate-ek"
+	RemovedEK     Code = "removed-ek"
 	NoEKCert      Code = "no-ekcert"
 	TooLarge      Code = "too-large"
+	RuleNotSeen   Code = "rule-not-seen"
 
 	// What stands in the way of a tbot.
 	NoTbot         Code = "no-tbot"

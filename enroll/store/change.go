@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -27,8 +28,9 @@ func (s *sqlite) BeginRun(ctx context.Context, command string, hosts int) (id in
 		if err := abandon(ctx, tx, fresh); err != nil {
 			return err
 		}
-		const insert = "INSERT INTO runs (command, started, state, hosts) VALUES (?, ?, ?, ?)"
-		res, err := tx.ExecContext(ctx, insert, command, toUnix(time.Now()), StateRunning, hosts)
+		const insert = "INSERT INTO runs (command, started, state, hosts, by, args, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
+		a := s.actor
+		res, err := tx.ExecContext(ctx, insert, command, toUnix(time.Now()), StateRunning, hosts, a.By, a.Args, a.Reason)
 		if err != nil {
 			return err
 		}
@@ -39,6 +41,7 @@ func (s *sqlite) BeginRun(ctx context.Context, command string, hosts int) (id in
 		s.lock.release()
 		return 0, err
 	}
+	s.run.Store(id)
 	return id, nil
 }
 
@@ -57,8 +60,10 @@ func (s *sqlite) ResumeRun(ctx context.Context, run int64) error {
 	})
 	if err != nil {
 		s.lock.release()
+		return err
 	}
-	return err
+	s.run.Store(run)
+	return nil
 }
 
 // abandon marks runs whose process has died, once this one has the lock.
@@ -82,42 +87,51 @@ func (s *sqlite) EndRun(ctx context.Context, run int64, state string) error {
 }
 
 // Accept makes the pending identity of each host the accepted one; of all hosts or, when one of them has none
-// (ErrNotPending), of none.
+// (ErrNotPending), of none. An EK that no host has any more is replaced from then on.
 func (s *sqlite) Accept(ctx context.Context, hosts ...string) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
+		var old []Machine
 		for _, host := range hosts {
-			var pending sql.NullInt64
-			err := tx.QueryRowContext(ctx, "SELECT pending FROM hosts WHERE name = ? AND known = 1", host).Scan(&pending)
-			if isNoRows(err) {
-				return fmt.Errorf("%w: %s", ErrNotFound, host)
-			}
+			m, err := machineOf(ctx, tx, host)
 			if err != nil {
 				return err
 			}
-			if !pending.Valid {
+			old = append(old, m)
+			const update = "UPDATE hosts SET accepted = pending, pending = NULL WHERE name = ? AND known = 1 AND pending IS NOT NULL"
+			if err := mustChange(ctx, tx, host, update, host); errors.Is(err, ErrNotFound) {
 				return fmt.Errorf("%w: %s", ErrNotPending, host)
+			} else if err != nil {
+				return err
 			}
-			const update = "UPDATE hosts SET accepted = pending, pending = NULL WHERE name = ?"
-			if _, err := tx.ExecContext(ctx, update, host); err != nil {
+			const back = `UPDATE machines SET state = '' WHERE state = 'replaced' AND ek_hash =
+				(SELECT i.ek_hash FROM hosts h JOIN identities i ON i.id = h.accepted WHERE h.name = ?)`
+			if _, err := tx.ExecContext(ctx, back, host); err != nil {
 				return err
 			}
 		}
-		return nil
+		return s.leave(ctx, tx, "accept", Replaced, old)
 	})
 }
 
 // Forget drops what is known of each host: identities, assignment and installed state. Its observations stay, as they
-// are what happened. All hosts or, when one is not known (ErrNotFound), none.
+// are what happened. All hosts or, when one is not known (ErrNotFound), none. An EK that no host has any more is
+// forgotten, too: its rules go.
 func (s *sqlite) Forget(ctx context.Context, hosts ...string) error {
 	const update = `UPDATE hosts SET known = 0, accepted = NULL, pending = NULL, last = NULL, token = '', token_ek = '',
 installed = NULL WHERE name = ? AND known = 1`
 	return s.inTx(ctx, func(tx *sql.Tx) error {
+		var old []Machine
 		for _, host := range hosts {
+			m, err := machineOf(ctx, tx, host)
+			if err != nil {
+				return err
+			}
+			old = append(old, m)
 			if err := mustChange(ctx, tx, host, update, host); err != nil {
 				return err
 			}
 		}
-		return nil
+		return s.leave(ctx, tx, "forget", Forgotten, old)
 	})
 }
 

@@ -3,28 +3,74 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 )
 
 // Assign notes the token of each host; "" takes it away. Hosts that are not known are an error (ErrNotFound).
 func (s *sqlite) Assign(ctx context.Context, tokens map[string]string) error {
-	return s.Publish(ctx, tokens, nil, nil)
+	return s.Publish(ctx, Publication{Assign: tokens})
 }
 
-func (s *sqlite) Publish(ctx context.Context, assign map[string]string, tokens []Token, rules []Rule) error {
+// Publish notes everything of p or, after an error, nothing.
+func (s *sqlite) Publish(ctx context.Context, p Publication) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := assignAll(ctx, tx, assign); err != nil {
+		if err := assignAll(ctx, tx, p.Assign); err != nil {
 			return err
 		}
-		for _, t := range tokens {
-			const upsert = "INSERT OR REPLACE INTO tokens (name, kind, bot) VALUES (?, ?, ?)"
-			if _, err := tx.ExecContext(ctx, upsert, t.Name, t.Kind, t.Bot); err != nil {
+		for _, t := range p.Tokens {
+			if err := putToken(ctx, tx, t); err != nil {
 				return err
 			}
 		}
-		return eachRule(ctx, tx, "INSERT OR REPLACE INTO rules (token, ek_hash, ek_serial, host) VALUES (?, ?, ?, ?)",
-			rules, func(r Rule) []any { return []any{r.Token, r.EKHash, r.EKSerial, r.Host} })
+		const upsert = `INSERT INTO rules (token, ek_hash, ek_serial, host) VALUES (?, ?, ?, ?)
+			ON CONFLICT (token, ek_hash, ek_serial) DO UPDATE SET host = excluded.host`
+		err := eachRule(ctx, tx, upsert, p.Rules, func(r Rule) []any { return []any{r.Token, r.EKHash, r.EKSerial, r.Host} })
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(addWays(ctx, tx, p.Ways), dropWays(ctx, tx, p.Drop)); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE fleet SET epoch = max(epoch, ?)", p.Epoch)
+		return err
+	})
+}
+
+// putToken notes a token with its content's epoch; what the cluster was seen to have stays as it is.
+func putToken(ctx context.Context, tx *sql.Tx, t Token) error {
+	var cas any
+	if t.CAsKnown {
+		raw, err := json.Marshal(t.CAs)
+		if err != nil {
+			return err
+		}
+		cas = string(raw)
+	}
+	const upsert = `INSERT INTO tokens (name, kind, bot, cas, epoch, digest, behind) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, bot = excluded.bot, cas = coalesce(excluded.cas, cas),
+		epoch = excluded.epoch, digest = excluded.digest, behind = excluded.behind`
+	_, err := tx.ExecContext(ctx, upsert, t.Name, t.Kind, t.Bot, cas, t.Epoch, t.Digest, t.Behind)
+	return err
+}
+
+// Wrote notes the id of a write into the cluster, before it is made.
+func (s *sqlite) Wrote(ctx context.Context, token, id string) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		return mustChange(ctx, tx, "token "+token, "UPDATE tokens SET writes = ? WHERE name = ?", id, token)
+	})
+}
+
+// Saw notes that the cluster has a token with content of that epoch (0: it is not known which), and these of our rules.
+func (s *sqlite) Saw(ctx context.Context, token string, epoch int64, rules []Rule) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE tokens SET seen = max(seen, ?) WHERE name = ?", epoch, token); err != nil {
+			return err
+		}
+		return eachRule(ctx, tx, "UPDATE rules SET seen = 1 WHERE token = ? AND ek_hash = ? AND ek_serial = ? AND seen = 0",
+			rules, func(r Rule) []any { return []any{r.Token, r.EKHash, r.EKSerial} })
 	})
 }
 
@@ -77,10 +123,15 @@ func eachRule(ctx context.Context, tx *sql.Tx, query string, rules []Rule, args 
 func (s *sqlite) Tokens(ctx context.Context) ([]Token, error) {
 	var tokens []Token
 	scan := func(rows *sql.Rows) (t Token, err error) {
-		err = rows.Scan(&t.Name, &t.Kind, &t.Bot)
-		return t, err
+		var cas sql.NullString
+		if err = rows.Scan(&t.Name, &t.Kind, &t.Bot, &cas, &t.Epoch, &t.Digest, &t.Write, &t.Seen, &t.Behind); err != nil || !cas.Valid {
+			return t, err
+		}
+		t.CAsKnown = true
+		return t, json.Unmarshal([]byte(cas.String), &t.CAs)
 	}
-	for t, err := range stream(ctx, s, scan, "SELECT name, kind, bot FROM tokens ORDER BY name") {
+	const query = "SELECT name, kind, bot, cas, epoch, digest, writes, seen, behind FROM tokens ORDER BY name"
+	for t, err := range stream(ctx, s, scan, query) {
 		if err != nil {
 			return nil, err
 		}
@@ -91,8 +142,8 @@ func (s *sqlite) Tokens(ctx context.Context) ([]Token, error) {
 
 func (s *sqlite) Rules(ctx context.Context) iter.Seq2[Rule, error] {
 	scan := func(rows *sql.Rows) (r Rule, err error) {
-		err = rows.Scan(&r.Token, &r.EKHash, &r.EKSerial, &r.Host)
+		err = rows.Scan(&r.Token, &r.EKHash, &r.EKSerial, &r.Host, &r.Seen)
 		return r, err
 	}
-	return stream(ctx, s, scan, "SELECT token, ek_hash, ek_serial, host FROM rules ORDER BY token, ek_hash, ek_serial")
+	return stream(ctx, s, scan, "SELECT token, ek_hash, ek_serial, host, seen FROM rules ORDER BY token, ek_hash, ek_serial")
 }

@@ -92,12 +92,12 @@ WHERE ek_hash IN (SELECT ek_hash FROM claims GROUP BY ek_hash HAVING count(*) > 
 func (s *sqlite) Runs(ctx context.Context, limit int) ([]Run, error) {
 	scan := func(rows *sql.Rows) (r Run, err error) {
 		var started, ended int64
-		err = rows.Scan(&r.ID, &r.Command, &started, &ended, &r.State, &r.Hosts)
+		err = rows.Scan(&r.ID, &r.Command, &started, &ended, &r.State, &r.Hosts, &r.By, &r.Args, &r.Reason)
 		r.Started, r.Ended = fromUnix(started), fromUnix(ended)
 		return r, err
 	}
 	runs := []Run{}
-	query := "SELECT id, command, started, ended, state, hosts FROM runs ORDER BY id DESC LIMIT ?"
+	query := "SELECT id, command, started, ended, state, hosts, by, args, reason FROM runs ORDER BY id DESC LIMIT ?"
 	for r, err := range stream(ctx, s, scan, query, limit) {
 		if err != nil {
 			return nil, err

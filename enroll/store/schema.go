@@ -13,7 +13,7 @@ const applicationID = 0x666c6374
 // number of migrations that it has seen. What stands here was released: never change one, append another.
 //
 // Times are microseconds since 1970 in UTC; 0 is no time.
-var migrations = []string{schemaV1, schemaV2}
+var migrations = []string{schemaV1, schemaV2, schemaV3}
 
 // Hosts stay as rows when they are forgotten (known = 0), because the observations of them stay. Identities and TPM
 // details hardly change from scan to scan, so that an observation refers to them by content.
@@ -85,6 +85,71 @@ CREATE TABLE rules (
 	host      TEXT NOT NULL,
 	PRIMARY KEY (token, ek_hash, ek_serial)
 ) STRICT, WITHOUT ROWID;
+`
+
+// The life of a rule. A machine is an EK: the row of one says whether somebody took it out, and outlives its names. Ways
+// are the tokens that a machine may be configured with, besides the one that is planned for it: its rules stay there.
+// What was published before this schema may be configured anywhere, and what was installed is.
+const schemaV3 = `
+CREATE TABLE machines (
+	ek_hash TEXT PRIMARY KEY,
+	state   TEXT    NOT NULL DEFAULT '', -- '', disabled, removed, replaced, forgotten
+	host    TEXT    NOT NULL DEFAULT '', -- its name, when somebody took it out
+	serial  TEXT    NOT NULL DEFAULT '',
+	run     INTEGER NOT NULL DEFAULT 0,
+	at      INTEGER NOT NULL DEFAULT 0,
+	by      TEXT    NOT NULL DEFAULT '',
+	why     TEXT    NOT NULL DEFAULT '',
+	joined  TEXT    NOT NULL DEFAULT '', -- the token of the latest join that was verified
+	joined_run INTEGER NOT NULL DEFAULT 0,
+	last_join  INTEGER NOT NULL DEFAULT 0, -- the latest join that the cluster had, by its own clock
+	last_run   INTEGER NOT NULL DEFAULT 0  -- the run that looked
+) STRICT, WITHOUT ROWID;
+INSERT INTO machines (ek_hash) SELECT DISTINCT i.ek_hash FROM hosts h JOIN identities i ON i.id = h.accepted;
+CREATE TRIGGER hosts_machine AFTER UPDATE OF accepted ON hosts WHEN NEW.accepted IS NOT NULL AND NEW.accepted IS NOT OLD.accepted BEGIN
+	INSERT OR IGNORE INTO machines (ek_hash) SELECT ek_hash FROM identities WHERE id = NEW.accepted;
+	UPDATE machines SET state = '' WHERE state = 'forgotten' AND ek_hash = (SELECT ek_hash FROM identities WHERE id = NEW.accepted);
+END;
+CREATE TABLE ways (
+	ek_hash  TEXT    NOT NULL,
+	token    TEXT    NOT NULL,
+	evidence TEXT    NOT NULL, -- installed, published, cluster
+	run      INTEGER NOT NULL, -- when that was seen last
+	PRIMARY KEY (ek_hash, token)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE tokens ADD COLUMN cas    TEXT;                        -- JSON list of PEM; NULL: not known
+ALTER TABLE tokens ADD COLUMN epoch  INTEGER NOT NULL DEFAULT 0;  -- of its content; 0: it was never given one
+ALTER TABLE tokens ADD COLUMN digest TEXT    NOT NULL DEFAULT ''; -- of its content
+ALTER TABLE tokens ADD COLUMN writes TEXT    NOT NULL DEFAULT ''; -- the id of our latest write
+ALTER TABLE tokens ADD COLUMN seen   INTEGER NOT NULL DEFAULT 0;  -- the latest epoch that the cluster was seen to have
+ALTER TABLE tokens ADD COLUMN behind INTEGER NOT NULL DEFAULT 0;  -- 1: the cluster had newer content than these records
+ALTER TABLE rules  ADD COLUMN seen   INTEGER NOT NULL DEFAULT 0;  -- 1: it was seen in the cluster
+UPDATE rules SET seen = 1;
+INSERT INTO ways (ek_hash, token, evidence, run) SELECT DISTINCT ek_hash, token, 'published', 0 FROM rules;
+INSERT OR REPLACE INTO ways (ek_hash, token, evidence, run)
+	SELECT i.ek_hash, json_extract(h.installed, '$.token'), 'installed', 0 FROM hosts h JOIN identities i ON i.id = h.accepted
+	WHERE coalesce(json_extract(h.installed, '$.token'), '') <> '';
+CREATE TABLE fleet (
+	id      INTEGER PRIMARY KEY CHECK (id = 1),
+	name    TEXT    NOT NULL DEFAULT '', -- fleet: of fleet.yaml
+	cluster TEXT    NOT NULL DEFAULT '',
+	policy  TEXT    NOT NULL DEFAULT '', -- JSON, as it was confirmed last
+	epoch   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO fleet (id) VALUES (1);
+CREATE TABLE journal (
+	id      INTEGER PRIMARY KEY,
+	run     INTEGER NOT NULL,
+	at      INTEGER NOT NULL,
+	by      TEXT    NOT NULL,
+	action  TEXT    NOT NULL,
+	host    TEXT    NOT NULL,
+	ek_hash TEXT    NOT NULL,
+	why     TEXT    NOT NULL
+) STRICT;
+ALTER TABLE runs ADD COLUMN by     TEXT NOT NULL DEFAULT ''; -- user@host
+ALTER TABLE runs ADD COLUMN args   TEXT NOT NULL DEFAULT ''; -- the command line, without secrets
+ALTER TABLE runs ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 `
 
 // migrate brings the schema to the newest version in one transaction a step. Two processes may do it at once: the

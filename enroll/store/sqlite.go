@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -21,6 +22,7 @@ import (
 type Options struct {
 	Wait     time.Duration // how long BeginRun waits for another run to end; 0: ErrLocked at once
 	Existing bool          // no file is ErrNoRecords: what the records lack would be taken out of files and tokens
+	Actor    Actor         // who opens them
 }
 
 // sqlite is the Store in one SQLite file. One connection writes, others read what is committed.
@@ -30,6 +32,8 @@ type sqlite struct {
 	read  *sql.DB // query_only
 	put   putStatements
 	lock  *runLock
+	actor Actor
+	run   atomic.Int64 // the latest that began or was resumed here; 0: none
 
 	puts    chan putRequest
 	closing chan struct{} // closed by Close
@@ -62,6 +66,7 @@ func open(ctx context.Context, path string, opts Options) (*sqlite, error) {
 		lock:    &runLock{path: path + ".lock", wait: opts.Wait},
 		puts:    make(chan putRequest),
 		closing: make(chan struct{}),
+		actor:   opts.Actor,
 	}
 	if err := s.connect(ctx, opts.Existing); err != nil {
 		s.disconnect()

@@ -21,6 +21,7 @@ var (
 	ErrReadOnly    = errors.New("records cannot be written")
 	ErrNoSpace     = errors.New("no space left for the records")
 	ErrNotPending  = errors.New("no changed identity waits for acceptance")
+	ErrTaken       = errors.New("the name is taken")
 	ErrClosed      = errors.New("records are closed")
 )
 
@@ -96,6 +97,91 @@ type Token struct {
 	Name string `json:"name"`
 	Kind string `json:"kind"`          // bot or node
 	Bot  string `json:"bot,omitempty"` // whom its hosts join as
+
+	CAs      []string `json:"-"` // PEM, as published last
+	CAsKnown bool     `json:"-"` // false: an older fleetctl published it, and only the cluster knows its CAs
+
+	Epoch  int64  `json:"epoch,omitempty"`  // of its content; grows over all tokens of the fleet; 0: it has none yet
+	Digest string `json:"digest,omitempty"` // of its content
+	Write  string `json:"write,omitempty"`  // the id of our latest write into the cluster
+	Seen   int64  `json:"seen,omitempty"`   // the latest epoch that the cluster was seen to have
+	Behind bool   `json:"behind,omitempty"` // the cluster had newer content than the records: nothing is taken out of it
+}
+
+// States of a machine that gets no rule because a person said so. A machine that was forgotten is taken out of the
+// tokens like the others, and is new when it is seen again.
+const (
+	Disabled  = "disabled"
+	Removed   = "removed"
+	Replaced  = "replaced"
+	Forgotten = "forgotten"
+)
+
+// Machine is an EK. Names point to machines: several to one, or none any more.
+type Machine struct {
+	EKHash   string    `json:"ek_public_hash"`
+	State    string    `json:"state,omitempty"`                 // "", Disabled, Removed, Replaced or Forgotten
+	Host     string    `json:"host,omitempty"`                  // its name when somebody took it out
+	EKSerial string    `json:"ek_certificate_serial,omitempty"` // likewise
+	Run      int64     `json:"run,omitempty"`
+	At       time.Time `json:"at,omitzero"`
+	By       string    `json:"by,omitempty"`
+	Why      string    `json:"why,omitempty"`
+
+	Joined    string `json:"joined,omitempty"`     // the token of the latest join that was verified
+	JoinedRun int64  `json:"joined_run,omitempty"` // the run that verified it
+
+	LastJoin time.Time `json:"last_join,omitzero"` // the latest join that the cluster had, by its own clock
+	LastRun  int64     `json:"last_run,omitempty"` // the run that looked
+}
+
+// Out says whether a person took the machine out: no token may have a rule for it.
+func (m Machine) Out() bool { return m.State != "" }
+
+// Evidence that a machine may be configured with a token.
+const (
+	ByInstall = "installed" // we wrote it, were about to, or saw it in the configuration
+	ByPublish = "published" // somebody else installs, and was given the token
+	ByCluster = "cluster"   // the cluster has a rule for it there, and nobody knows why
+)
+
+// Way is a token that a machine may be configured with: its rule stays there until the machine is known to have joined
+// with another one.
+type Way struct {
+	EKHash   string `json:"ek_public_hash"`
+	Token    string `json:"token"`
+	Evidence string `json:"evidence"` // ByInstall, ByPublish or ByCluster
+	Run      int64  `json:"run"`      // the run of the latest evidence
+}
+
+// Publication is what goes to the cluster next, noted before it does.
+type Publication struct {
+	Assign map[string]string // host → token; "" takes it away
+	Tokens []Token           // those that are new or differ
+	Rules  []Rule            // those that are new
+	Ways   []Way             // those that are new, or whose evidence is
+	Drop   []Way             // those that a verified join has ended
+	Epoch  int64             // the fleet's epoch from now on; 0: as it is
+}
+
+// Bound is what records belong to.
+type Bound struct {
+	Fleet   string          `json:"fleet"`   // "": no run has bound them yet
+	Cluster string          `json:"cluster"` // its name; "": nobody asked it yet
+	Policy  json.RawMessage `json:"policy"`  // as a person confirmed it last; nil: never
+	Epoch   int64           `json:"epoch"`   // the highest that was given to a token
+}
+
+// Entry is something that a person did to a machine or a name.
+type Entry struct {
+	ID     int64     `json:"id"`
+	Run    int64     `json:"run"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`     // user@host
+	Action string    `json:"action"` // remove, disable, enable, readmit, accept, replace, forget, rename…
+	Host   string    `json:"host"`
+	EKHash string    `json:"ek_public_hash,omitempty"`
+	Why    string    `json:"why,omitempty"`
 }
 
 // Rule is an allow rule that fleetctl wrote into a token.
@@ -104,6 +190,7 @@ type Rule struct {
 	EKHash   string `json:"ek_public_hash"`
 	EKSerial string `json:"ek_certificate_serial,omitempty"`
 	Host     string `json:"host"`
+	Seen     bool   `json:"seen,omitempty"` // it was seen in the cluster
 }
 
 // Run is one run of fleetctl.
@@ -114,6 +201,17 @@ type Run struct {
 	Ended   time.Time `json:"ended,omitzero"`
 	State   string    `json:"state"` // running, done, failed, interrupted
 	Hosts   int       `json:"hosts"`
+
+	By     string `json:"by,omitempty"`     // user@host
+	Args   string `json:"args,omitempty"`   // the command line, without secrets
+	Reason string `json:"reason,omitempty"` // what the user said why
+}
+
+// Actor is who works with the records, for runs and the journal.
+type Actor struct {
+	By     string // user@host
+	Args   string // the command line, without secrets
+	Reason string
 }
 
 // Store keeps records. An implementation commits before it returns, and is safe for use by several goroutines.
@@ -139,12 +237,35 @@ type Store interface {
 	Forget(ctx context.Context, hosts ...string) error
 	Assign(ctx context.Context, tokens map[string]string) error // host → token name, in one transaction
 
-	// Publish notes tokens and rules that go to the cluster, together with the assignment, in one transaction. Rules
-	// add up, so that a rule in the cluster can be told from one that somebody else wrote; Retract takes rules back.
-	Publish(ctx context.Context, assign map[string]string, tokens []Token, rules []Rule) error
+	// Publish notes what goes to the cluster in one transaction. Rules add up, so that a rule in the cluster can be told
+	// from one that somebody else wrote; Retract takes rules back.
+	Publish(ctx context.Context, p Publication) error
 	Retract(ctx context.Context, rules []Rule) error
 	Tokens(ctx context.Context) ([]Token, error) // by name
 	Rules(ctx context.Context) iter.Seq2[Rule, error]
+	Wrote(ctx context.Context, token, id string) error                      // the id of a write that is about to be made
+	Saw(ctx context.Context, token string, epoch int64, rules []Rule) error // what the cluster was seen to have of ours
+
+	Machines(ctx context.Context) iter.Seq2[Machine, error] // by EK hash
+	Ways(ctx context.Context) iter.Seq2[Way, error]         // by EK hash and token
+	AddWays(ctx context.Context, ways ...Way) error
+	DropWays(ctx context.Context, ways ...Way) error
+	Joined(ctx context.Context, run int64, tokens map[string]string) error // EK hash → token of a join that was verified
+
+	// LookedAt notes the latest join of machines that the cluster had, by EK hash. A join that is newer the next time was made
+	// after that run, whatever the clocks say.
+	LookedAt(ctx context.Context, run int64, joins map[string]time.Time) error
+	Snapshot(ctx context.Context) error // a copy beside the file, in place of the last one
+
+	// SetStates says that a person took machines out (or, with an empty state, let them in again), with an entry of the
+	// journal each.
+	SetStates(ctx context.Context, action string, machines ...Machine) error
+	Rename(ctx context.Context, from, to string) error // ErrNotFound; ErrTaken when another host has the new name
+	Note(ctx context.Context, entries ...Entry) error  // to the journal
+	Journal(ctx context.Context) iter.Seq2[Entry, error]
+	Bound(ctx context.Context) (Bound, error)
+	Bind(ctx context.Context, b Bound) error       // all but the epoch
+	Backup(ctx context.Context, path string) error // a copy of the file; an error when there is a file already
 
 	SetInstalled(ctx context.Context, host string, i *Installed) error
 	Close() error

@@ -406,7 +406,7 @@ func TestPublishedRulesAreRemembered(t *testing.T) {
 	rules := []store.Rule{{Token: "fleet", EKHash: ek(1), Host: "a"}, {Token: "fleet-2", EKHash: ek(2), EKSerial: "01", Host: "b"}}
 	tokens := []store.Token{{Name: "fleet", Kind: "bot", Bot: "fleet"}, {Name: "fleet-2", Kind: "node"}}
 	for range 2 {
-		if err := s.Publish(t.Context(), map[string]string{"a": "fleet"}, tokens, rules); err != nil {
+		if err := s.Publish(t.Context(), store.Publication{Assign: map[string]string{"a": "fleet"}, Tokens: tokens, Rules: rules}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -423,16 +423,16 @@ func TestPublishedRulesAreRemembered(t *testing.T) {
 	if !slices.Equal(got, rules) {
 		t.Errorf("rules %+v", got)
 	}
-	if got, err := s.Tokens(t.Context()); err != nil || !slices.Equal(got, tokens) {
+	if got, err := s.Tokens(t.Context()); err != nil || !reflect.DeepEqual(got, tokens) {
 		t.Errorf("tokens %+v, %v", got, err)
 	}
 	if err := s.Retract(t.Context(), rules[1:]); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Tokens(t.Context()); err != nil || !slices.Equal(got, tokens[:1]) {
+	if got, err := s.Tokens(t.Context()); err != nil || !reflect.DeepEqual(got, tokens[:1]) {
 		t.Errorf("after retracting the only rule: tokens %+v, %v", got, err)
 	}
-	if err := s.Publish(t.Context(), nil, nil, []store.Rule{{Token: "fleet", EKHash: "12"}}); err == nil {
+	if err := s.Publish(t.Context(), store.Publication{Rules: []store.Rule{{Token: "fleet", EKHash: "12"}}}); err == nil {
 		t.Error("a rule with a bad hash was noted")
 	}
 }

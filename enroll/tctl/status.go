@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/versions"
+	"fleetctl/remote"
 )
 
 var errNoVersion = errors.New("tctl status prints no version")
@@ -22,6 +23,21 @@ func (t Tctl) ClusterVersion(ctx context.Context) (string, error) {
 		}
 	}
 	return "", errNoVersion
+}
+
+// ClusterName asks tctl for the cluster's name; "" when it prints none.
+func (t Tctl) ClusterName(ctx context.Context) (string, error) {
+	out, err := t.get(ctx, "status")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) == 2 && strings.EqualFold(strings.TrimSuffix(fields[0], ":"), "cluster") {
+			return remote.Clean(fields[1]), nil
+		}
+	}
+	return "", nil
 }
 
 // versionLine reads "Version  17.5.4" (tool/tctl, status_command.go@09ce912d: two columns), with a colon or without.

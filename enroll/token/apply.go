@@ -1,7 +1,6 @@
 package token
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,13 +13,17 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
+	"fleetctl/remote"
 )
 
 // ApplyOptions of Apply.
 type ApplyOptions struct {
 	Prune bool        // take rules that we did not write out of our tokens
 	Roles bool        // overwrite the roles of bots that exist
-	Store store.Store // where rules that are gone are forgotten; may be nil
+	Store store.Store // where is noted what is written and seen, and where rules that are gone are forgotten; may be nil
+
+	MaxRemovals   int // machines that may lose their last rule without anybody having named them; 1 at least
+	AllowRemovals int // so many, when it is just that number
 }
 
 // Applied is what Apply did.
@@ -40,7 +43,13 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 	if done.Diff, err = s.Diff(ctx, cluster, DiffOptions{Prune: opts.Prune}); err != nil {
 		return done, err
 	}
-	if err := errors.Join(checkOurs(done.Diff), s.checkSizes(done.Diff)); err != nil {
+	if err := errors.Join(done.Diff.Refusals(), s.checkSizes(done.Diff)); err != nil {
+		return done, err
+	}
+	if err := s.brake(done.Diff.lost(s.named), opts); err != nil {
+		return done, err
+	}
+	if err := s.saw(ctx, opts.Store, done.Diff); err != nil {
 		return done, err
 	}
 	dir, err := os.MkdirTemp("", "fleetctl-apply-")
@@ -58,7 +67,46 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 			return done, fmt.Errorf("token %s: %w", c.Name, err)
 		}
 	}
-	return done, nil
+	return done, s.readBack(ctx, cluster, opts, done)
+}
+
+// readBack reads all tokens that were changed once more: somebody else may have written one after we did.
+func (s *Set) readBack(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions, done Applied) error {
+	var errs []error
+	for _, what := range done.Changed {
+		name, isToken := strings.CutPrefix(what, "token/")
+		if !isToken || len(done.Changed) == 1 {
+			continue
+		}
+		after, err := s.diffToken(ctx, cluster, name, DiffOptions{Prune: opts.Prune})
+		if err == nil {
+			err = s.lostRace(after)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("token %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ErrLostRace is a token that somebody else wrote at the same time: nobody knows what of ours is in it. The next run merges
+// both.
+var ErrLostRace = errors.New("somebody else wrote it at the same time")
+
+// lostRace is an error when a token that we wrote is not what we wrote.
+func (s *Set) lostRace(after Change) error {
+	if after.Action == ActionNone {
+		return nil
+	}
+	ours, theirs := s.writes[after.Name], ""
+	if after.have != nil {
+		theirs = after.have.stamp.write
+	}
+	if ours != "" && theirs != "" && theirs != ours {
+		return outcome.WithHint(fmt.Errorf("%w: the cluster has write %q where ours was %s: %s", ErrLostRace, remote.Clean(theirs), ours,
+			after.summary()), "run it again: what both have written is merged")
+	}
+	return fmt.Errorf("tctl reported success, but the cluster has something else: %s", after.summary())
 }
 
 // applyOrder puts changes that take rules away behind those that only add: a host that moves to another token has its
@@ -77,23 +125,6 @@ func (c Change) weight() int {
 		return 1
 	}
 	return 0
-}
-
-// checkOurs refuses tokens that the cluster has for something else. What a token's name stands for (whom its hosts join
-// as, and how) is one for life: changed in place, rules that others wrote would join as our bot, and hosts that have the
-// token now would not join as theirs any more.
-func checkOurs(d Diff) error {
-	var errs []error
-	for _, c := range d.Tokens {
-		if differs := c.identityFields(); len(differs) > 0 {
-			errs = append(errs, &outcome.InputError{
-				Msg: fmt.Sprintf("the cluster has a token %s for something else: %s; it stays as it is",
-					c.Name, strings.Join(differs, ", ")),
-				Hint: fmt.Sprintf("set another token.name in fleet.yaml, for example %s-%s", c.Name, cmp.Or(c.result.bot, "tpm")),
-			})
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // identityFields are the differing fields of a token that its name stands for.
@@ -117,7 +148,7 @@ func (s *Set) checkSizes(d Diff) error {
 		if c.result == nil || s.maxBytes <= 0 {
 			continue
 		}
-		if size := reserveBytes + jsonBytes(c.document()); size > s.maxBytes {
+		if size := reserveBytes + jsonBytes(c.document(writeID())); size > s.maxBytes {
 			return outcome.Mark(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did "+
 				"not write, more than token.max_bytes (%d)", outcome.ErrInput, c.Name, size, len(c.Foreign), s.maxBytes), ErrForeignRules)
 		}
@@ -190,7 +221,7 @@ func (s *Set) applyToken(
 			return err
 		}
 	default:
-		if err := applyFile(ctx, cluster, filepath.Join(dir, fileOf(c.Name)), c.document(), true); err != nil {
+		if err := s.write(ctx, cluster, opts.Store, dir, c); err != nil {
 			return err
 		}
 	}
@@ -199,10 +230,92 @@ func (s *Set) applyToken(
 	if err != nil {
 		return fmt.Errorf("reading it back: %w", err)
 	}
-	if after.Action != ActionNone {
-		return fmt.Errorf("tctl reported success, but the cluster has something else: %s", after.summary())
+	if err := s.lostRace(after); err != nil {
+		return err
+	}
+	if err := s.saw(ctx, opts.Store, Diff{Tokens: []Change{after}}); err != nil {
+		return err
 	}
 	return retract(ctx, opts.Store, c.removed)
+}
+
+// write writes a token under a new write id, which the records know before the cluster does.
+func (s *Set) write(ctx context.Context, cluster tctl.Tctl, st store.Store, dir string, c Change) error {
+	id := writeID()
+	s.writes[c.Name] = id
+	if st != nil {
+		if err := st.Wrote(ctx, c.Name, id); err != nil {
+			return err
+		}
+	}
+	return applyFile(ctx, cluster, filepath.Join(dir, fileOf(c.Name)), c.document(id), true)
+}
+
+// Saw notes which of our rules the cluster was seen to have: hosts may be configured with them.
+func (s *Set) Saw(ctx context.Context, st store.Store, d Diff) error { return s.saw(ctx, st, d) }
+
+// Declare takes a person's word that the files of an epoch were applied: all rules of tokens that are not newer are seen.
+func (s *Set) Declare(ctx context.Context, st store.Store, epoch int64) error {
+	newest := int64(0)
+	for _, t := range s.Tokens {
+		newest = max(newest, t.Epoch)
+		if t.Epoch > epoch {
+			continue
+		}
+		for _, r := range t.Rules {
+			s.note(t.Name, r.EKHash)
+		}
+		if err := st.Saw(ctx, t.Name, t.Epoch, t.stored()); err != nil {
+			return err
+		}
+	}
+	if epoch > newest {
+		return &outcome.InputError{Msg: fmt.Sprintf("there is no epoch %d: the newest that the files have is %d", epoch, newest)}
+	}
+	return nil
+}
+
+// saw notes what the cluster was seen to have of ours: from then on hosts may be configured with it.
+func (s *Set) saw(ctx context.Context, st store.Store, d Diff) error {
+	for _, c := range d.Tokens {
+		if c.have == nil || c.Refused != nil {
+			continue
+		}
+		in := map[string]bool{}
+		for _, r := range c.have.rules {
+			in[string(r.EKPublicHash)] = true
+		}
+		var rules []store.Rule
+		for _, r := range c.want.stored() {
+			if in[r.EKHash] && !c.waits(r.EKHash) {
+				s.note(c.Name, r.EKHash)
+				rules = append(rules, r)
+			}
+		}
+		epoch := int64(0)
+		if c.Action == ActionNone {
+			epoch = c.have.stamp.epoch
+		}
+		if st == nil || len(rules) == 0 && epoch == 0 {
+			continue
+		}
+		if err := st.Saw(ctx, c.Name, epoch, rules); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waits says whether the cluster's token would not admit a machine yet although it has its rule: its CAs have to change first.
+func (c Change) waits(string) bool {
+	return slices.ContainsFunc(c.Fields, func(f FieldChange) bool { return f.Field == "ekcert_allowed_cas" && f.Have == "" })
+}
+
+func (s *Set) note(token, ek string) {
+	if s.seen[token] == nil {
+		s.seen[token] = map[string]bool{}
+	}
+	s.seen[token][ek] = true
 }
 
 func retract(ctx context.Context, st store.Store, rules []store.Rule) error {
@@ -225,10 +338,11 @@ func applyFile(ctx context.Context, cluster tctl.Tctl, file string, doc any, for
 
 // document is what is applied: the set's token where the cluster has nothing of its own in it, else the cluster's with
 // our fields, so that what others put there stays.
-func (c Change) document() any {
+func (c Change) document(write string) any {
 	t := c.result
+	labels := c.want.labels(write)
 	ours := document{
-		Kind: "token", Version: "v2", Metadata: metadata{Name: c.Name},
+		Kind: "token", Version: "v2", Metadata: metadata{Name: c.Name, Labels: quotedValues(labels)},
 		Spec: spec{Roles: t.roles, JoinMethod: t.joinMethod, BotName: t.bot,
 			TPM: tpmSpec{EKCertAllowedCAs: t.cas, Allow: t.rules}},
 	}
@@ -236,8 +350,11 @@ func (c Change) document() any {
 		return ours
 	}
 	doc := withoutServerFields(t.raw)
-	if meta, ok := doc["metadata"].(map[string]any); ok && t.expires == "" {
-		delete(meta, "expires")
+	if meta, ok := doc["metadata"].(map[string]any); ok {
+		if t.expires == "" {
+			delete(meta, "expires")
+		}
+		meta["labels"] = withLabels(meta["labels"], labels)
 	}
 	spec, _ := t.raw["spec"].(map[string]any)
 	spec = maps.Clone(spec)
@@ -251,6 +368,18 @@ func (c Change) document() any {
 	}
 	doc["spec"] = spec
 	return doc
+}
+
+// withLabels adds labels to those of a resource.
+func withLabels(have any, ours map[string]string) map[string]any {
+	all := map[string]any{}
+	if have, ok := have.(map[string]any); ok {
+		maps.Copy(all, have)
+	}
+	for key, value := range ours {
+		all[key] = quoted(value)
+	}
+	return all
 }
 
 // summary is the change in one line.

@@ -32,6 +32,8 @@ const (
 type Diff struct {
 	Bots   []BotChange `json:"bots"`
 	Tokens []Change    `json:"tokens"`
+
+	set *Set
 }
 
 // BotChange is the difference of one bot. An update is made only when it was asked for: roles may be set elsewhere.
@@ -54,10 +56,14 @@ type Change struct {
 	Foreign []ForeignRule `json:"foreign,omitempty"` // rules that we did not write: they stay
 	Pruned  []ForeignRule `json:"pruned,omitempty"`  // or go, when that was asked for
 	Fields  []FieldChange `json:"fields,omitempty"`  // of the token besides its rules
+	Alarms  []Alarm       `json:"alarms,omitempty"`  // what a person should hear of before it is put right
+	Refused *Refused      `json:"refused,omitempty"` // why the token stays as it is
 
 	Cas     []string      `json:"-"` // in the cluster
 	result  *clusterToken // what the token has to be; nil: none
 	removed []store.Rule
+	have    *clusterToken // nil: the cluster has none
+	want    Token
 }
 
 // RuleChange is a rule of one host that has to change.
@@ -97,7 +103,7 @@ func (d Diff) Empty(roles bool) bool {
 // Diff asks the cluster for every bot and token of the set, and for tokens of ours that have no host any more.
 func (s *Set) Diff(ctx context.Context, cluster tctl.Tctl, opts DiffOptions) (Diff, error) {
 	names := s.allTokens()
-	d := Diff{Bots: make([]BotChange, len(s.Bots)), Tokens: make([]Change, len(names))}
+	d := Diff{set: s, Bots: make([]BotChange, len(s.Bots)), Tokens: make([]Change, len(names))}
 	errs := make([]error, len(s.Bots)+len(names))
 	items := make([]int, len(errs))
 	const atOnce = 4 // tctl takes a second or so, most of it waiting
@@ -138,6 +144,7 @@ type clusterToken struct {
 	expires    string
 	cas        []string
 	rules      []allowRule
+	stamp      stamp
 	raw        map[string]any
 }
 
@@ -145,7 +152,8 @@ func parseClusterToken(data json.RawMessage) (*clusterToken, error) {
 	var doc struct {
 		Kind     string `json:"kind"`
 		Metadata struct {
-			Expires *time.Time `json:"expires"`
+			Expires *time.Time        `json:"expires"`
+			Labels  map[string]string `json:"labels"`
 		} `json:"metadata"`
 		Spec spec `json:"spec"`
 	}
@@ -159,6 +167,7 @@ func parseClusterToken(data json.RawMessage) (*clusterToken, error) {
 	if doc.Metadata.Expires != nil && !doc.Metadata.Expires.IsZero() {
 		t.expires = doc.Metadata.Expires.UTC().Format(time.RFC3339)
 	}
+	t.stamp = stampOf(doc.Metadata.Labels)
 	t.roles, t.bot, t.joinMethod = doc.Spec.Roles, doc.Spec.BotName, doc.Spec.JoinMethod
 	t.cas, t.rules = doc.Spec.TPM.EKCertAllowedCAs, doc.Spec.TPM.Allow
 	return t, nil
@@ -172,7 +181,9 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 	var raw json.RawMessage
 	err := cluster.Get(ctx, "token", name, &raw)
 	if errors.Is(err, tctl.ErrNoResource) {
-		return newToken(want, s.written), nil
+		c := newToken(want, s.written)
+		c.alarmOfMissing(s)
+		return c, nil
 	}
 	if err != nil {
 		return Change{}, err
@@ -181,12 +192,20 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 	if err != nil {
 		return Change{}, fmt.Errorf("token %s in the cluster: %w", name, err)
 	}
-	return compareToken(want, have, s.written, opts), nil
+	var known knownToken
+	i := slices.IndexFunc(s.published, func(t store.Token) bool { return t.Name == name })
+	if i >= 0 {
+		known.Token = s.published[i]
+	}
+	want.behind = want.behind || known.ahead(have.stamp)
+	c := compareToken(want, have, s.written, opts, s.named)
+	c.judgeStamp(s, known, i >= 0)
+	return c, nil
 }
 
 // newToken is the change of a token that the cluster does not have.
 func newToken(want Token, written []store.Rule) Change {
-	c := Change{Name: want.Name, Action: ActionCreate}
+	c := Change{Name: want.Name, Action: ActionCreate, want: want}
 	for _, r := range written {
 		if r.Token == want.Name && !slices.ContainsFunc(want.Rules, func(w Rule) bool { return w.EKHash == r.EKHash }) {
 			c.removed = append(c.removed, r)
@@ -210,9 +229,9 @@ func wantedToken(t Token) *clusterToken {
 }
 
 // compareToken is the difference between a token of the set (one without rules is to go) and the cluster's.
-func compareToken(want Token, have *clusterToken, written []store.Rule, opts DiffOptions) Change {
-	c := Change{Name: want.Name, Action: ActionNone, Cas: have.cas}
-	foreign := c.compareRules(want, have.rules, written)
+func compareToken(want Token, have *clusterToken, written []store.Rule, opts DiffOptions, named map[string]bool) Change {
+	c := Change{Name: want.Name, Action: ActionNone, Cas: have.cas, have: have, want: want}
+	foreign := c.compareRules(want, have.rules, written, named)
 	if opts.Prune {
 		c.Pruned, c.Foreign, foreign = c.Foreign, nil, nil
 	}
@@ -228,7 +247,9 @@ func compareToken(want Token, have *clusterToken, written []store.Rule, opts Dif
 	}
 	result.rules = append(slices.Clone(result.rules), foreign...)
 	result.raw = have.raw
-	if len(foreign) > 0 { // they may need their CAs
+	if want.KeepCAs && len(have.cas) == 0 { // machines that have the token may have no certificates
+		result.cas = nil
+	} else if want.KeepCAs || len(foreign) > 0 { // they may need their CAs
 		for _, ca := range have.cas {
 			if !slices.ContainsFunc(result.cas, func(w string) bool { return sameCA(w, ca) }) {
 				result.cas = append(slices.Clone(result.cas), ca)
@@ -243,7 +264,11 @@ func compareToken(want Token, have *clusterToken, written []store.Rule, opts Dif
 }
 
 // compareRules fills in what differs in the rules, and returns those that we did not write.
-func (c *Change) compareRules(want Token, have []allowRule, written []store.Rule) (foreign []allowRule) {
+// What a person took out is none of them, whoever wrote it. Nothing else is taken out of a token whose content is newer than
+// the records.
+func (c *Change) compareRules(
+	want Token, have []allowRule, written []store.Rule, named map[string]bool,
+) (foreign []allowRule) {
 	wanted := map[string]Rule{}
 	byDescription := map[string]string{}
 	for _, r := range want.Rules {
@@ -267,7 +292,10 @@ func (c *Change) compareRules(want Token, have []allowRule, written []store.Rule
 			}
 		case isWanted:
 			c.Removed = append(c.Removed, w.Host+" (a second rule for the same EK)")
-		case isOurs:
+		case isOurs && !want.behind || named[hash]:
+			if host == "" {
+				host = remote.Clean(string(h.Description))
+			}
 			c.Removed = append(c.Removed, host)
 			c.removed = append(c.removed, store.Rule{Token: c.Name, EKHash: hash, EKSerial: serial, Host: host})
 		default:

@@ -22,7 +22,8 @@ type (
 		Spec     spec     `yaml:"spec" json:"spec"`
 	}
 	metadata struct {
-		Name string `yaml:"name" json:"name"`
+		Name   string            `yaml:"name" json:"name"`
+		Labels map[string]quoted `yaml:"labels,omitempty" json:"labels,omitempty"`
 	}
 	spec struct {
 		Roles      []string `yaml:"roles,flow" json:"roles"`
@@ -38,6 +39,8 @@ type (
 		Description         quoted `yaml:"description,omitempty" json:"description,omitempty"`
 		EKPublicHash        quoted `yaml:"ek_public_hash,omitempty" json:"ek_public_hash,omitempty"`
 		EKCertificateSerial quoted `yaml:"ek_certificate_serial,omitempty" json:"ek_certificate_serial,omitempty"`
+
+		why string // a comment
 	}
 	botDocument struct {
 		Kind     string   `yaml:"kind" json:"kind"`
@@ -59,11 +62,33 @@ func (q quoted) MarshalYAML() (any, error) {
 	return &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Tag: "!!str", Value: string(q)}, nil
 }
 
+// MarshalYAML adds the comment of a rule that stays for a while.
+func (r allowRule) MarshalYAML() (any, error) {
+	type plain allowRule
+	var node yaml.Node
+	if err := node.Encode(plain(r)); err != nil {
+		return nil, err
+	}
+	node.HeadComment = r.why
+	return &node, nil
+}
+
+// why is what a file says of a rule that its token is not planned to have.
+func (r Rule) why() string {
+	switch {
+	case !r.Kept:
+		return ""
+	case r.Until == "":
+		return "# kept: " + clean(r.Host) + " may be configured with this token, and has no other"
+	}
+	return "# kept until " + clean(r.Host) + " has joined with " + r.Until
+}
+
 const joinMethodTPM = "tpm"
 
 func documentOf(t Token) document {
 	d := document{
-		Kind: "token", Version: "v2", Metadata: metadata{Name: t.Name},
+		Kind: "token", Version: "v2", Metadata: metadata{Name: t.Name, Labels: quotedValues(t.labels(fileWrite(t.digest)))},
 		Spec: spec{
 			Roles: rolesOf(t.Kind), JoinMethod: joinMethodTPM, BotName: t.Bot,
 			TPM: tpmSpec{EKCertAllowedCAs: t.CAs, Allow: make([]allowRule, len(t.Rules))},
@@ -82,9 +107,20 @@ func rolesOf(kind string) []string {
 	return []string{"Bot"}
 }
 
+func quotedValues(labels map[string]string) map[string]quoted {
+	if labels == nil {
+		return nil
+	}
+	all := make(map[string]quoted, len(labels))
+	for key, value := range labels {
+		all[key] = quoted(value)
+	}
+	return all
+}
+
 func allowRuleOf(r Rule) allowRule {
 	return allowRule{
-		Description: quoted(r.Description), EKPublicHash: quoted(r.EKHash), EKCertificateSerial: quoted(r.EKSerial),
+		Description: quoted(r.Description), EKPublicHash: quoted(r.EKHash), EKCertificateSerial: quoted(r.EKSerial), why: r.why(),
 	}
 }
 

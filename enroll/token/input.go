@@ -24,7 +24,17 @@ type Input struct {
 	CAs       *tpm.CASet            // nil: EK hashes alone
 	Rebalance bool
 	Now       time.Time
+
+	Fleet     string                   // whose tokens these are: the label fleetctl.dev/fleet
+	Epoch     int64                    // the highest that a token was given
+	EKs       map[string]store.Machine // by EK hash
+	Ways      map[string][]store.Way   // by EK hash: the tokens that a machine may be configured with
+	Published []store.Rule             // what was written into tokens before
+	Contract  map[string]bool          // EK hashes whose machines have another token no more, by a person's word
 }
+
+// out says whether a person took an EK out.
+func (in Input) out(ek string) bool { return in.EKs[ek].Out() }
 
 // candidate is a machine on its way to a rule.
 type candidate struct {
@@ -42,6 +52,10 @@ type planner struct {
 	bots  map[string]config.Bot
 	kinds map[string]store.Token // earlier tokens by name
 	set   *Set
+
+	hosts   map[string]string       // EK hash → the first host by name
+	written map[string][]store.Rule // EK hash → rules that were written before
+	keptIn  map[string]int          // token → machines that have another one
 }
 
 func (in Input) maxRules() int { return cmp.Or(in.Policy.MaxRules, config.DefaultRules) }

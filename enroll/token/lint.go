@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -79,12 +80,17 @@ func (t Token) lint(maxBytes int, holders map[string]string) error {
 		if err := r.lint(); err != nil {
 			return fmt.Errorf("%s: %w", r.Host, err)
 		}
+		if r.Kept {
+			continue
+		}
 		if other, ok := holders[r.EKHash]; ok {
 			return fmt.Errorf("%s: token %s has a rule for the same EK", r.Host, other)
 		}
 		holders[r.EKHash] = t.Name
 	}
-	if size := storedBytes(t); maxBytes > 0 && size > maxBytes {
+	planned := t
+	planned.Rules = slices.DeleteFunc(slices.Clone(t.Rules), func(r Rule) bool { return r.Kept })
+	if size := storedBytes(planned); maxBytes > 0 && size > maxBytes {
 		return fmt.Errorf("is %d bytes in the cluster, more than token.max_bytes (%d)", size, maxBytes)
 	}
 	return nil

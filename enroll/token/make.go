@@ -1,9 +1,11 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,6 +24,10 @@ type Options struct {
 	CAs       *tpm.CASet // nil: those of cfg.Token.EKCertCAs, if any
 	Rebalance bool       // assign anew, as if there were no earlier tokens
 	Persist   bool       // note the assignment in the records
+	Publish   bool       // somebody else installs: whoever gets a token may be configured with it from now on
+	Contract  []string   // hosts that are configured with their planned token alone, by a person's word
+	Run       int64      // whose evidence it is
+	Adopted   bool       // a person took over the tokens that somebody else made
 	Now       time.Time  // when EK certificates have to be valid; zero: now
 }
 
@@ -37,46 +43,70 @@ func Make(ctx context.Context, st store.Store, cfg config.Config, opts Options) 
 	if err != nil {
 		return nil, err
 	}
-	for r, err := range st.Rules(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		set.written = append(set.written, r)
-	}
+	set.adopted = opts.Adopted
 	if !opts.Persist {
 		return set, nil
 	}
-	return set, set.persist(ctx, st, in)
+	return set, set.persist(ctx, st, in, opts)
 }
 
 // persist notes what is new of the assignment, the tokens and the rules.
-func (s *Set) persist(ctx context.Context, st store.Store, in Input) error {
-	assign := map[string]string{}
+func (s *Set) persist(ctx context.Context, st store.Store, in Input, opts Options) error {
+	p := store.Publication{Assign: map[string]string{}, Drop: s.ended}
 	for _, r := range in.Records {
 		if token := s.hosts[r.Host]; token != "" && (token != r.Token || r.TokenEK != r.Accepted.EKHash) {
-			assign[r.Host] = token
+			p.Assign[r.Host] = token
 		}
 	}
 	known := map[store.Rule]bool{}
 	for _, r := range s.written {
+		r.Seen = false
 		known[r] = true
 	}
-	var tokens []store.Token
-	var rules []store.Rule
 	for _, t := range s.Tokens {
-		if entry := (store.Token{Name: t.Name, Kind: t.Kind, Bot: t.Bot}); !slices.Contains(in.Earlier, entry) {
-			tokens = append(tokens, entry)
+		p.Epoch = max(p.Epoch, t.Epoch)
+		if entry := t.entry(); !slices.ContainsFunc(in.Earlier, entry.is) {
+			p.Tokens = append(p.Tokens, entry.Token)
 		}
 		for _, r := range t.stored() {
 			if !known[r] {
-				rules = append(rules, r)
+				p.Rules = append(p.Rules, r)
 			}
 		}
 	}
-	if len(assign)+len(tokens)+len(rules) == 0 {
+	if opts.Publish {
+		p.Ways = s.given(in, opts.Run)
+	}
+	if len(p.Assign)+len(p.Tokens)+len(p.Rules)+len(p.Ways)+len(p.Drop) == 0 {
 		return nil
 	}
-	return st.Publish(ctx, assign, tokens, rules)
+	return st.Publish(ctx, p)
+}
+
+// entry is a token as the records keep it.
+type entry struct{ store.Token }
+
+func (t Token) entry() entry {
+	return entry{store.Token{
+		Name: t.Name, Kind: t.Kind, Bot: t.Bot, CAs: t.CAs, CAsKnown: !t.KeepCAs, Epoch: t.Epoch, Digest: t.digest, Behind: t.behind,
+	}}
+}
+
+func (e entry) is(t store.Token) bool {
+	return e.Name == t.Name && e.Kind == t.Kind && e.Bot == t.Bot && e.Epoch == t.Epoch && e.Digest == t.Digest &&
+		e.CAsKnown == t.CAsKnown && slices.Equal(e.CAs, t.CAs) && e.Behind == t.Behind
+}
+
+// given are the ways that machines have from now on, since somebody else installs what is planned.
+func (s *Set) given(in Input, run int64) []store.Way {
+	var ways []store.Way
+	for _, ek := range slices.Sorted(maps.Keys(s.rules)) {
+		token := s.rules[ek]
+		if !slices.ContainsFunc(in.Ways[ek], func(w store.Way) bool { return w.Token == token }) {
+			ways = append(ways, store.Way{EKHash: ek, Token: token, Evidence: store.ByPublish, Run: run})
+		}
+	}
+	return ways
 }
 
 // tokenInput reads what PlanTokens needs from the records and the inventory.
@@ -95,7 +125,7 @@ func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Option
 		}
 		in.CAs = set
 	}
-	if in.Earlier, err = st.Tokens(ctx); err != nil {
+	if err := in.readLife(ctx, st, cfg); err != nil {
 		return in, err
 	}
 	for r, err := range st.Records(ctx) {
@@ -107,7 +137,50 @@ func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Option
 			in.Records = append(in.Records, r)
 		}
 	}
+	in.contract(opts.Contract)
 	return in, in.readInventory(opts.Inventory)
+}
+
+// readLife reads what the records know of machines and tokens besides the hosts.
+func (in *Input) readLife(ctx context.Context, st store.Store, cfg config.Config) (err error) {
+	if in.Earlier, err = st.Tokens(ctx); err != nil {
+		return err
+	}
+	bound, err := st.Bound(ctx)
+	if err != nil {
+		return err
+	}
+	in.Epoch, in.Fleet = bound.Epoch, cmp.Or(cfg.Fleet, bound.Fleet, cfg.Token.Name)
+	in.EKs, in.Ways = map[string]store.Machine{}, map[string][]store.Way{}
+	for m, err := range st.Machines(ctx) {
+		if err != nil {
+			return err
+		}
+		in.EKs[m.EKHash] = m
+	}
+	for w, err := range st.Ways(ctx) {
+		if err != nil {
+			return err
+		}
+		in.Ways[w.EKHash] = append(in.Ways[w.EKHash], w)
+	}
+	for r, err := range st.Rules(ctx) {
+		if err != nil {
+			return err
+		}
+		in.Published = append(in.Published, r)
+	}
+	return nil
+}
+
+// contract takes a person's word that hosts have one token alone.
+func (in *Input) contract(hosts []string) {
+	in.Contract = map[string]bool{}
+	for _, r := range in.Records {
+		if slices.Contains(hosts, r.Host) {
+			in.Contract[r.Accepted.EKHash] = true
+		}
+	}
 }
 
 // readInventory takes from the inventory whom hosts join as and which names are one machine.

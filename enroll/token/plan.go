@@ -19,14 +19,21 @@ import (
 // Plan is the pure function from records, policy and earlier assignment to tokens. The same input gives the same
 // bytes. Its steps: machines with one EK become one or are refused; certificates are judged as the server will;
 // hosts that differ in bot or in CA check go to different tokens; within these, a host keeps the token that it has as
-// long as it fits, and the others fill gaps.
+// long as it fits, and the others fill gaps. Rules stay in every token that their machine may be configured with, until it
+// is known to have joined with the one that is planned for it; a machine that a person took out has none.
 func Plan(in Input) (*Set, error) {
 	p := &planner{
-		in: in, bots: map[string]config.Bot{}, kinds: map[string]store.Token{},
-		set: &Set{hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier},
+		in: in, bots: map[string]config.Bot{}, kinds: map[string]store.Token{}, hosts: map[string]string{},
+		written: map[string][]store.Rule{},
+		set: &Set{
+			hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier, written: in.Published,
+			rules: map[string]string{}, machineOf: map[string]string{}, named: map[string]bool{}, writes: map[string]string{},
+			unassigned: map[string][]string{}, seen: map[string]map[string]bool{},
+		},
 	}
+	p.leaveOut()
 	byHost := func(a, b store.Record) int { return cmp.Compare(a.Host, b.Host) }
-	p.in.Records = slices.SortedFunc(slices.Values(in.Records), byHost)
+	p.in.Records = slices.SortedFunc(slices.Values(p.in.Records), byHost)
 	for _, t := range in.Earlier {
 		p.kinds[t.Name] = t
 	}
@@ -34,7 +41,12 @@ func Plan(in Input) (*Set, error) {
 		return nil, err
 	}
 	p.shard(p.judgeCertificates(p.machines()))
+	p.retain()
+	if err := p.checkNames(); err != nil {
+		return nil, err
+	}
 	p.makeBots()
+	p.date()
 	slices.SortFunc(p.set.Refused, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
 	return p.set, p.set.lint()
 }
@@ -226,7 +238,8 @@ func (p *planner) findIssuers(all []candidate, reasons []string) {
 	}
 	parallel(len(all), func(i int) {
 		if certs[i] != nil {
-			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])])
+			// A clock decides over newcomers alone: who has a rule keeps the check that it has, as long as the CA is there.
+			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])], holds(all[i].rec))
 		}
 	})
 }
@@ -248,13 +261,19 @@ func certificateOf(id *store.Identity) (*x509.Certificate, string) {
 
 // issuer returns the CA certificate that the token must list for a certificate to pass the server's check, or why
 // there is none.
-func (p *planner) issuer(cert, likely *x509.Certificate) (pemText, reason string) {
+func (p *planner) issuer(cert, likely *x509.Certificate, undated bool) (pemText, reason string) {
+	verify := func(ca *x509.Certificate) error {
+		if undated {
+			return verifyUndated(cert, ca)
+		}
+		return tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now)
+	}
 	ca := likely
-	if ca == nil || tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now) != nil {
+	if ca == nil || verify(ca) != nil {
 		if ca = p.in.CAs.Issuer(cert); ca == nil {
 			return "", missingIssuer(p.in.CAs, cert)
 		}
-		if err := tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, p.in.Now); err != nil {
+		if err := verify(ca); err != nil {
 			return "", fmt.Sprintf("its EK certificate fails the server's check: %v", err)
 		}
 	}

@@ -27,6 +27,7 @@ type shard struct {
 	token Token
 	cas   map[string]bool
 	bytes int
+	kept  int // rules that stay there for machines that have another token planned
 }
 
 // shard spreads candidates over tokens.
@@ -97,30 +98,31 @@ func (p *planner) fill(q *pool) {
 	var homeless []*candidate
 	for _, c := range q.hosts {
 		n := shardNumber(q.base, c.rec.Token)
-		if n == 0 || p.in.Rebalance || !p.add(q, n, c) {
+		if n == 0 || p.in.Rebalance || !p.add(q, n, c, true) {
 			homeless = append(homeless, c)
 		}
 	}
 	for _, c := range homeless {
-		if !p.fits(p.newShard(q, 1), c) {
+		if !p.fits(&shard{cas: map[string]bool{}, bytes: storedBytes(Token{Name: q.base, Kind: p.in.kind(), Bot: q.bot})}, c, true) {
 			p.refuse(c.host, outcome.TooLarge,
 				"its rule and CA certificate alone are larger than token.max_bytes (%d)", p.in.maxBytes())
 			continue
 		}
 		n := q.notFull
-		for !p.add(q, n, c) {
+		for !p.add(q, n, c, false) {
 			n++
 		}
 	}
 }
 
-// add puts a candidate into shard n, unless it does not fit.
-func (p *planner) add(q *pool, n int, c *candidate) bool {
+// add puts a candidate into shard n, unless it does not fit. Rules that are kept there for a while take room from newcomers;
+// they never push out a host that has the token.
+func (p *planner) add(q *pool, n int, c *candidate, has bool) bool {
 	if q.shards[n] == nil {
 		q.shards[n] = p.newShard(q, n)
 	}
 	s := q.shards[n]
-	if !p.fits(s, c) {
+	if !p.fits(s, c, has) {
 		return false
 	}
 	s.bytes += ruleBytes(c.rule) + s.caBytes(c.issuer)
@@ -128,7 +130,7 @@ func (p *planner) add(q *pool, n int, c *candidate) bool {
 		s.cas[c.issuer] = true
 	}
 	s.token.Rules = append(s.token.Rules, c.rule)
-	for q.shards[q.notFull] != nil && len(q.shards[q.notFull].token.Rules) >= p.in.maxRules() {
+	for q.shards[q.notFull] != nil && len(q.shards[q.notFull].token.Rules)+q.shards[q.notFull].kept >= p.in.maxRules() {
 		q.notFull++
 	}
 	for _, name := range c.names {
@@ -137,8 +139,12 @@ func (p *planner) add(q *pool, n int, c *candidate) bool {
 	return true
 }
 
-func (p *planner) fits(s *shard, c *candidate) bool {
-	return len(s.token.Rules) < p.in.maxRules() &&
+func (p *planner) fits(s *shard, c *candidate, has bool) bool {
+	kept := s.kept
+	if has {
+		kept = 0
+	}
+	return len(s.token.Rules)+kept < p.in.maxRules() &&
 		s.bytes+ruleBytes(c.rule)+s.caBytes(c.issuer) <= p.in.maxBytes()
 }
 
@@ -148,8 +154,27 @@ func (p *planner) newShard(q *pool, n int) *shard {
 		name += "-" + strconv.Itoa(n)
 	}
 	s := &shard{token: Token{Name: name, Kind: p.in.kind(), Bot: q.bot}, cas: map[string]bool{}}
-	s.bytes = storedBytes(s.token)
+	s.bytes, s.kept = storedBytes(s.token), p.kept(name)
 	return s
+}
+
+// kept counts the machines that may be configured with a token and have another one.
+func (p *planner) kept(name string) int {
+	if p.keptIn == nil {
+		p.keptIn = map[string]int{}
+		has := map[string]string{}
+		for _, r := range p.in.Records {
+			has[r.Accepted.EKHash] = r.Token
+		}
+		for ek, ways := range p.in.Ways {
+			for _, w := range ways {
+				if w.Token != has[ek] && !p.in.out(ek) {
+					p.keptIn[w.Token]++
+				}
+			}
+		}
+	}
+	return p.keptIn[name]
 }
 
 // collect takes over the shards that have hosts.

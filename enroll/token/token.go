@@ -20,6 +20,21 @@ type Token struct {
 	Bot   string   // whom its hosts join as; "" for KindNode
 	CAs   []string // PEM, one certificate each, sorted; none: EK hashes alone
 	Rules []Rule   // by host name
+
+	// KeepCAs says that nobody knows which CAs the cluster has for the token, and that machines may need them: they stay.
+	KeepCAs bool
+	Held    []Hold // why its CAs are not what the policy asks for
+
+	Fleet  string // whose it is: the label fleetctl.dev/fleet
+	Epoch  int64  // of the content: the label fleetctl.dev/epoch
+	digest string // of the content, without labels
+	behind bool   // the cluster had newer content than the records: nothing is taken out of it
+}
+
+// Hold is a machine that would not pass what the policy asks of a token that it may be configured with.
+type Hold struct {
+	Host  string `json:"host"`
+	Token string `json:"token"`
 }
 
 // Rule lets one machine join.
@@ -28,6 +43,9 @@ type Rule struct {
 	Description string // what the rule says: the name, cleaned and unique
 	EKHash      string // 64 lower-case hex digits
 	EKSerial    string // "" unless token.match is hash+serial and the machine presents a certificate
+
+	Kept  bool   // the machine may still be configured with this token, and the policy has another one for it, or none
+	Until string // that other token; "" for none
 }
 
 // Bot is a bot that hosts join as.
@@ -63,12 +81,22 @@ type Set struct {
 	Moved     []Move
 	Unchecked []Unchecked // hosts of a CA-checked fleet whose token checks no certificate
 	Unproven  []string    // hosts whose rule rests on an identity that nobody proved
+	Out       []Refusal   // hosts whose machine a person took out: they have no rule, and that is as it should be
 
-	hosts     map[string]string // host → token
-	mainBot   string
-	maxBytes  int
-	written   []store.Rule  // what was published before
-	published []store.Token // likewise
+	hosts      map[string]string // host → token
+	mainBot    string
+	maxBytes   int
+	written    []store.Rule               // what was published before
+	published  []store.Token              // likewise
+	ended      []store.Way                // ways that a verified join, or a person's word, has ended
+	rules      map[string]string          // EK hash → planned token
+	machineOf  map[string]string          // host → EK hash
+	writes     map[string]string          // token → the id of our latest write in this run
+	unassigned map[string][]string        // EK hash → hosts that have no token yet
+	fleetName  string                     // whose the tokens are
+	adopted    bool                       // a person took over the tokens that somebody else made
+	named      map[string]bool            // EK hashes that a person took out: losing them is no accident
+	seen       map[string]map[string]bool // token → EK hashes of rules of ours that the cluster was seen to have
 }
 
 // TokenOf returns the token that a host joins with; "" when it has none.
@@ -76,6 +104,28 @@ func (s *Set) TokenOf(host string) string { return s.hosts[host] }
 
 // Assignment returns the token of every host that has one.
 func (s *Set) Assignment() map[string]string { return maps.Clone(s.hosts) }
+
+// Kept returns the rules that stay until their machines have joined with another token, by token.
+func (s *Set) Kept() map[string][]Rule {
+	kept := map[string][]Rule{}
+	for _, t := range s.Tokens {
+		for _, r := range t.Rules {
+			if r.Kept {
+				kept[t.Name] = append(kept[t.Name], r)
+			}
+		}
+	}
+	return kept
+}
+
+// Contracts says whether rules may leave tokens that their machines have no more.
+func (s *Set) Contracts() bool { return len(s.ended) > 0 }
+
+// Seen says whether the cluster was seen to admit a host through its token.
+func (s *Set) Seen(host string) bool {
+	token := s.hosts[host]
+	return token != "" && s.seen[token][s.machineOf[host]]
+}
 
 // stored returns the rules as the records remember them.
 func (t Token) stored() []store.Rule {

@@ -21,6 +21,7 @@ import (
 
 func testInput(records ...store.Record) Input {
 	return Input{
+		Fleet:   "fleet",
 		Records: records,
 		Policy:  config.Token{Name: "fleet", Kind: KindBot, WithoutEKCert: "hash-only", Match: "hash", MaxRules: 1000, MaxBytes: 262144},
 		Bot:     config.Bot{Name: "fleet", Roles: []string{"fleet-access"}},
@@ -220,6 +221,10 @@ kind: token
 version: v2
 metadata:
   name: fleet
+  labels:
+    fleetctl.dev/epoch: "1"
+    fleetctl.dev/fleet: "fleet"
+    fleetctl.dev/write: "a8c55f92ad27e17e"
 spec:
   roles: [Bot]
   join_method: tpm

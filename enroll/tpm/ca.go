@@ -97,6 +97,16 @@ func (s *CASet) chain(cert *x509.Certificate) (chain []*x509.Certificate, comple
 // Fingerprint is the SHA-256 of a certificate, in lower-case hex.
 func Fingerprint(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
 
+// Fingerprints are those of all certificates, sorted.
+func (s *CASet) Fingerprints() []string {
+	var all []string
+	for _, c := range s.Certificates() {
+		all = append(all, Fingerprint(c))
+	}
+	slices.Sort(all)
+	return all
+}
+
 // Certificates returns the whole bundle, ordered by subject and then by content.
 func (s *CASet) Certificates() []*x509.Certificate {
 	out := make([]*x509.Certificate, 0, len(s.seen))

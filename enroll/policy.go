@@ -1,0 +1,140 @@
+package enroll
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+)
+
+// ErrPolicy is a policy that nobody has confirmed.
+var ErrPolicy = errors.New("the policy has changed")
+
+// policy is what decides over the tokens of a whole fleet: a change of it is confirmed by a person, once.
+type policy struct {
+	Token       string   `json:"token"`
+	Kind        string   `json:"kind"`
+	Bot         string   `json:"bot"`
+	Proxy       string   `json:"proxy"`
+	CAs         []string `json:"cas"` // fingerprints (SHA-256), sorted
+	WithoutCert string   `json:"without_ekcert"`
+}
+
+// policy is that of fleet.yaml.
+func (f Fleet) policy() (p policy, err error) {
+	c := f.Config
+	p = policy{Token: c.Token.Name, Kind: c.Token.Kind, Bot: c.Bot.Name, WithoutCert: c.Token.WithoutEKCert,
+		Proxy: cmp.Or(c.Cluster.ProxyServer, c.Cluster.AuthServer)}
+	if len(c.Token.EKCertCAs) == 0 {
+		p.WithoutCert = "" // it says nothing
+		return p, nil
+	}
+	set, err := tpm.LoadCAs(c.Token.EKCertCAs...)
+	if err != nil {
+		return p, c.ErrorAt("token.ekcert_cas", "", "%v", err)
+	}
+	p.CAs = set.Fingerprints()
+	return p, nil
+}
+
+// changes says in words what differs from another policy.
+func (p policy) changes(was policy) []string {
+	var said []string
+	say := func(what, was, now string) {
+		if was != now {
+			said = append(said, fmt.Sprintf("%s: %s → %s", what, cmp.Or(was, "none"), cmp.Or(now, "none")))
+		}
+	}
+	say("token.name", was.Token, p.Token)
+	say("token.kind", was.Kind, p.Kind)
+	say("bot.name", was.Bot, p.Bot)
+	say("cluster", was.Proxy, p.Proxy)
+	say("token.without_ekcert", was.WithoutCert, p.WithoutCert)
+	if !slices.Equal(was.CAs, p.CAs) {
+		gone, come := lacking(was.CAs, p.CAs), lacking(p.CAs, was.CAs)
+		said = append(said, fmt.Sprintf("token.ekcert_cas: %d certificates → %d (%d gone, %d new)", len(was.CAs), len(p.CAs), gone, come))
+	}
+	return said
+}
+
+// lacking counts what b has not.
+func lacking(a, b []string) (n int) {
+	for _, s := range a {
+		if !slices.Contains(b, s) {
+			n++
+		}
+	}
+	return n
+}
+
+// bind binds the records to fleet.yaml's fleet and to the cluster, or checks that they belong to these; and asks for a
+// person's word where the policy has changed. Nothing is written before it says yes. A dry run shows, and doesn't ask.
+func (f Fleet) bind(ctx context.Context, accept, check bool) error {
+	bound, err := f.Store.Bound(ctx)
+	if err != nil {
+		return err
+	}
+	if name := f.Config.Fleet; name != "" && bound.Fleet != "" && name != bound.Fleet {
+		return &outcome.InputError{Msg: fmt.Sprintf("these are the records of fleet %s, and fleet.yaml is that of fleet %s", bound.Fleet, name),
+			Hint: "use the records of this fleet, or correct \"fleet:\" in fleet.yaml"}
+	}
+	cluster, err := f.clusterName(ctx)
+	if err != nil && !check { // a dry run has something to say without a cluster, too
+		return err
+	}
+	if bound.Cluster != "" && cluster != "" && bound.Cluster != cluster {
+		return &outcome.InputError{Msg: fmt.Sprintf("these are the records of a fleet of cluster %s, and tctl speaks to %s", bound.Cluster, cluster),
+			Hint: "log tctl in to the right cluster, or use other records for this one"}
+	}
+	now, err := f.policy()
+	if err != nil {
+		return err
+	}
+	if err := f.confirmPolicy(bound, now, accept, check); err != nil || check {
+		return err
+	}
+	raw, err := json.Marshal(now)
+	if err != nil {
+		return err
+	}
+	next := store.Bound{Fleet: cmp.Or(bound.Fleet, f.Config.Fleet, now.Token), Cluster: cmp.Or(bound.Cluster, cluster), Policy: raw}
+	if next.Fleet == bound.Fleet && next.Cluster == bound.Cluster && string(next.Policy) == string(bound.Policy) {
+		return nil
+	}
+	return f.Store.Bind(ctx, next)
+}
+
+// clusterName is that of the cluster that tctl speaks to; "" when nobody asks one.
+func (f Fleet) clusterName(ctx context.Context) (string, error) {
+	if f.Cluster == nil {
+		return "", nil
+	}
+	return f.Cluster.ClusterName(ctx)
+}
+
+// confirmPolicy asks for a person's word where the policy is not that which was confirmed last.
+func (f Fleet) confirmPolicy(bound store.Bound, now policy, accept, check bool) error {
+	if bound.Policy == nil {
+		return nil
+	}
+	var was policy
+	if err := json.Unmarshal(bound.Policy, &was); err != nil {
+		return fmt.Errorf("the policy in the records: %w", err)
+	}
+	said := now.changes(was)
+	if len(said) == 0 {
+		return nil
+	}
+	f.Watcher.Note(PolicyChanges{Changes: said})
+	if accept || check || f.Confirm != nil && f.Confirm("the policy of the whole fleet has changed; go on with the new one?") {
+		return nil
+	}
+	return outcome.Mark(&outcome.InputError{Msg: "the policy of the whole fleet has changed: " + strings.Join(said, "; ")}, ErrPolicy)
+}

@@ -1,0 +1,128 @@
+package enroll
+
+import (
+	"context"
+	"time"
+
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
+)
+
+// settlement makes tokens in one run, after everything that could speak against it was heard.
+type settlement struct {
+	Fleet
+	run     int64
+	opts    TokensOptions
+	adopted bool // rules of others in our tokens were taken over in this run
+}
+
+// settle prepares making tokens: it takes in tombstones that outlived the records, checks what the records belong to and
+// that the policy is meant, and learns from the cluster what it knows better. Nothing goes to files or to the cluster.
+func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*settlement, error) {
+	s := &settlement{Fleet: f, run: run, opts: opts}
+	if err := s.tombstones(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.bind(ctx, opts.AcceptPolicy, opts.Check); err != nil {
+		return nil, err
+	}
+	if f.Cluster == nil || opts.Check || !opts.Diff && !opts.Apply && !opts.Adopt {
+		return s, nil
+	}
+	if err := s.learn(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.joined(ctx)
+}
+
+// make computes the tokens of everything that the records hold and, unless it is a dry run, notes them.
+func (s *settlement) make(ctx context.Context) (*token.Set, error) {
+	return token.Make(ctx, s.Store, s.Config, token.Options{
+		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Persist: !s.opts.Check, Publish: s.opts.Publish,
+		Contract: s.opts.Contract, Run: s.run, Adopted: s.adopted,
+	})
+}
+
+// learn reads the cluster's tokens before anything is planned for good: rules of ours that the records don't know stay, and
+// a token that is not ours is refused before anything is written.
+func (s *settlement) learn(ctx context.Context) error {
+	first, err := token.Make(ctx, s.Store, s.Config, token.Options{Inventory: s.Inventory})
+	if err != nil {
+		return err
+	}
+	d, err := first.Diff(ctx, *s.Cluster, token.DiffOptions{})
+	if err != nil {
+		return err
+	}
+	if err := d.Refusals(); err != nil && s.opts.Apply && !s.opts.Adopt {
+		return err
+	}
+	lesson := first.Learn(d, s.run)
+	if lesson.Empty() {
+		return nil
+	}
+	s.Watcher.Note(Learned{Lesson: lesson})
+	return s.Store.Publish(ctx, store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Ways: lesson.Ways})
+}
+
+// joined takes from the cluster which machines have joined with the token that is planned for them, where somebody else
+// installs. A join counts when an earlier run, which came after the last evidence of another token, has not seen it: so no
+// clock decides.
+func (s *settlement) joined(ctx context.Context) error {
+	joins, err := s.askJoins(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // a cluster that doesn't say ends no way
+	}
+	delete(joins, tctl.Unattributed)
+	fresh, latest := map[string]string{}, map[string]time.Time{}
+	for m, err := range s.Store.Machines(ctx) {
+		if err != nil {
+			return err
+		}
+		j, ok := joins[m.EKHash]
+		if !ok {
+			latest[m.EKHash] = m.LastJoin
+			continue
+		}
+		latest[m.EKHash] = j.At
+		if m.LastRun > 0 && j.At.After(m.LastJoin) && j.Token != "" {
+			fresh[m.EKHash] = j.Token
+		}
+	}
+	if err := s.confirmed(ctx, fresh); err != nil {
+		return err
+	}
+	return s.Store.LookedAt(ctx, s.run, latest)
+}
+
+// confirmed notes joins that were made after the run that looked last. They say nothing of what was configured since.
+func (s *settlement) confirmed(ctx context.Context, fresh map[string]string) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	looked := map[string]int64{}
+	for m, err := range s.Store.Machines(ctx) {
+		if err != nil {
+			return err
+		}
+		looked[m.EKHash] = m.LastRun
+	}
+	byRun := map[int64]map[string]string{}
+	for ek, name := range fresh {
+		run := looked[ek]
+		if byRun[run] == nil {
+			byRun[run] = map[string]string{}
+		}
+		byRun[run][ek] = name
+	}
+	for run, joins := range byRun {
+		if err := s.Store.Joined(ctx, run, joins); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tombstones takes in what files say of machines that were taken out and that the records don't know of any more.
+func (s *settlement) tombstones(context.Context) error { return nil }

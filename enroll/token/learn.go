@@ -1,0 +1,79 @@
+package token
+
+import (
+	"slices"
+	"strings"
+
+	"fleetctl/enroll/store"
+)
+
+// Lesson is what the cluster knows better than the records: after they were lost, or an older copy of them was brought back.
+type Lesson struct {
+	Ways   []store.Way       // machines that have a rule in a token of ours which the records don't know of
+	Assign map[string]string // hosts without a token → the token that they have a rule in
+	Tokens []store.Token     // of which the cluster has newer content
+}
+
+// Empty says whether there is nothing to learn.
+func (l Lesson) Empty() bool { return len(l.Ways)+len(l.Assign)+len(l.Tokens) == 0 }
+
+// Learn compares the cluster's rules with the records. Only tokens of ours are looked at.
+func (s *Set) Learn(d Diff, run int64) Lesson {
+	l := Lesson{Assign: map[string]string{}}
+	written := map[store.Rule]bool{}
+	for _, r := range s.written {
+		written[store.Rule{Token: r.Token, EKHash: r.EKHash}] = true
+	}
+	known := map[string]bool{}
+	for _, ek := range s.machineOf {
+		known[ek] = true
+	}
+	for _, c := range d.Tokens {
+		if c.have == nil || c.Refused != nil {
+			continue
+		}
+		if slices.ContainsFunc(c.Alarms, func(a Alarm) bool { return a.Kind == AlarmAhead }) {
+			l.Tokens = append(l.Tokens, s.newer(c))
+		}
+		for _, r := range c.have.rules {
+			ek := string(r.EKPublicHash)
+			if !known[ek] || s.named[ek] || written[store.Rule{Token: c.Name, EKHash: ek}] {
+				continue
+			}
+			l.Ways = append(l.Ways, store.Way{EKHash: ek, Token: c.Name, Evidence: store.ByCluster, Run: run})
+			if planned := s.rules[ek]; planned != "" && samePool(planned, c.Name) {
+				for _, host := range s.unassigned[ek] {
+					if l.Assign[host] == "" || c.Name == planned {
+						l.Assign[host] = c.Name
+					}
+				}
+			}
+		}
+	}
+	return l
+}
+
+// newer is a token whose content in the cluster is newer than the records: from then on they know its epoch, and that
+// nothing may be taken out of it.
+func (s *Set) newer(c Change) store.Token {
+	t := c.want.entry().Token
+	if i := slices.IndexFunc(s.published, func(p store.Token) bool { return p.Name == c.Name }); i >= 0 {
+		t = s.published[i]
+	}
+	if t.Kind == "" {
+		t.Kind, t.Bot = KindBot, c.have.bot
+	}
+	t.Epoch, t.Behind = c.have.stamp.epoch, true
+	return t
+}
+
+// samePool says whether two tokens are shards of one pool.
+func samePool(a, b string) bool {
+	base := func(name string) string {
+		if i := strings.LastIndexByte(name, '-'); i > 0 && shardNumber(name[:i], name) > 0 {
+			return name[:i]
+		}
+		return name
+	}
+	return base(a) == base(b)
+}

@@ -1,0 +1,279 @@
+package token
+
+import (
+	"cmp"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/tpm"
+)
+
+// leaveOut takes the machines out that a person took out, under whichever name.
+func (p *planner) leaveOut() {
+	wrote := map[string]bool{}
+	for _, r := range p.in.Published {
+		wrote[r.EKHash] = true
+	}
+	for ek, m := range p.in.EKs {
+		// What was forgotten is nobody's business any more once our rules for it are gone.
+		if m.Out() && (m.State != store.Forgotten || wrote[ek]) {
+			p.set.named[ek] = true
+		}
+	}
+	var in []store.Record
+	for _, r := range p.in.Records {
+		p.set.machineOf[r.Host] = r.Accepted.EKHash
+		m := p.in.EKs[r.Accepted.EKHash]
+		if !m.Out() {
+			in = append(in, r)
+			continue
+		}
+		p.set.Out = append(p.set.Out, Refusal{Host: r.Host, Reason: outcome.Because(outcome.RemovedEK, "its machine was "+m.State)})
+	}
+	p.in.Records = in
+	slices.SortFunc(p.set.Out, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
+}
+
+// retain keeps the rules of machines in all tokens that they may be configured with.
+func (p *planner) retain() {
+	for _, r := range p.in.Records {
+		if p.hosts[r.Accepted.EKHash] == "" {
+			p.hosts[r.Accepted.EKHash] = r.Host
+		}
+		if !holds(r) {
+			p.set.unassigned[r.Accepted.EKHash] = append(p.set.unassigned[r.Accepted.EKHash], r.Host)
+		}
+	}
+	for _, r := range p.in.Published {
+		p.written[r.EKHash] = append(p.written[r.EKHash], r)
+	}
+	for _, t := range p.set.Tokens {
+		for _, r := range t.Rules {
+			p.set.rules[r.EKHash] = t.Name
+		}
+	}
+	for _, ek := range slices.Sorted(maps.Keys(p.in.Ways)) {
+		if p.in.out(ek) {
+			continue
+		}
+		planned := p.set.rules[ek]
+		for _, w := range p.in.Ways[ek] {
+			switch {
+			case w.Token == planned:
+			case planned != "" && p.ended(ek, planned, w):
+				p.set.ended = append(p.set.ended, w)
+			default:
+				p.keep(ek, w.Token, planned)
+			}
+		}
+	}
+	for i := range p.set.Tokens {
+		t := &p.set.Tokens[i]
+		slices.SortFunc(t.Rules, func(a, b Rule) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.EKHash, b.EKHash)) })
+		p.settleCAs(t)
+	}
+	p.sortTokens()
+}
+
+// ended says whether a machine has a token no more: it has joined with the planned one, and there is no later evidence of
+// the other. Agents don't renew through their tokens, so that no join of theirs says anything.
+func (p *planner) ended(ek, planned string, w store.Way) bool {
+	if p.in.Contract[ek] {
+		return true
+	}
+	m := p.in.EKs[ek]
+	return m.Joined == planned && m.JoinedRun >= w.Run && m.JoinedRun > 0
+}
+
+// keep adds the rule of a machine to a token that it may be configured with.
+func (p *planner) keep(ek, name, planned string) {
+	t := p.token(name, ek)
+	r := Rule{EKHash: ek, Host: p.hostOf(ek, name), Kept: true, Until: planned}
+	for _, w := range p.written[ek] {
+		if w.Token == name {
+			r.EKSerial = w.EKSerial
+		}
+	}
+	r.Description = clean(r.Host)
+	if slices.ContainsFunc(t.Rules, func(o Rule) bool { return o.Description == r.Description }) {
+		r.Description = fmt.Sprintf("%s [%s]", r.Description, ek[:12])
+	}
+	t.Rules = append(t.Rules, r)
+}
+
+// token is a token of the set, made where the policy has none of that name.
+func (p *planner) token(name, ek string) *Token {
+	if i := slices.IndexFunc(p.set.Tokens, func(t Token) bool { return t.Name == name }); i >= 0 {
+		return &p.set.Tokens[i]
+	}
+	t := Token{Name: name, Kind: p.in.kind()}
+	if was, ok := p.kinds[name]; ok {
+		t.Kind, t.Bot = was.Kind, was.Bot
+	} else if t.Kind == KindBot {
+		t.Bot = p.in.Bot.Name
+		for _, r := range p.in.Records {
+			if r.Accepted.EKHash == ek {
+				t.Bot = p.botOf(r)
+			}
+		}
+	}
+	p.set.Tokens = append(p.set.Tokens, t)
+	return &p.set.Tokens[len(p.set.Tokens)-1]
+}
+
+// hostOf is the name of a machine: that of a host which has its EK, else the one that its rule was written for.
+func (p *planner) hostOf(ek, token string) string {
+	if host := p.hosts[ek]; host != "" {
+		return host
+	}
+	name := "ek-" + ek[:12]
+	for _, w := range p.written[ek] {
+		if w.Token == token || strings.HasPrefix(name, "ek-") {
+			name = w.Host
+		}
+	}
+	return name
+}
+
+// settleCAs decides which CAs a token has that exists already. They may grow; they shrink, or the check begins, only when
+// every machine that may be configured with the token would pass. Without a bundle nothing is checked: that the policy says
+// so was confirmed by a person.
+func (p *planner) settleCAs(t *Token) {
+	was, ok := p.kinds[t.Name]
+	if !ok {
+		return
+	}
+	members := p.members(t.Name)
+	planned := slices.ContainsFunc(t.Rules, func(r Rule) bool { return !r.Kept })
+	switch {
+	case len(members) == 0, planned && p.in.CAs == nil:
+		return
+	case !was.CAsKnown:
+		t.KeepCAs = true
+		return
+	case !planned:
+		t.CAs = was.CAs
+		return
+	case len(t.CAs) == 0:
+		return
+	}
+	failing := p.failing(members, t.CAs)
+	if len(failing) == 0 {
+		return
+	}
+	for _, host := range failing {
+		t.Held = append(t.Held, Hold{Host: host, Token: t.Name})
+	}
+	if len(was.CAs) == 0 {
+		t.CAs = nil
+		return
+	}
+	all := slices.Concat(t.CAs, was.CAs)
+	slices.Sort(all)
+	t.CAs = slices.Compact(all)
+}
+
+// members are the machines that may be configured with a token, by EK hash.
+func (p *planner) members(token string) []string {
+	var eks []string
+	for ek, ways := range p.in.Ways {
+		if !p.in.out(ek) && slices.ContainsFunc(ways, func(w store.Way) bool { return w.Token == token }) && !p.hasEnded(ek, token) {
+			eks = append(eks, ek)
+		}
+	}
+	slices.Sort(eks)
+	return eks
+}
+
+func (p *planner) hasEnded(ek, token string) bool {
+	return slices.ContainsFunc(p.set.ended, func(w store.Way) bool { return w.EKHash == ek && w.Token == token })
+}
+
+// failing are the hosts whose certificates would not pass these CAs. Dates are not judged: the server has its own clock.
+func (p *planner) failing(eks, cas []string) []string {
+	var pool []*x509.Certificate
+	for _, text := range cas {
+		if block, _ := pem.Decode([]byte(text)); block != nil {
+			if ca, err := x509.ParseCertificate(block.Bytes); err == nil {
+				pool = append(pool, ca)
+			}
+		}
+	}
+	certs := map[string]*store.Identity{}
+	for _, r := range p.in.Records {
+		certs[r.Accepted.EKHash] = r.Accepted
+	}
+	var hosts []string
+	for _, ek := range eks {
+		id := certs[ek]
+		passes := false
+		if id != nil {
+			if cert, _ := certificateOf(id); cert != nil {
+				passes = slices.ContainsFunc(pool, func(ca *x509.Certificate) bool { return verifyUndated(cert, ca) == nil })
+			}
+		}
+		if !passes {
+			hosts = append(hosts, p.hostOf(ek, ""))
+		}
+	}
+	return hosts
+}
+
+// verifyUndated is the server's check at a time at which both certificates are valid, if there is one.
+func verifyUndated(cert, ca *x509.Certificate) error {
+	at := cert.NotBefore
+	if ca.NotBefore.After(at) {
+		at = ca.NotBefore
+	}
+	return tpm.VerifyAsTeleport(cert, []*x509.Certificate{ca}, at.Add(time.Second))
+}
+
+// checkNames refuses a token whose name stands for another bot, or for agents, already: in the records, where a run
+// without a cluster finds it.
+func (p *planner) checkNames() error {
+	for _, t := range p.set.Tokens {
+		was, ok := p.kinds[t.Name]
+		if !ok || was.Kind == t.Kind && was.Bot == t.Bot {
+			continue
+		}
+		return &outcome.InputError{
+			Msg: fmt.Sprintf("token %s is for %s, and would be for %s: what a token's name stands for is one for life",
+				t.Name, standsFor(was.Kind, was.Bot), standsFor(t.Kind, t.Bot)),
+			Hint: fmt.Sprintf("set another token.name in fleet.yaml, for example %s-%s: hosts then move to it one by one",
+				p.in.Policy.Name, cmp.Or(t.Bot, t.Kind)),
+		}
+	}
+	return nil
+}
+
+func standsFor(kind, bot string) string {
+	if kind == KindNode {
+		return "agents"
+	}
+	return "bot " + bot
+}
+
+// sortTokens puts the tokens of each pool in the order of their numbers, pools by name.
+func (p *planner) sortTokens() {
+	base := func(name string) (string, int) {
+		i := strings.LastIndexByte(name, '-')
+		if i > 0 {
+			if n := shardNumber(name[:i], name); n > 0 {
+				return name[:i], n
+			}
+		}
+		return name, 1
+	}
+	slices.SortStableFunc(p.set.Tokens, func(a, b Token) int {
+		nameA, nA := base(a.Name)
+		nameB, nB := base(b.Name)
+		return cmp.Or(cmp.Compare(nameA, nameB), cmp.Compare(nA, nB))
+	})
+}

@@ -1,0 +1,192 @@
+package token
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
+	"fleetctl/remote"
+)
+
+// Alarm is something about a token in the cluster that a person should hear of.
+type Alarm struct {
+	Kind  AlarmKind `json:"kind"`
+	Text  string    `json:"text"`
+	Hosts []string  `json:"hosts,omitempty"`
+}
+
+// AlarmKind says what kind of alarm it is.
+type AlarmKind string
+
+// Alarms.
+const (
+	AlarmDeleted  AlarmKind = "deleted"  // somebody deleted the token
+	AlarmBehind   AlarmKind = "behind"   // somebody applied an old file again
+	AlarmAhead    AlarmKind = "ahead"    // the cluster has newer content than the records
+	AlarmLostRace AlarmKind = "lostrace" // somebody else wrote the token at the same time
+	AlarmReturned AlarmKind = "returned" // machines that were taken out have a rule again
+)
+
+// Refused is why a token of the cluster is left as it is.
+type Refused struct {
+	Reason string `json:"reason"`
+	Hint   string `json:"hint"`
+}
+
+// alarmOfMissing says so when a token that the cluster had is gone.
+func (c *Change) alarmOfMissing(s *Set) {
+	i := slices.IndexFunc(s.published, func(t store.Token) bool { return t.Name == c.Name })
+	if c.Action == ActionCreate && i >= 0 && s.published[i].Seen > 0 {
+		c.alarm(AlarmDeleted, c.Added, "the cluster had it, and somebody deleted it")
+	}
+}
+
+// judgeStamp compares who wrote the token last with what the records know, and decides whether it is ours at all.
+func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
+	st := c.have.stamp
+	if c.refuse(s, st, published); c.Refused != nil {
+		return
+	}
+	if back := c.returned(s); len(back) > 0 {
+		c.alarm(AlarmReturned, back, "machines that were taken out have a rule again")
+	}
+	switch {
+	case known.ahead(st):
+		c.alarm(AlarmAhead, nil, "the cluster has epoch %d of it, the records know of %d: nothing is taken out of it", st.epoch, known.Epoch)
+		if c.Action == ActionUpdate {
+			c.want.Epoch = max(c.want.Epoch, st.epoch+1)
+		} else {
+			c.want.Epoch = st.epoch
+		}
+	case st.epoch > 0 && st.epoch < known.Seen:
+		c.alarm(AlarmBehind, nil, "the cluster has epoch %d of it again, and had %d: somebody applied an old file", st.epoch, known.Seen)
+	case st.epoch > 0 && st.epoch == known.Epoch && !known.wrote(st.write) && c.Action != ActionNone:
+		c.alarm(AlarmLostRace, nil, "somebody else wrote epoch %d of it, as %s where ours was %s: both are merged",
+			st.epoch, remote.Clean(st.write), known.Write)
+	}
+	c.stampFields()
+}
+
+func (c *Change) alarm(kind AlarmKind, hosts []string, format string, args ...any) {
+	c.Alarms = append(c.Alarms, Alarm{Kind: kind, Hosts: hosts, Text: fmt.Sprintf(format, args...)})
+}
+
+// knownToken is a token as the records have it.
+type knownToken struct{ store.Token }
+
+// ahead says whether the cluster has newer content of a token than the records.
+func (k knownToken) ahead(st stamp) bool { return st.epoch > max(k.Epoch, k.Seen) }
+
+// wrote says whether a write is one that the records know of: the latest into the cluster, or that of the file.
+func (k knownToken) wrote(write string) bool {
+	return write == k.Write || write == fileWrite(k.Digest)
+}
+
+// returned are machines that a person took out and that have a rule in the token.
+func (c *Change) returned(s *Set) []string {
+	var hosts []string
+	was := map[string]bool{}
+	for _, r := range s.written {
+		was[r.EKHash] = was[r.EKHash] || r.Token == c.Name
+	}
+	for _, r := range c.have.rules {
+		if ek := string(r.EKPublicHash); s.named[ek] && !was[ek] {
+			hosts = append(hosts, remote.Clean(string(r.Description)))
+		}
+	}
+	return hosts
+}
+
+// stampFields makes the labels of a token a difference when nothing else is one: they go with the content.
+func (c *Change) stampFields() {
+	st := c.have.stamp
+	if c.Action != ActionNone || len(c.want.Rules) == 0 || c.want.Epoch == 0 ||
+		st.fleet == c.want.Fleet && st.epoch >= c.want.Epoch {
+		return
+	}
+	c.Fields = append(c.Fields, FieldChange{Field: "labels", Have: st.String(), Want: stamp{fleet: c.want.Fleet, epoch: c.want.Epoch}.String()})
+	c.Action, c.result = ActionUpdate, c.resultAsIs()
+}
+
+// resultAsIs is the token as the cluster has it, which is as it should be but for its labels.
+func (c *Change) resultAsIs() *clusterToken {
+	result := *c.have
+	return &result
+}
+
+func (s stamp) String() string {
+	if s.fleet == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s, epoch %d", remote.Clean(s.fleet), s.epoch)
+}
+
+// refuse says why a token is not ours to change: it stands for something else, belongs to another fleet or to another
+// tool, or has no mark of ours and none of our rules.
+func (c *Change) refuse(s *Set, st stamp, published bool) {
+	another := fmt.Sprintf("set another token.name in fleet.yaml, for example %s-%s", c.Name, cmp.Or(c.want.Bot, "tpm"))
+	switch {
+	case c.Action == ActionDelete && !published:
+		return
+	case st.origin != "" && st.origin != "defaults" && c.Action != ActionNone:
+		c.Refused = &Refused{Reason: "it is managed by " + remote.Clean(st.origin), Hint: "commit the file of the token there, and let that apply it"}
+	case st.fleet != "" && st.fleet != c.want.Fleet && s.fleet() != st.fleet:
+		c.Refused = &Refused{Reason: "it belongs to fleet " + remote.Clean(st.fleet), Hint: another}
+	case len(c.identityFields()) > 0:
+		c.Refused = &Refused{Reason: "the cluster has it for something else: " + strings.Join(c.identityFields(), ", "), Hint: another}
+	case st.fleet == "" && !s.wroteInto(c, published):
+		c.Refused = &Refused{Reason: "somebody else made it: it has no mark of fleetctl, and no rule that these records know",
+			Hint: "fleetctl tokens can adopt it with its rules; or " + another}
+	}
+}
+
+// fleet is the fleet of the set.
+func (s *Set) fleet() string {
+	for _, t := range s.Tokens {
+		if t.Fleet != "" {
+			return t.Fleet
+		}
+	}
+	return s.fleetName
+}
+
+// wroteInto says whether the records know a token without a mark as one of theirs: they list it, and the cluster has a rule
+// there that they wrote and saw, or has none at all.
+func (s *Set) wroteInto(c *Change, published bool) bool {
+	if !published {
+		return false
+	}
+	for _, r := range s.written {
+		if r.Token == c.Name && r.Seen && slices.ContainsFunc(c.have.rules, func(h allowRule) bool { return string(h.EKPublicHash) == r.EKHash }) {
+			return true
+		}
+	}
+	return len(c.have.rules) == 0 || s.adopted
+}
+
+// Refusals are the tokens that are not ours to change, as one error.
+func (d Diff) Refusals() error {
+	var errs []error
+	for _, c := range d.Tokens {
+		if c.Refused != nil {
+			errs = append(errs, &outcome.InputError{Msg: fmt.Sprintf("token %s: %s; it stays as it is", c.Name, c.Refused.Reason), Hint: c.Refused.Hint})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Alarms are those of all tokens.
+func (d Diff) Alarms() []Alarm {
+	var all []Alarm
+	for _, c := range d.Tokens {
+		for _, a := range c.Alarms {
+			a.Text = "token " + c.Name + ": " + a.Text
+			all = append(all, a)
+		}
+	}
+	return all
+}
