@@ -354,6 +354,9 @@ func (w *world) ended(a *actor) {
 	for _, n := range a.notes {
 		w.say("    %s", n)
 	}
+	if *flagVerbose {
+		w.sayRecords(a.c)
+	}
 	w.keepFiles(a.c)
 	switch {
 	case a.cluster != 0:
@@ -555,6 +558,28 @@ func (w *world) checkUnion(ctls []*controller) {
 	}
 }
 
+// sayRecords tells what the records know of each machine.
+func (w *world) sayRecords(c *controller) {
+	ctx := context.Background()
+	st, err := store.OpenWith(ctx, c.db, store.Options{Existing: true})
+	if err != nil {
+		w.say("    records: %v", err)
+		return
+	}
+	defer func() { w.must(st.Close()) }()
+	ways := map[string][]string{}
+	for way, err := range st.Ways(ctx) {
+		w.must(err)
+		ways[way.EKHash] = append(ways[way.EKHash], fmt.Sprintf("%s (%s, run %d)", way.Token, way.Evidence, way.Run))
+	}
+	planned := w.assignedIn(st)
+	for m, err := range st.Machines(ctx) {
+		w.must(err)
+		w.say("    records: %s %s: %s; joined %q in run %d; may have %s; rules in %v", w.whose(m.EKHash), m.State, planned[m.EKHash],
+			m.Joined, m.JoinedRun, strings.Join(ways[m.EKHash], ", "), w.rulesOf(m.EKHash))
+	}
+}
+
 // assigned are the EKs that the records of a controller have a token for.
 func (w *world) assigned(c *controller) map[string]string {
 	all := map[string]string{}
@@ -563,10 +588,16 @@ func (w *world) assigned(c *controller) map[string]string {
 		return all
 	}
 	defer func() { w.must(st.Close()) }()
+	return w.assignedIn(st)
+}
+
+// assignedIn says which token each EK is assigned to, and as which host.
+func (w *world) assignedIn(st store.Store) map[string]string {
+	all := map[string]string{}
 	for r, err := range st.Records(context.Background()) {
 		w.must(err)
 		if err == nil && r.Accepted != nil && r.Token != "" && r.TokenEK == r.Accepted.EKHash {
-			all[r.Accepted.EKHash] = r.Host
+			all[r.Accepted.EKHash] = r.Host + " → " + r.Token
 		}
 	}
 	return all
