@@ -17,7 +17,7 @@ func TestTheClusterIsAskedForTheBotsOfOurTokens(t *testing.T) {
 	}
 	defer func() { _ = st.Close() }()
 	tokens := []store.Token{{Name: "fleet-db", Kind: "bot", Bot: "db"}, {Name: "fleet", Kind: "bot", Bot: "fleet"}, {Name: "agents", Kind: "node"}}
-	if err := st.Publish(t.Context(), nil, tokens, nil); err != nil {
+	if err := st.Publish(t.Context(), store.Publication{Tokens: tokens}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := botNames(t.Context(), st, config.Config{Bot: config.Bot{Name: "fleet"}})

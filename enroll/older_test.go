@@ -86,7 +86,7 @@ func TestTokensAndRulesOfTheFirstVersionAreKept(t *testing.T) {
 	st := openFirst(t)
 	tokens, err := st.Tokens(t.Context())
 	want := []store.Token{{Name: "fleet", Kind: "bot", Bot: "fleet"}, {Name: "fleet-hash-only", Kind: "bot", Bot: "fleet"}}
-	if err != nil || !slices.Equal(tokens, want) {
+	if err != nil || !reflect.DeepEqual(tokens, want) {
 		t.Errorf("tokens %+v, %v", tokens, err)
 	}
 	var rules []string

@@ -33,6 +33,7 @@ const (
 	Unproven      Code = "unproven"
 	ChangedEK     Code = "changed-ek"
 	DuplicateEK   Code = "duplicate-ek"
+	RemovedEK     Code = "removed-ek"
 	NoEKCert      Code = "no-ekcert"
 	TooLarge      Code = "too-large"
 
@@ -120,6 +121,7 @@ const (
 	StateUnreachable Code = "unreachable"
 	StateBroken      Code = "broken"
 	StateNotEnrolled Code = "not-enrolled"
+	StateUndoPending Code = "undo-pending"
 	StateUnfinished  Code = "unfinished"
 	StateUnhealthy   Code = "unhealthy"
 	StateUnverified  Code = "unverified"

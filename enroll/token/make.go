@@ -64,8 +64,9 @@ func (s *Set) persist(ctx context.Context, st store.Store, in Input) error {
 	var tokens []store.Token
 	var rules []store.Rule
 	for _, t := range s.Tokens {
-		if entry := (store.Token{Name: t.Name, Kind: t.Kind, Bot: t.Bot}); !slices.Contains(in.Earlier, entry) {
-			tokens = append(tokens, entry)
+		same := func(e store.Token) bool { return e.Name == t.Name && e.Kind == t.Kind && e.Bot == t.Bot }
+		if !slices.ContainsFunc(in.Earlier, same) {
+			tokens = append(tokens, store.Token{Name: t.Name, Kind: t.Kind, Bot: t.Bot})
 		}
 		for _, r := range t.stored() {
 			if !known[r] {
@@ -76,7 +77,7 @@ func (s *Set) persist(ctx context.Context, st store.Store, in Input) error {
 	if len(assign)+len(tokens)+len(rules) == 0 {
 		return nil
 	}
-	return st.Publish(ctx, assign, tokens, rules)
+	return st.Publish(ctx, store.Publication{Assign: assign, Tokens: tokens, Rules: rules})
 }
 
 // tokenInput reads what PlanTokens needs from the records and the inventory.
@@ -98,11 +99,18 @@ func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Option
 	if in.Earlier, err = st.Tokens(ctx); err != nil {
 		return in, err
 	}
+	out := map[string]bool{}
+	for m, err := range st.Machines(ctx) {
+		if err != nil {
+			return in, err
+		}
+		out[m.EKHash] = m.Out()
+	}
 	for r, err := range st.Records(ctx) {
 		if err != nil {
 			return in, err
 		}
-		if r.Accepted != nil {
+		if r.Accepted != nil && !out[r.Accepted.EKHash] {
 			r.Last, r.Pending, r.Installed = nil, nil, nil // large, and no matter here
 			in.Records = append(in.Records, r)
 		}
