@@ -359,7 +359,7 @@ var codes = [...]Meaning{
 		"fleetctl enroll"},
 	{StateUndoPending, OfHost, Trouble,
 		"It was removed, and what enroll made on it is still there: it could not be reached, or failed.",
-		"complete the removal when it can be reached, or forget the record of a host that is lost: fleetctl records forget HOST"},
+		"fleetctl remove completes it when the host can be reached; if it is lost for good: fleetctl records forget HOST"},
 	{StateUnfinished, OfHost, Trouble,
 		"An enroll or a removal did not get through.",
 		"run it again: it completes what is left"},
