@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
@@ -88,12 +89,14 @@ func flatten(err error) []error {
 // hintOf says what to do about an error that ended the run.
 func hintOf(err error) string {
 	for kind, hint := range map[error]string{
-		store.ErrLocked:       "wait for its end, or give --wait",
-		store.ErrNewerSchema:  "use that fleetctl, or a file of its own with --db",
-		store.ErrReadOnly:     "make it writable, or name another file with --db",
-		store.ErrForeign:      "name another file with --db",
-		store.ErrCorrupt:      "put a backup in its place, move it away, or name another file with --db",
-		token.ErrForeignRules: "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",
+		store.ErrLocked:          "wait for its end, or give --wait",
+		store.ErrNewerSchema:     "use that fleetctl, or a file of its own with --db",
+		store.ErrReadOnly:        "make it writable, or name another file with --db",
+		store.ErrForeign:         "name another file with --db",
+		store.ErrCorrupt:         "put a backup in its place, move it away, or name another file with --db",
+		enroll.ErrUnconfirmed:    "--yes confirms it; where a pattern chooses machines, with --allow-removals and their number",
+		enroll.ErrRemovalsDiffer: "look at what goes with --check, then give that number to --allow-removals",
+		token.ErrForeignRules:    "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",
 	} {
 		if errors.Is(err, kind) {
 			return hint
