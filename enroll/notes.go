@@ -1,6 +1,8 @@
 package enroll
 
 import (
+	"time"
+
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/token"
 )
@@ -44,6 +46,24 @@ type (
 		TTL       string // "" for tbot's default
 		Bot       string
 		Instances []HostInstance // of hosts whose bot instance is known
+		NoLock    bool           // the cluster is too old to lock one of them alone
+	}
+	// HostsLeave is what goes with the hosts that are to be removed.
+	HostsLeave struct{ Hosts []Leaving }
+	// StillAdmitted is a machine that was removed, and that a token of somebody else admits, or may.
+	StillAdmitted struct {
+		Host, Token, EKHash string
+		May                 bool
+		Why                 string // it may
+	}
+	// UndoPending is a host that was removed and on which something of what enroll made is left.
+	UndoPending struct{ Host string }
+	// Locked is a bot instance whose credentials ended.
+	Locked struct{ Instance HostInstance }
+	// NotLocked is one that could not be locked.
+	NotLocked struct {
+		Instance HostInstance
+		Err      error
 	}
 	// CAsLeftOut is what in the files of token.ekcert_cas could not be used, by file and line.
 	CAsLeftOut struct {
@@ -65,7 +85,10 @@ type (
 )
 
 // HostInstance is the bot instance of a host.
-type HostInstance struct{ Host, Instance string }
+type HostInstance struct {
+	Host, Instance string
+	Until          time.Time // its credentials are valid, unless they are renewed
+}
 
 // ClusterSubject is what a cluster was asked for.
 type ClusterSubject string
@@ -76,6 +99,8 @@ const (
 	AboutJoins   ClusterSubject = "joins"  // who joined
 	AboutVersion ClusterSubject = "version"
 	AboutAll     ClusterSubject = "all" // there is no tctl
+
+	AboutAdmitted ClusterSubject = "admitted" // which tokens admit a machine
 )
 
 func (FileWritten) note()         {}
@@ -98,6 +123,11 @@ func (PolicyChanges) note()       {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}
 func (Learned) note()             {}
+func (HostsLeave) note()          {}
+func (StillAdmitted) note()       {}
+func (UndoPending) note()         {}
+func (Locked) note()              {}
+func (NotLocked) note()           {}
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

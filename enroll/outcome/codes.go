@@ -122,6 +122,7 @@ const (
 	StateUnreachable Code = "unreachable"
 	StateBroken      Code = "broken"
 	StateNotEnrolled Code = "not-enrolled"
+	StateUndoPending Code = "undo-pending"
 	StateUnfinished  Code = "unfinished"
 	StateUnhealthy   Code = "unhealthy"
 	StateUnverified  Code = "unverified"
