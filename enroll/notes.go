@@ -72,6 +72,11 @@ type (
 	}
 	// TbotIgnores is what tbot would ignore or refuse in the services of the chosen hosts.
 	TbotIgnores struct{ Warnings []outcome.Warning }
+	// FilesKept says that token files stay although they are not what the records say, and why.
+	FilesKept struct {
+		Dir string
+		Err error
+	}
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
 	PolicyChanges struct{ Changes []string }
 	// TokenAlarm is something about a token in the cluster that a person should hear of.
@@ -119,6 +124,7 @@ func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
+func (FilesKept) note()           {}
 func (PolicyChanges) note()       {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}

@@ -102,13 +102,15 @@ func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err er
 	if err := r.remember(ctx, run); err != nil {
 		return HostsReport{}, err
 	}
-	if err := r.tokens(ctx); err != nil {
+	stale, err := r.tokens(ctx)
+	if err != nil {
 		return HostsReport{}, err
 	}
 	open, err := r.readBack(ctx)
 	if err != nil {
 		return HostsReport{}, err
 	}
+	open += stale
 	open += r.end(ctx, joins)
 	if !r.opts.Offline {
 		report, err = r.hostsAway(ctx, run)
@@ -177,20 +179,26 @@ func (r *removal) show(ctx context.Context) error {
 	return nil
 }
 
-// tokens takes the rules out of the files and of the cluster.
-func (r *removal) tokens(ctx context.Context) error {
+// tokens takes the rules out of the files and of the cluster. Files that know machines which the records don't stay as they
+// are: whoever applied new ones would lock those out. The cluster loses the rules all the same.
+func (r *removal) tokens(ctx context.Context) (stale int, err error) {
 	set, err := (&settlement{Fleet: r.Fleet}).make(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := r.files(ctx, set, TokensOptions{Out: r.opts.Out, Format: token.FormatTctl}); err != nil {
-		return err
+	_, err = r.files(ctx, set, TokensOptions{Out: r.opts.Out, Format: token.FormatTctl})
+	switch {
+	case errors.Is(err, token.ErrRemovals):
+		r.Watcher.Note(FilesKept{Dir: r.opts.Out, Err: err})
+		stale = 1
+	case err != nil:
+		return 0, err
 	}
 	if _, err := r.apply(ctx, set, token.ApplyOptions{Store: r.Store}); err != nil {
-		return outcome.WithHint(fmt.Errorf("the rules may still be in the cluster: %w", err),
+		return stale, outcome.WithHint(fmt.Errorf("the rules may still be in the cluster: %w", err),
 			"the next run that applies the tokens takes them out")
 	}
-	return nil
+	return stale, nil
 }
 
 // credentials says how long what was issued lives on, and which bot instances the hosts have.

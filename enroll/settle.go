@@ -24,10 +24,10 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 	if err := s.tombstones(ctx); err != nil {
 		return nil, err
 	}
-	if err := f.bind(ctx, opts.AcceptPolicy, opts.Check); err != nil {
+	if err := f.bind(ctx, opts); err != nil {
 		return nil, err
 	}
-	if f.Cluster == nil || opts.Check || !opts.Diff && !opts.Apply && !opts.Adopt {
+	if f.Cluster == nil || opts.Check || !opts.asks() {
 		return s, nil
 	}
 	if err := s.learn(ctx); err != nil {

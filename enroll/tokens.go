@@ -31,6 +31,9 @@ type TokensOptions struct {
 	Publish       bool     // somebody else installs: whoever gets a token may be configured with it from now on
 }
 
+// asks says whether the cluster is asked.
+func (o TokensOptions) asks() bool { return o.Diff || o.Apply || o.Adopt }
+
 // check says which options exclude each other.
 func (o TokensOptions) check() error {
 	bad := func(msg string) error { return &outcome.InputError{Msg: msg} }

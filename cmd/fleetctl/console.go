@@ -161,6 +161,8 @@ func noteText(n enroll.Note) string {
 		return fmt.Sprintf("nothing to do: the last %s finished all of these hosts", n.Command)
 	case enroll.RuleGone:
 		return n.Host + ": its rule and its record are gone; the host itself was not contacted"
+	case enroll.FilesKept:
+		return fmt.Sprintf("the files in %s stay as they are; don't apply them, they still have what was removed: %v", n.Dir, n.Err)
 	case enroll.PolicyChanges:
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
 	case enroll.TokenAlarm:

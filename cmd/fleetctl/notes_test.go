@@ -75,6 +75,7 @@ var everyNote = []struct {
 	{enroll.CAsLeftOut{Used: 2, Left: []string{"cas.pem:7: not a CA"}}, "token.ekcert_cas: left out: cas.pem:7: not a CA\nfleetctl: token.ekcert_cas: 2 certificates are used, 1 things were left out\n"},
 	{enroll.TbotIgnores{Warnings: []outcome.Warning{{Reason: outcome.Because(outcome.UnknownKey, "fleet.yaml:9: no tbot reads kyes")}}},
 		"fleetctl: fleet.yaml:9: no tbot reads kyes\n"},
+	{enroll.FilesKept{Dir: "out", Err: errors.New("2 machines would lose their last rule")}, "the files in out stay as they are; don't apply them"},
 	{enroll.PolicyChanges{Changes: []string{"token.name: fleet → prod", "bot.name: a → b"}}, "the whole fleet changes: token.name: fleet → prod; bot.name: a → b"},
 	{enroll.TokenAlarm{Alarm: token.Alarm{Kind: token.AlarmAhead, Text: "token fleet: newer", Hosts: []string{"a", "b"}}},
 		"alarm: token fleet: newer: a, b (fleetctl records recover)"},
