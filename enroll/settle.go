@@ -58,6 +58,11 @@ func (s *settlement) learn(ctx context.Context) error {
 	if err := d.Refusals(); err != nil && s.opts.Apply && !s.opts.Adopt {
 		return err
 	}
+	if s.opts.Proposal != nil { // a plan that is stale is refused before anything is noted
+		if err := s.opts.Proposal.Fits(first.Propose(d)); err != nil {
+			return err
+		}
+	}
 	lesson := first.Learn(d, s.run)
 	if lesson.Empty() {
 		return nil
