@@ -66,7 +66,10 @@ func (w *world) checkMachine(m *machine, a *actor) {
 			w.broken("CONFIGURED FIRST: %s got token %q, which does not admit it, in %s: %v", m, token, a.name, firstLine(err)) // invariant 5
 		}
 	}
-	m.was = m.configured()
+	if token := m.configured(); token != m.was {
+		w.say("    %s: %s gets token %q", a.name, m, token)
+		m.was = token
+	}
 }
 
 // lookAgain forgets who could join, after something that no run of ours did.
@@ -122,7 +125,7 @@ func (w *world) checkBrake(a *actor) {
 			lost = append(lost, w.whose(ek))
 		}
 	}
-	if len(lost) > 1 { // token.max_removals, by default
+	if len(lost) > max(1, a.c.config.Token.MaxRemovals) {
 		w.broken("BRAKE: %d machines that nobody named lost their last rule in %s: %v", len(lost), a.name, lost)
 	}
 }

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,6 +21,7 @@ import (
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/enrolltest/softtpm"
+	"fleetctl/remote"
 )
 
 // release is the version of every tbot and of the clusters.
@@ -241,4 +243,13 @@ func (m *machine) renew(w *world) {
 		return
 	}
 	m.host.Tick()
+}
+
+// boot starts its tbot anew, with what is configured now.
+func (m *machine) boot() {
+	conn, err := m.host.Connect()
+	if err != nil || m.configured() == "" {
+		return // it boots, and tbot starts, when it is up again: as a renewal does
+	}
+	_, _ = conn.Run(context.Background(), remote.Cmd{Script: "systemctl restart tbot.service", Become: true})
 }

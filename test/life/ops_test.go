@@ -18,7 +18,6 @@ import (
 	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm/wire"
-	"fleetctl/remote"
 )
 
 // op is a command, or something else that happens.
@@ -114,11 +113,14 @@ func (w *world) do(o op) {
 		}
 	case "board":
 		m.mount(w.newBoard(o.B%3 - 1))
+		m.boot()
 	case "swap":
 		if other := pick(w.names, o.B).m; other != m {
 			a, b := m.board, other.board
 			m.mount(b)
 			other.mount(a)
+			m.boot()
+			other.boot()
 		}
 	case "clone":
 		if len(w.machines) < 12 {
@@ -128,11 +130,7 @@ func (w *world) do(o op) {
 		m.install(w)
 		m.was = ""
 	case "reboot":
-		if m.up() && m.configured() != "" {
-			if conn, err := m.host.Connect(); err == nil {
-				_, _ = conn.Run(context.Background(), remote.Cmd{Script: "systemctl restart tbot.service", Become: true})
-			}
-		}
+		m.boot()
 	case "time":
 		w.pass(pick([]time.Duration{20 * time.Minute, 3 * time.Hour, 48 * time.Hour, 40 * 24 * time.Hour}, o.B))
 	case "clock":

@@ -3,6 +3,7 @@ package life
 import (
 	"context"
 	"iter"
+	"time"
 
 	"fleetctl/enroll/store"
 )
@@ -76,8 +77,8 @@ func (r commits) Assign(ctx context.Context, tokens map[string]string) error {
 	return r.a.commit("Assign", func() error { return r.s.Assign(ctx, tokens) })
 }
 
-func (r commits) Publish(ctx context.Context, assign map[string]string, tokens []store.Token, rules []store.Rule) error {
-	return r.a.commit("Publish", func() error { return r.s.Publish(ctx, assign, tokens, rules) })
+func (r commits) Publish(ctx context.Context, p store.Publication) error {
+	return r.a.commit("Publish", func() error { return r.s.Publish(ctx, p) })
 }
 
 func (r commits) Retract(ctx context.Context, rules []store.Rule) error {
@@ -90,6 +91,70 @@ func (r commits) Tokens(ctx context.Context) ([]store.Token, error) {
 
 func (r commits) Rules(ctx context.Context) iter.Seq2[store.Rule, error] {
 	return r.s.Rules(ctx)
+}
+
+func (r commits) Wrote(ctx context.Context, token, id string) error {
+	return r.a.commit("Wrote", func() error { return r.s.Wrote(ctx, token, id) })
+}
+
+func (r commits) Saw(ctx context.Context, token string, epoch int64, rules []store.Rule) error {
+	return r.a.commit("Saw", func() error { return r.s.Saw(ctx, token, epoch, rules) })
+}
+
+func (r commits) Machines(ctx context.Context) iter.Seq2[store.Machine, error] {
+	return r.s.Machines(ctx)
+}
+
+func (r commits) Ways(ctx context.Context) iter.Seq2[store.Way, error] {
+	return r.s.Ways(ctx)
+}
+
+func (r commits) AddWays(ctx context.Context, ways ...store.Way) error {
+	return r.a.commit("AddWays", func() error { return r.s.AddWays(ctx, ways...) })
+}
+
+func (r commits) DropWays(ctx context.Context, ways ...store.Way) error {
+	return r.a.commit("DropWays", func() error { return r.s.DropWays(ctx, ways...) })
+}
+
+func (r commits) Joined(ctx context.Context, run int64, tokens map[string]string) error {
+	return r.a.commit("Joined", func() error { return r.s.Joined(ctx, run, tokens) })
+}
+
+func (r commits) LookedAt(ctx context.Context, run int64, joins map[string]time.Time) error {
+	return r.a.commit("LookedAt", func() error { return r.s.LookedAt(ctx, run, joins) })
+}
+
+func (r commits) Snapshot(ctx context.Context) error {
+	return r.a.commit("Snapshot", func() error { return r.s.Snapshot(ctx) })
+}
+
+func (r commits) SetStates(ctx context.Context, action string, machines ...store.Machine) error {
+	return r.a.commit("SetStates", func() error { return r.s.SetStates(ctx, action, machines...) })
+}
+
+func (r commits) Rename(ctx context.Context, from, to string) error {
+	return r.a.commit("Rename", func() error { return r.s.Rename(ctx, from, to) })
+}
+
+func (r commits) Note(ctx context.Context, entries ...store.Entry) error {
+	return r.a.commit("Note", func() error { return r.s.Note(ctx, entries...) })
+}
+
+func (r commits) Journal(ctx context.Context) iter.Seq2[store.Entry, error] {
+	return r.s.Journal(ctx)
+}
+
+func (r commits) Bound(ctx context.Context) (store.Bound, error) {
+	return r.s.Bound(ctx)
+}
+
+func (r commits) Bind(ctx context.Context, b store.Bound) error {
+	return r.a.commit("Bind", func() error { return r.s.Bind(ctx, b) })
+}
+
+func (r commits) Backup(ctx context.Context, path string) error {
+	return r.a.commit("Backup", func() error { return r.s.Backup(ctx, path) })
 }
 
 func (r commits) SetInstalled(ctx context.Context, host string, i *store.Installed) error {
