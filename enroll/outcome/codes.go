@@ -33,6 +33,7 @@ const (
 	Unproven      Code = "unproven"
 	ChangedEK     Code = "changed-ek"
 	DuplicateEK   Code = "duplicate-ek"
+	Renamed       Code = "renamed"
 	NoEKCert      Code = "no-ekcert"
 	TooLarge      Code = "too-large"
 

@@ -60,6 +60,10 @@ type StepResult struct {
 
 // Judge adds what the records make of an observation.
 func Judge(r Result, v store.Verdict) Result {
+	if v.Replaced != "" {
+		r.Warnings = append(r.Warnings, Warning{Reason: Reason{Code: Unproven, Message: fmt.Sprintf(
+			"the EK that was recorded for it, %s, was only claimed: what it has proven takes its place", v.Replaced)}})
+	}
 	if !v.Changed {
 		return r
 	}
