@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 )
@@ -93,6 +94,7 @@ func hintOf(err error) string {
 		store.ErrReadOnly:     "make it writable, or name another file with --db",
 		store.ErrForeign:      "name another file with --db",
 		store.ErrCorrupt:      "put a backup in its place, move it away, or name another file with --db",
+		records.ErrClaim:      "scan the host with the proof; --unproven accepts the claim all the same",
 		token.ErrForeignRules: "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",
 	} {
 		if errors.Is(err, kind) {

@@ -39,7 +39,11 @@ func (a *app) recordsCommand() *cli.Command {
 			},
 			{
 				Name: "accept", Usage: "accept the changed EK of hosts", ArgsUsage: "HOST…",
-				Flags: slices.Concat(a.commonFlags(), a.inventoryFlags()), Action: a.acceptRecords,
+				Description: "Boards that hosts swapped are accepted together, in one command.",
+				Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
+					&cli.BoolFlag{Name: "unproven", Usage: "accept also what nobody has proven in the place of what is proven"},
+				}),
+				Action: a.acceptRecords,
 			},
 			{
 				Name: "forget", Usage: "drop hosts from the records; the next tokens are made without them", ArgsUsage: "HOST…",
@@ -174,7 +178,9 @@ func (a *app) acceptRecords(c *cli.Context) error {
 		return err
 	}
 	return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
-		accepted, err := records.Accept(c.Context, f.Store, f.Inventory, hosts...)
+		accepted, err := records.Accept(c.Context, f.Store, records.AcceptOptions{
+			Inventory: f.Inventory, Unproven: c.Bool("unproven"),
+		}, hosts...)
 		if err != nil {
 			return err
 		}

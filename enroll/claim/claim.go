@@ -189,6 +189,9 @@ func (d Dispute) of(host string) int {
 	return slices.IndexFunc(d.Machines, func(m Machine) bool { return slices.Contains(m.Names, host) })
 }
 
+// Others are the names of all machines but that of a host.
+func (d Dispute) Others(host string) []string { return d.names(d.of(host)) }
+
 // names are those of all machines but one.
 func (d Dispute) names(but int) []string {
 	var names []string

@@ -227,18 +227,18 @@ func TestStatesOfRecords(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 
-	if _, err := Accept(t.Context(), st, inv, "new-board", "a"); !errors.Is(err, outcome.ErrInput) {
+	if _, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "new-board", "a"); !errors.Is(err, outcome.ErrInput) {
 		t.Errorf("a has nothing to accept: %v", err)
 	}
-	if _, err := Accept(t.Context(), st, inv, "nobody"); !errors.Is(err, outcome.ErrInput) {
+	if _, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "nobody"); !errors.Is(err, outcome.ErrInput) {
 		t.Errorf("nobody is not known: %v", err)
 	}
-	done, err := Accept(t.Context(), st, inv, "new-board")
+	done, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "new-board")
 	if err != nil || !slices.Equal(done, []Acceptance{{"new-board", enrolltest.Hash(3), enrolltest.Hash(4)}}) {
 		t.Errorf("%+v, %v", done, err)
 	}
 	enrolltest.See(t, st, "new-board", 1) // now it shows the EK of others
-	if _, err := Accept(t.Context(), st, inv, "new-board"); !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "a, clone") {
+	if _, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "new-board"); !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "a, clone") {
 		t.Errorf("accepting another machine's EK: %v", err)
 	}
 	if err := Forget(t.Context(), st, "a", "nobody"); !errors.Is(err, outcome.ErrInput) {
