@@ -13,7 +13,7 @@ import (
 // imports records that a host claims an EK.
 func (l *lab) imports(host, ek string) {
 	l.t.Helper()
-	_, _ = Import(l.t.Context(), l.Fleet, "", filesOf(`{"host":"`+host+`","ek_public_hash":"`+ek+`"}`))
+	_, _ = Import(l.t.Context(), l.Fleet, ImportOptions{}, filesOf(`{"host":"`+host+`","ek_public_hash":"`+ek+`"}`))
 	if rec := l.record(host); rec.Accepted.EKHash != ek && (rec.Pending == nil || rec.Pending.EKHash != ek) {
 		l.t.Fatalf("%s: %+v", host, rec)
 	}

@@ -34,6 +34,7 @@ func (a *app) recordsCommand() *cli.Command {
 					"\"identify -json\", or JSON objects one a line; - is standard input.",
 				Flags: slices.Concat(a.commonFlags(), []cli.Flag{
 					&cli.StringFlag{Name: "host", Usage: "the `NAME` of the host, where the file has none"},
+					&cli.BoolFlag{Name: "trust-proofs", Usage: "restore records: what an export of yours says was proven is proven"},
 				}),
 				Action: a.importRecords,
 			},
@@ -140,7 +141,9 @@ func (a *app) importRecords(c *cli.Context) error {
 		return err
 	}
 	return a.withRecords(c, makeRecords, func(f enroll.Fleet) error {
-		report, err := enroll.Import(c.Context, f, c.String("host"), a.files(files))
+		report, err := enroll.Import(c.Context, f, enroll.ImportOptions{
+			Host: c.String("host"), TrustProofs: c.Bool("trust-proofs"),
+		}, a.files(files))
 		return show(v, report, err)
 	})
 }

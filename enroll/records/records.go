@@ -71,17 +71,24 @@ func disputes(ctx context.Context, st store.Store, inv []inventory.Host) (map[st
 		if fleet.Machines.Same(d.Hosts) {
 			continue
 		}
-		var sides []store.Record
-		for _, name := range d.Hosts {
-			r, err := st.Record(ctx, name)
-			if err != nil {
-				return nil, err
-			}
-			sides = append(sides, r)
+		if found[d.EKHash], err = disputeOf(ctx, st, fleet, d.EKHash, d.Hosts); err != nil {
+			return nil, err
 		}
-		found[d.EKHash] = claim.Judge(d.EKHash, sides, fleet)
 	}
 	return found, nil
+}
+
+// disputeOf says what hosts that present one EK are to each other.
+func disputeOf(ctx context.Context, st store.Store, f claim.Fleet, ek string, hosts []string) (claim.Dispute, error) {
+	sides := make([]store.Record, 0, len(hosts))
+	for _, name := range slices.Sorted(slices.Values(hosts)) {
+		r, err := st.Record(ctx, name)
+		if err != nil {
+			return claim.Dispute{}, err
+		}
+		sides = append(sides, r)
+	}
+	return claim.Judge(ek, sides, f), nil
 }
 
 func viewOf(r store.Record, disputed map[string]claim.Dispute) View {
