@@ -37,6 +37,11 @@ type (
 	RuleNotAdopted struct{ Why string }
 	// HostRefused is a result that became bad after the host's turn: another host presents the same EK.
 	HostRefused struct{ Result outcome.Result }
+	// HostWarned is a host that keeps its EK although another one presents it, too.
+	HostWarned struct {
+		Host   string
+		Reason outcome.Reason
+	}
 	// NothingLeft says that an earlier run finished all of the hosts.
 	NothingLeft struct{ Command string }
 	// RuleGone is a host whose rule and record are gone, and which was not contacted.
@@ -119,6 +124,7 @@ func (ClusterSilent) note()       {}
 func (RuleAdopted) note()         {}
 func (RuleNotAdopted) note()      {}
 func (HostRefused) note()         {}
+func (HostWarned) note()          {}
 func (NothingLeft) note()         {}
 func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}

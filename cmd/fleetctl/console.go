@@ -104,6 +104,8 @@ func (k *console) Note(n enroll.Note) {
 		k.differs(n.Diff)
 	case enroll.HostRefused:
 		k.trouble(n.Result)
+	case enroll.HostWarned:
+		k.host(n.Host, "warning: "+string(n.Reason.Code)+": "+n.Reason.Message, advise(n.Host, n.Reason).Hint)
 	case enroll.CredentialsLive:
 		k.credentials(n)
 	case enroll.RulesKept:

@@ -8,6 +8,7 @@ import (
 
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 )
@@ -99,6 +100,7 @@ func hintOf(err error) string {
 		token.ErrRemovals: "find out why (the records, the inventory, the CA files, the clock?); " +
 			"when it is meant: --allow-removals with just that number",
 		enroll.ErrPolicy:      "hosts move one by one, and keep their old rules until they have joined anew; when it is meant: --accept-policy",
+		records.ErrClaim:      "scan the host with the proof; --unproven accepts the claim all the same",
 		token.ErrForeignRules: "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",
 	} {
 		if errors.Is(err, kind) {

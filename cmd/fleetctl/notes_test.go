@@ -49,6 +49,7 @@ var everyNote = []struct {
 	{enroll.HostRefused{Result: outcome.Result{Host: "web-01", Outcome: outcome.OK, Warnings: []outcome.Warning{
 		{Reason: outcome.Because(outcome.FindingIssuerUnknown, "the issuer is not known"), Fatal: true}, {Reason: outcome.Because(outcome.FindingROCA, "weak")}}}},
 		"web-01: tbot will not join: the issuer is not known\nfleetctl: web-01: hint: add the certificate that directly issued it (fleetctl records --issuers names it)\n"},
+	{enroll.HostWarned{Host: "web-01", Reason: outcome.Because(outcome.DuplicateEK, "like web-02")}, "web-01: warning: duplicate-ek: like web-02\nfleetctl: web-01: hint: "},
 	{enroll.NothingLeft{Command: "scan"}, "nothing to do: the last scan finished all of these hosts"},
 	{enroll.RuleGone{Host: "web-01"}, "web-01: its rule and its record are gone; the host itself was not contacted"},
 	{enroll.CredentialsLive{Bot: "fleet", Instances: []enroll.HostInstance{{Host: "web-01", Instance: "1-2"}}},

@@ -34,6 +34,7 @@ const (
 	ChangedEK     Code = "changed-ek"
 	DuplicateEK   Code = "duplicate-ek"
 	RemovedEK     Code = "removed-ek"
+	Renamed       Code = "renamed"
 	NoEKCert      Code = "no-ekcert"
 	TooLarge      Code = "too-large"
 	RuleNotSeen   Code = "rule-not-seen"

@@ -64,6 +64,10 @@ func Judge(r Result, v store.Verdict) Result {
 	if v.Removed != nil {
 		return removedEK(r, *v.Removed, v.Reused)
 	}
+	if v.Replaced != "" {
+		r.Warnings = append(r.Warnings, Warning{Reason: Reason{Code: Unproven, Message: fmt.Sprintf(
+			"the EK that was recorded for it, %s, was only claimed: what it has proven takes its place", v.Replaced)}})
+	}
 	if !v.Changed {
 		return r
 	}

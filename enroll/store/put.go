@@ -133,7 +133,7 @@ func (p *putStatements) prepare(ctx context.Context, db *sql.DB) error {
 		to    **sql.Stmt
 		query string
 	}{
-		{&p.host, "SELECT id, accepted, pending FROM hosts WHERE name = ?"},
+		{&p.host, "SELECT id, accepted, pending, iif(token = '', '', token_ek) FROM hosts WHERE name = ?"},
 		{&p.newHost, "INSERT INTO hosts (name) VALUES (?)"},
 		{&p.identity, "SELECT ek_hash, ek_serial, ek_cert IS NOT NULL, proven FROM identities WHERE id = ?"},
 		{&p.identityID, "SELECT id FROM identities WHERE digest = ?"},
@@ -169,6 +169,7 @@ type putTx struct {
 // hostState is a host's row; 0 is NULL.
 type hostState struct {
 	id, accepted, pending int64
+	ruleEK                string // the EK that it was assigned a token for; "" for none
 }
 
 func (p putTx) put(o Observation) (Verdict, error) {
@@ -230,6 +231,9 @@ func (p putTx) judge(h *hostState, o *Observation) (identity int64, v Verdict, e
 		if seen.proven { // the machine that we know is back
 			h.pending = 0
 		}
+	case seen.proven && !accepted.proven && h.ruleEK != accepted.hash:
+		h.accepted, h.pending = identity, 0 // nothing rests on what was but claimed
+		v.Replaced = accepted.hash
 	default:
 		if h.pending == 0 || seen.proven || !pending.proven {
 			h.pending = identity
@@ -299,7 +303,7 @@ func (p putTx) known(id int64) (k knownIdentity, err error) {
 
 func (p putTx) hostState(name string) (h hostState, err error) {
 	var accepted, pending sql.NullInt64
-	err = p.row(p.st.host, name).Scan(&h.id, &accepted, &pending)
+	err = p.row(p.st.host, name).Scan(&h.id, &accepted, &pending, &h.ruleEK)
 	if isNoRows(err) {
 		h.id, err = p.exec(p.st.newHost, name)
 	}

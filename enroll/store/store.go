@@ -87,6 +87,7 @@ type Installed struct {
 type Verdict struct {
 	Changed    bool     // an identity that differs from the accepted one: it waits, the accepted one stays
 	Old        string   // the accepted EK hash, when Changed
+	Replaced   string   // the EK hash that was accepted and only claimed: the proven one took its place at once
 	Duplicates []string // other hosts whose accepted or pending identity is the same EK
 	Removed    *Machine // a person took the EK out: the observation is kept, and its identity counts for nothing
 	Reused     bool     // a host presents it that didn't when it was taken out
@@ -229,9 +230,11 @@ type Store interface {
 
 	// Put appends an observation and returns when it is durable; concurrent Puts share a commit. The first proven
 	// identity of a host is accepted. A later one with another EK is pending, and the observation is kept as failed
-	// with status "changed-ek". An identity that is not proven is accepted only where none is yet, and only when the
-	// outcome is ok or changed: what a failed proof claimed is kept as evidence and nothing more. So is an EK that was
-	// removed, with status "removed-ek": skipped for a host that had it, failed for another one.
+	// with status "changed-ek". A proven identity takes the place of a claimed one at once as long as no token was assigned
+	// for that; else it waits, since a rule goes by a person's word alone. An identity that is not proven is accepted only
+	// where none is yet, and only when the outcome is ok or changed: what a failed proof claimed is kept as evidence and
+	// nothing more. So is an EK that was removed, with status "removed-ek": skipped for a host that had it, failed for
+	// another one.
 	Put(ctx context.Context, o Observation) (Verdict, error)
 
 	Record(ctx context.Context, host string) (Record, error) // ErrNotFound
