@@ -74,7 +74,7 @@ func newLab(t *testing.T, n int) *lab {
 		t.Fatal(err)
 	}
 	l.Fleet = Fleet{
-		Config: enrolltest.Config(), Inventory: all, Hosts: all, Groups: inv.Groups(), Store: enrolltest.Store(t),
+		Config: enrolltest.Config(), Inventory: all, Hosts: all, Groups: inv.Groups(), Select: inv.Select, Store: enrolltest.Store(t),
 		Cluster: &tctl.Tctl{Runner: tctl.Func(l.cluster.Run)}, Watcher: l.heard, Access: l.access, pause: time.Millisecond,
 	}
 	l.Config.Rollout.Canary, l.Config.Rollout.MaxFailures = 0, "100%"
@@ -228,10 +228,10 @@ func (l *lab) enrolled() {
 	}
 }
 
-// remove takes hosts out.
+// remove takes hosts out; unless somebody is to be asked, it is confirmed.
 func (l *lab) remove(opts RemoveOptions) (HostsReport, error) {
 	l.t.Helper()
-	opts.Out = l.out
+	opts.Out, opts.Yes = l.out, opts.Ask == nil
 	return Remove(l.t.Context(), l.Fleet, opts)
 }
 

@@ -1,6 +1,8 @@
 package enroll
 
 import (
+	"time"
+
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/token"
 )
@@ -35,6 +37,11 @@ type (
 	RuleNotAdopted struct{ Why string }
 	// HostRefused is a result that became bad after the host's turn: another host presents the same EK.
 	HostRefused struct{ Result outcome.Result }
+	// HostWarned is a host that keeps its EK although another one presents it, too.
+	HostWarned struct {
+		Host   string
+		Reason outcome.Reason
+	}
 	// NothingLeft says that an earlier run finished all of the hosts.
 	NothingLeft struct{ Command string }
 	// RuleGone is a host whose rule and record are gone, and which was not contacted.
@@ -44,6 +51,24 @@ type (
 		TTL       string // "" for tbot's default
 		Bot       string
 		Instances []HostInstance // of hosts whose bot instance is known
+		NoLock    bool           // the cluster is too old to lock one of them alone
+	}
+	// HostsLeave is what goes with the hosts that are to be removed.
+	HostsLeave struct{ Hosts []Leaving }
+	// StillAdmitted is a machine that was removed, and that a token of somebody else admits, or may.
+	StillAdmitted struct {
+		Host, Token, EKHash string
+		May                 bool
+		Why                 string // it may
+	}
+	// UndoPending is a host that was removed and on which something of what enroll made is left.
+	UndoPending struct{ Host string }
+	// Locked is a bot instance whose credentials ended.
+	Locked struct{ Instance HostInstance }
+	// NotLocked is one that could not be locked.
+	NotLocked struct {
+		Instance HostInstance
+		Err      error
 	}
 	// CAsLeftOut is what in the files of token.ekcert_cas could not be used, by file and line.
 	CAsLeftOut struct {
@@ -52,6 +77,11 @@ type (
 	}
 	// TbotIgnores is what tbot would ignore or refuse in the services of the chosen hosts.
 	TbotIgnores struct{ Warnings []outcome.Warning }
+	// FilesKept says that token files stay although they are not what the records say, and why.
+	FilesKept struct {
+		Dir string
+		Err error
+	}
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
 	PolicyChanges struct{ Changes []string }
 	// TokenAlarm is something about a token in the cluster that a person should hear of.
@@ -65,7 +95,10 @@ type (
 )
 
 // HostInstance is the bot instance of a host.
-type HostInstance struct{ Host, Instance string }
+type HostInstance struct {
+	Host, Instance string
+	Until          time.Time // its credentials are valid, unless they are renewed
+}
 
 // ClusterSubject is what a cluster was asked for.
 type ClusterSubject string
@@ -76,6 +109,8 @@ const (
 	AboutJoins   ClusterSubject = "joins"  // who joined
 	AboutVersion ClusterSubject = "version"
 	AboutAll     ClusterSubject = "all" // there is no tctl
+
+	AboutAdmitted ClusterSubject = "admitted" // which tokens admit a machine
 )
 
 func (FileWritten) note()         {}
@@ -89,15 +124,22 @@ func (ClusterSilent) note()       {}
 func (RuleAdopted) note()         {}
 func (RuleNotAdopted) note()      {}
 func (HostRefused) note()         {}
+func (HostWarned) note()          {}
 func (NothingLeft) note()         {}
 func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
+func (FilesKept) note()           {}
 func (PolicyChanges) note()       {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}
 func (Learned) note()             {}
+func (HostsLeave) note()          {}
+func (StillAdmitted) note()       {}
+func (UndoPending) note()         {}
+func (Locked) note()              {}
+func (NotLocked) note()           {}
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

@@ -76,7 +76,7 @@ func lacking(a, b []string) (n int) {
 
 // bind binds the records to fleet.yaml's fleet and to the cluster, or checks that they belong to these; and asks for a
 // person's word where the policy has changed. Nothing is written before it says yes. A dry run shows, and doesn't ask.
-func (f Fleet) bind(ctx context.Context, accept, check bool) error {
+func (f Fleet) bind(ctx context.Context, opts TokensOptions) error {
 	bound, err := f.Store.Bound(ctx)
 	if err != nil {
 		return err
@@ -85,8 +85,8 @@ func (f Fleet) bind(ctx context.Context, accept, check bool) error {
 		return &outcome.InputError{Msg: fmt.Sprintf("these are the records of fleet %s, and fleet.yaml is that of fleet %s", bound.Fleet, name),
 			Hint: "use the records of this fleet, or correct \"fleet:\" in fleet.yaml"}
 	}
-	cluster, err := f.clusterName(ctx)
-	if err != nil && !check { // a dry run has something to say without a cluster, too
+	cluster, err := f.clusterName(ctx, opts)
+	if err != nil && !opts.Check { // a dry run has something to say without a cluster, too
 		return err
 	}
 	if bound.Cluster != "" && cluster != "" && bound.Cluster != cluster {
@@ -97,7 +97,7 @@ func (f Fleet) bind(ctx context.Context, accept, check bool) error {
 	if err != nil {
 		return err
 	}
-	if err := f.confirmPolicy(bound, now, accept, check); err != nil || check {
+	if err := f.confirmPolicy(bound, now, opts); err != nil || opts.Check {
 		return err
 	}
 	raw, err := json.Marshal(now)
@@ -112,15 +112,15 @@ func (f Fleet) bind(ctx context.Context, accept, check bool) error {
 }
 
 // clusterName is that of the cluster that tctl speaks to; "" when nobody asks one.
-func (f Fleet) clusterName(ctx context.Context) (string, error) {
-	if f.Cluster == nil {
+func (f Fleet) clusterName(ctx context.Context, opts TokensOptions) (string, error) {
+	if f.Cluster == nil || !opts.asks() {
 		return "", nil
 	}
 	return f.Cluster.ClusterName(ctx)
 }
 
 // confirmPolicy asks for a person's word where the policy is not that which was confirmed last.
-func (f Fleet) confirmPolicy(bound store.Bound, now policy, accept, check bool) error {
+func (f Fleet) confirmPolicy(bound store.Bound, now policy, opts TokensOptions) error {
 	if bound.Policy == nil {
 		return nil
 	}
@@ -133,7 +133,7 @@ func (f Fleet) confirmPolicy(bound store.Bound, now policy, accept, check bool) 
 		return nil
 	}
 	f.Watcher.Note(PolicyChanges{Changes: said})
-	if accept || check || f.Confirm != nil && f.Confirm("the policy of the whole fleet has changed; go on with the new one?") {
+	if opts.AcceptPolicy || opts.Check || f.Confirm != nil && f.Confirm("the policy of the whole fleet has changed; go on with the new one?") {
 		return nil
 	}
 	return outcome.Mark(&outcome.InputError{Msg: "the policy of the whole fleet has changed: " + strings.Join(said, "; ")}, ErrPolicy)

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"time"
 
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/records"
 )
@@ -18,16 +19,22 @@ type File struct {
 	Content io.Reader
 }
 
-// Import records identities that were found without SSH, in one run: of every file what records.Import takes. host is
-// whose identity it is where a file does not say so. A file that cannot be read ends the import of that file alone.
-func Import(ctx context.Context, f Fleet, host string, files iter.Seq2[File, error]) (report HostsReport, err error) {
+// ImportOptions of Import.
+type ImportOptions struct {
+	Host        string // whose identity it is, where a file does not say so
+	TrustProofs bool   // what an export says was proven is recorded as proven
+}
+
+// Import records identities that were found without SSH, in one run: of every file what records.Import takes. A file that cannot be read ends the import of that file alone.
+func Import(ctx context.Context, f Fleet, opts ImportOptions, files iter.Seq2[File, error]) (report HostsReport, err error) {
+	how := records.ImportOptions{Host: opts.Host, TrustProofs: opts.TrustProofs, Fleet: claim.FleetOf(f.Inventory)}
 	err = f.inRun(ctx, "import", 0, func(run int64) error {
-		report.Run, report.Results = run, []outcome.Result{}
+		report.Run, report.Results, how.Run = run, []outcome.Result{}, run
 		var errs []error
 		for file, err := range files {
 			if err == nil {
 				var more []outcome.Result
-				more, err = records.Import(ctx, f.Store, file.Content, records.ImportOptions{Host: host, Run: run})
+				more, err = records.Import(ctx, f.Store, file.Content, how)
 				report.Results = append(report.Results, more...)
 			}
 			if err != nil {

@@ -68,7 +68,7 @@ func TestImportRecordsWhatFilesSay(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, 0)
-			report, err := Import(t.Context(), l.Fleet, tt.host, filesOf(tt.files...))
+			report, err := Import(t.Context(), l.Fleet, ImportOptions{Host: tt.host}, filesOf(tt.files...))
 			var got []string
 			for _, r := range report.Results {
 				got = append(got, fmt.Sprintf("%s %s %s", r.Host, r.Outcome, r.Code))
@@ -103,7 +103,7 @@ func TestRecordsThatFailEndAnImport(t *testing.T) {
 		}
 		return nil
 	})
-	report, err := Import(t.Context(), l.Fleet, "", filesOf(asJSON("web-01", 1)+asJSON("web-02", 2)))
+	report, err := Import(t.Context(), l.Fleet, ImportOptions{}, filesOf(asJSON("web-01", 1)+asJSON("web-02", 2)))
 	if told(report.Results) != "web-01 ok unproven" || !errors.Is(err, errSick) || l.runs() != "import failed" {
 		t.Errorf("%s, %v, runs %s", told(report.Results), err, l.runs())
 	}
@@ -139,7 +139,7 @@ func FuzzImport(f *testing.F) {
 	f.Add(`{"host":"a","ek_public_hash":"` + enrolltest.Hash(1) + `","ek_public":"AAAA","properties":{"vendor":"x"}}`)
 	f.Add(`[{"host":"a","identity":{"ek_certificate":"MIIB"}},{"accepted":null}]`)
 	f.Fuzz(func(t *testing.T, text string) {
-		report, err := Import(t.Context(), Fleet{Store: &memoryStore{}}, "h", filesOf(text+"\n"))
+		report, err := Import(t.Context(), Fleet{Store: &memoryStore{}}, ImportOptions{Host: "h"}, filesOf(text+"\n"))
 		if err != nil && !errors.Is(err, outcome.ErrInput) && !errors.Is(err, outcome.ErrHostsFailed) {
 			t.Fatal(err)
 		}

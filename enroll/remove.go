@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
-	"time"
+	"strings"
 
-	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
@@ -19,27 +17,45 @@ import (
 
 // RemoveOptions of Remove.
 type RemoveOptions struct {
-	Names   []string // of hosts, as the inventory or the records have them
-	Offline bool     // the hosts are lost: only the rules and the records
+	Names   []string // hosts as inventory or records have them, one by one; or patterns, groups, @files of the inventory
+	Resume  bool     // the hosts whose removal did not come to its end, in place of names
+	Offline bool     // no host is contacted: what enroll made there waits for a later run
 	Check   bool     // change nothing: the results say what would be done
 	Diff    bool     // results hold diffs of file contents
+	Lock    bool     // end the credentials that were issued at once
 	Out     string   // the directory of the tokens' files
+
+	Yes      bool // it is confirmed; where patterns chose machines, Removals has to say how many
+	Removals int  // how many machines the patterns choose
+	// Ask asks a person; nil: there is nobody to ask.
+	Ask func(context.Context, RemovalQuestion) (bool, error)
 }
 
-// Remove takes hosts out: first the records forget them, so that no later run gives them a rule back, then the rules
-// leave the cluster, then what enroll put on the hosts goes. The error is ErrInput for a name that nobody knows,
-// ErrHostsFailed when a host did not do well, ErrChanges in a dry run.
+// Remove takes machines out, under all of their names: their EKs are marked as removed before anything else, so that no
+// run gives them a rule back; then the rules leave the cluster, and all of its tokens are read to see that none admits
+// them; then what enroll put on the hosts goes. After that the records forget the hosts, and keep what was left to do on
+// those that could not be reached. The error is ErrInput for a name that nobody knows and for what nobody confirmed,
+// ErrHostsFailed when a host did not do well or a machine may still be admitted, ErrChanges in a dry run.
 func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, error) {
-	r := &removal{Fleet: f, opts: opts, installed: map[string]store.Installed{}}
-	r.opts.Names = slices.Compact(slices.Sorted(slices.Values(opts.Names)))
+	r := &removal{Fleet: f, opts: opts}
 	if err := r.choose(ctx); err != nil {
+		return HostsReport{}, err
+	}
+	if len(r.leaving) == 0 {
+		r.Watcher.Note(NothingLeft{Command: "remove"})
+		return HostsReport{}, nil
+	}
+	if err := r.show(ctx); err != nil {
 		return HostsReport{}, err
 	}
 	if opts.Check {
 		return r.check(ctx)
 	}
+	if err := r.confirm(ctx); err != nil {
+		return HostsReport{}, err
+	}
 	var report HostsReport
-	err := r.inRun(ctx, "remove", len(r.opts.Names), func(run int64) (err error) {
+	err := r.inRun(ctx, "remove", len(r.leaving), func(run int64) (err error) {
 		report, err = r.do(ctx, run)
 		return err
 	})
@@ -49,152 +65,110 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 // removal is one run of Remove.
 type removal struct {
 	Fleet
-	opts      RemoveOptions
-	known     []string                   // those of the names that the records have
-	installed map[string]store.Installed // by host: what enroll made there
+	opts    RemoveOptions
+	leaving []*leaving // by name
 }
 
-// choose finds the hosts in the inventory and in the records. One that is in neither is a mistake; one that only the
-// records have can be removed without its host alone.
-func (r *removal) choose(ctx context.Context) error {
-	if len(r.opts.Names) == 0 {
-		return &outcome.InputError{Msg: "which hosts? Name them, as the inventory does"}
-	}
-	r.Hosts = nil
-	for _, name := range r.opts.Names {
-		rec, err := r.Store.Record(ctx, name)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		if err == nil {
-			r.known = append(r.known, name)
-			if rec.Installed != nil {
-				r.installed[name] = *rec.Installed
-			}
-		}
-		i := slices.IndexFunc(r.Inventory, func(h inventory.Host) bool { return h.Name == name })
-		switch {
-		case i >= 0:
-			r.Hosts = append(r.Hosts, r.Inventory[i])
-		case err != nil:
-			return &outcome.InputError{Msg: name + " is neither in the inventory nor in the records"}
-		case !r.opts.Offline:
-			return &outcome.InputError{Msg: name + " is not in the inventory, only in the records",
-				Hint: "its rule and its record can be removed without contacting it"}
-		}
-	}
-	return nil
+// leaving is a name that goes. Names of one machine go together.
+type leaving struct {
+	name   string
+	host   *inventory.Host // how it is reached; nil: nobody knows
+	listed bool            // the inventory has it
+	known  bool            // the records have it
+	rec    store.Record
+	eks    []store.Machine // its EK, and one that waits for acceptance and is nobody else's
+	chosen bool            // by a pattern: nobody named it
+	with   string          // the name whose EK it presents, too; "": it was named or chosen itself
+	alias  bool            // the inventory says that it is another name of with
+	visit  string          // the name that is contacted for its machine; "": none is
 }
 
 // check says what would be done, and does nothing.
 func (r *removal) check(ctx context.Context) (report HostsReport, err error) {
-	if err := r.showDiff(ctx); err != nil {
-		return report, err
-	}
 	if !r.opts.Offline {
 		if report, err = r.hostsAway(ctx, 0); err != nil {
 			return report, err
 		}
 	}
-	return report, fmt.Errorf("%d hosts to remove: %w", len(r.opts.Names), outcome.ErrChanges)
+	return report, fmt.Errorf("%d hosts to remove: %w", len(r.leaving), outcome.ErrChanges)
 }
 
-// do removes the rules, then what is on the hosts.
+// do removes the rules, then what is on the hosts. Nothing behind the tombstones gives a machine anything back.
 func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err error) {
-	if err := r.showDiff(ctx); err != nil {
+	joins := r.joins(ctx)
+	if err := r.bury(ctx); err != nil {
 		return HostsReport{}, err
 	}
-	credentials := r.credentials(ctx, r.joins(ctx))
-	if len(r.known) > 0 {
-		if err := r.Store.Forget(ctx, r.known...); err != nil {
-			return HostsReport{}, err
-		}
-	}
-	if !r.opts.Offline {
-		if err := r.remember(ctx, run); err != nil {
-			return HostsReport{}, err
-		}
-		defer func() { err = errors.Join(err, r.conclude(ctx, run, report.Results)) }()
-	}
-	if err := r.tokens(ctx); err != nil {
+	if err := r.remember(ctx, run); err != nil {
 		return HostsReport{}, err
 	}
-	r.Watcher.Note(credentials)
-	if r.opts.Offline {
-		for _, name := range r.opts.Names {
-			r.Watcher.Note(RuleGone{Host: name})
-		}
-		return HostsReport{Run: run}, nil
-	}
-	return r.hostsAway(ctx, run)
-}
-
-// remember keeps in the records what enroll made on hosts, without an identity, until it has been taken away: whatever
-// becomes of the controller, the next removal finds it.
-func (r *removal) remember(ctx context.Context, run int64) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	for _, name := range r.tracked() {
-		open := outcome.Result{Host: name, Outcome: outcome.Canceled, Reason: outcome.Reason{Message: "not started"}}
-		if err := r.observe(ctx, run, open); err != nil {
-			return err
-		}
-		in := r.installed[name]
-		in.Run, in.State, in.Step = run, stateRemoving, "removal"
-		if err := r.Store.SetInstalled(ctx, name, &in); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tracked are the hosts on which enroll made something.
-func (r *removal) tracked() []string {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(r.installed)) {
-		if r.installed[name].Made != nil {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// conclude forgets the hosts whose removal came to its end, and notes of the others how far it came.
-func (r *removal) conclude(ctx context.Context, run int64, results []outcome.Result) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	tracked := r.tracked()
-	var gone []string
-	var errs []error
-	for _, res := range results {
-		switch {
-		case !slices.Contains(tracked, res.Host):
-		case res.Bad() || res.Outcome == outcome.Canceled:
-			errs = append(errs, r.observe(ctx, run, res))
-		default:
-			gone = append(gone, res.Host)
-		}
-	}
-	if len(gone) > 0 {
-		errs = append(errs, r.Store.Forget(ctx, gone...))
-	}
-	return errors.Join(errs...)
-}
-
-func (r *removal) observe(ctx context.Context, run int64, res outcome.Result) error {
-	_, err := r.Store.Put(ctx, store.Observation{
-		Host: res.Host, Run: run, At: time.Now().UTC(), Outcome: string(res.Outcome), Status: string(res.Code), Message: res.Message,
-	})
-	return err
-}
-
-// showDiff notes what changes in the cluster when the hosts go.
-func (r *removal) showDiff(ctx context.Context) error {
-	set, err := token.Make(ctx, withoutHosts(r.Store, r.opts.Names...), r.Config, token.Options{Inventory: r.Inventory})
+	stale, err := r.tokens(ctx)
 	if err != nil {
-		return err
+		return HostsReport{}, err
 	}
-	if err := r.admitted(ctx, set); err != nil {
+	open, err := r.readBack(ctx)
+	if err != nil {
+		return HostsReport{}, err
+	}
+	open += stale
+	open += r.end(ctx, joins)
+	if !r.opts.Offline {
+		report, err = r.hostsAway(ctx, run)
+	}
+	report.Run = run
+	err = errors.Join(err, r.conclude(ctx, run, report.Results))
+	if open > 0 && (err == nil || errors.Is(err, outcome.ErrHostsFailed)) {
+		err = outcome.Mark(fmt.Errorf("%d things about removed machines are open", open), outcome.ErrHostsFailed)
+	}
+	return report, err
+}
+
+// bury marks the EKs as removed, in one commit, and takes the hosts' tokens away. Those that are removed already keep by
+// whom and why.
+func (r *removal) bury(ctx context.Context) error {
+	var machines []store.Machine
+	for _, m := range r.machines() {
+		if m.State == store.Removed {
+			continue
+		}
+		machines = append(machines, store.Machine{EKHash: m.EKHash, State: store.Removed, Host: m.Host, EKSerial: m.EKSerial})
+	}
+	if len(machines) > 0 {
+		if err := r.Store.SetStates(ctx, "remove", machines...); err != nil {
+			return err
+		}
+	}
+	none := map[string]string{}
+	for _, l := range r.leaving {
+		if l.known {
+			none[l.name] = ""
+		}
+	}
+	return r.Store.Assign(ctx, none)
+}
+
+// machines are the EKs that go.
+func (r *removal) machines() []store.Machine { return machinesOf(r.leaving) }
+
+// machinesOf are the EKs of names, each once, by the first name that has it.
+func machinesOf(names []*leaving) []store.Machine {
+	var all []store.Machine
+	for _, l := range names {
+		for _, m := range l.eks {
+			if !slices.ContainsFunc(all, func(o store.Machine) bool { return o.EKHash == m.EKHash }) {
+				all = append(all, m)
+			}
+		}
+	}
+	return all
+}
+
+// show notes what goes: of every host, and of the tokens. A cluster that does not answer ends the removal here.
+func (r *removal) show(ctx context.Context) error {
+	r.Watcher.Note(HostsLeave{Hosts: r.described()})
+	view := buried{Store: r.Store, machines: r.machines()}
+	set, err := token.Make(ctx, view, r.Config, token.Options{Inventory: r.Inventory})
+	if err != nil {
 		return err
 	}
 	d, err := set.Diff(ctx, *r.Cluster, token.DiffOptions{})
@@ -205,142 +179,75 @@ func (r *removal) showDiff(ctx context.Context) error {
 	return nil
 }
 
-// admitted is an error where the tokens without the hosts would admit one of their EKs all the same, since another host
-// presents it, too: another name of the machine, its name before it was renamed, or a clone.
-func (r *removal) admitted(ctx context.Context, set *token.Set) error {
-	holders := map[string]string{}
-	for _, t := range set.Tokens {
-		for _, rule := range t.Rules {
-			holders[rule.EKHash] = rule.Host
-		}
-	}
-	var errs []error
-	for _, name := range r.known {
-		if holder := holders[r.acceptedHash(ctx, name)]; holder != "" {
-			errs = append(errs, &outcome.InputError{
-				Msg: fmt.Sprintf("%s presents the EK of %s, too, and would have a rule for it: its machine would still be admitted",
-					holder, name),
-				Hint: fmt.Sprintf("remove both: fleetctl remove %s %s; or, when %s is but another name, forget that record alone: "+
-					"fleetctl records forget %s", name, holder, name, name),
-			})
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// tokens takes the rules out of the files and of the cluster.
-func (r *removal) tokens(ctx context.Context) error {
+// tokens takes the rules out of the files and of the cluster. Files that know machines which the records don't stay as they
+// are: whoever applied new ones would lock those out. The cluster loses the rules all the same.
+func (r *removal) tokens(ctx context.Context) (stale int, err error) {
 	set, err := (&settlement{Fleet: r.Fleet}).make(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := r.files(ctx, set, TokensOptions{Out: r.opts.Out, Format: token.FormatTctl}); err != nil {
-		return err
+	_, err = r.files(ctx, set, TokensOptions{Out: r.opts.Out, Format: token.FormatTctl})
+	switch {
+	case errors.Is(err, token.ErrRemovals):
+		r.Watcher.Note(FilesKept{Dir: r.opts.Out, Err: err})
+		stale = 1
+	case err != nil:
+		return 0, err
 	}
 	if _, err := r.apply(ctx, set, token.ApplyOptions{Store: r.Store}); err != nil {
-		return outcome.WithHint(fmt.Errorf("the rules may still be in the cluster: %w", err),
+		return stale, outcome.WithHint(fmt.Errorf("the rules may still be in the cluster: %w", err),
 			"the next run that applies the tokens takes them out")
 	}
-	return nil
-}
-
-// hostsAway takes what enroll put on the hosts away.
-func (r *removal) hostsAway(ctx context.Context, run int64) (HostsReport, error) {
-	crew, err := r.newCrew(func(string) string { return "" })
-	if err != nil {
-		return HostsReport{}, err
-	}
-	defer crew.close()
-	crew.showDiff = r.opts.Diff
-	reach, closeAll, err := r.reach(ctx, r.Hosts)
-	if err != nil {
-		return HostsReport{}, err
-	}
-	defer closeAll()
-	crew.at(run, reach)
-	r.Watcher.Begin(StageRemove, len(r.Hosts))
-	results := crew.now.Hosts(ctx, reach, r.Hosts, func(ctx context.Context, h inventory.Host) outcome.Result {
-		return crew.remove(ctx, h, host.ParseMade(r.installed[h.Name].Made), r.opts.Check)
-	})
-	r.Watcher.End()
-	report := HostsReport{Run: run, Results: results}
-	if err := context.Cause(ctx); err != nil {
-		return report, err
-	}
-	return report, report.Summary().Err()
-}
-
-// remove takes what enroll made away from one host.
-func (c *crew) remove(ctx context.Context, h inventory.Host, made []host.Thing, check bool) outcome.Result {
-	if ctx.Err() != nil {
-		return notStarted(h.Name, whyInterrupted)
-	}
-	d, err := c.desired(h)
-	if err != nil {
-		return outcome.Failure(ctx, h, err)
-	}
-	v, err := c.visit(ctx, h, d)
-	if err != nil {
-		return outcome.Failure(ctx, h, err)
-	}
-	defer v.close()
-	steps := host.PlanRemoval(v.facts, v.desired, made)
-	if bad := steps.Problems(); len(bad) > 0 {
-		return refused(h.Name, bad)
-	}
-	r := outcome.Result{Host: h.Name, Outcome: outcome.OK, Steps: c.stepResults(steps)}
-	if steps.Changes() {
-		r.Outcome = outcome.Changed
-	}
-	if check {
-		return r
-	}
-	if _, err := host.Apply(ctx, v.conn, steps, host.ApplyOptions{}); err != nil {
-		r = outcome.Failure(ctx, h, err)
-		if r.Code == outcome.General {
-			r.Reason = outcome.Because(outcome.StepFailed, r.Message)
-		}
-	}
-	return r
+	return stale, nil
 }
 
 // credentials says how long what was issued lives on, and which bot instances the hosts have.
-func (r *removal) credentials(ctx context.Context, joins map[string]tctl.Join) CredentialsLive {
+func (r *removal) credentials(joins map[string]tctl.Join) CredentialsLive {
 	live := CredentialsLive{TTL: string(r.Config.Tbot.CredentialTTL), Bot: r.Config.Bot.Name}
-	for _, name := range r.opts.Names {
-		if j, ok := joins[r.acceptedHash(ctx, name)]; ok && j.Instance != "" {
-			live.Instances = append(live.Instances, HostInstance{Host: name, Instance: j.Instance})
+	ttl := r.Config.Tbot.CredentialTTL.Value()
+	if ttl == 0 {
+		ttl = defaultTTL
+	}
+	for _, m := range r.machines() {
+		if j, ok := joins[m.EKHash]; ok && j.Instance != "" {
+			live.Instances = append(live.Instances, HostInstance{Host: m.Host, Instance: j.Instance, Until: j.At.Add(ttl)})
 		}
 	}
 	return live
 }
 
-// withoutHosts is a view of the records in which hosts are not there: tokens that are made of it have no rule for them.
-func withoutHosts(st store.Store, hosts ...string) store.Store {
-	return without{Store: st, hosts: hosts}
-}
-
-type without struct {
-	store.Store
-	hosts []string
-}
-
-// Record finds no hidden host.
-func (w without) Record(ctx context.Context, host string) (store.Record, error) {
-	if slices.Contains(w.hosts, host) {
-		return store.Record{}, fmt.Errorf("%s: %w", host, store.ErrNotFound)
+// names are the names that go.
+func (r *removal) names() string {
+	var all []string
+	for _, l := range r.leaving {
+		all = append(all, l.name)
 	}
-	return w.Store.Record(ctx, host)
+	return strings.Join(all, ", ")
 }
 
-// Records leaves hidden hosts out.
-func (w without) Records(ctx context.Context) iter.Seq2[store.Record, error] {
-	return func(yield func(store.Record, error) bool) {
-		for r, err := range w.Store.Records(ctx) {
-			if err == nil && slices.Contains(w.hosts, r.Host) {
-				continue
+// buried is a view of the records in which machines are removed already.
+type buried struct {
+	store.Store
+	machines []store.Machine
+}
+
+// Machines has the state of those that go.
+func (b buried) Machines(ctx context.Context) iter.Seq2[store.Machine, error] {
+	return func(yield func(store.Machine, error) bool) {
+		rest := slices.Clone(b.machines)
+		for m, err := range b.Store.Machines(ctx) {
+			i := slices.IndexFunc(rest, func(o store.Machine) bool { return o.EKHash == m.EKHash })
+			if err == nil && i >= 0 {
+				m.State = store.Removed
+				rest = slices.Delete(rest, i, i+1)
 			}
-			if !yield(r, err) {
+			if !yield(m, err) {
+				return
+			}
+		}
+		for _, m := range rest {
+			m.State = store.Removed
+			if !yield(m, nil) {
 				return
 			}
 		}

@@ -146,16 +146,22 @@ func TestALostHostIsRemovedWithoutContact(t *testing.T) {
 	}
 	report, err := l.remove(RemoveOptions{Names: []string{"web-01"}, Offline: true})
 	l.check("offline", report.Results, err, "", nil)
-	if notes := heard[RuleGone](l); len(notes) != 1 || notes[0].Host != "web-01" || report.Run == 0 {
+	if notes := heard[UndoPending](l); len(notes) != 1 || notes[0].Host != "web-01" || report.Run == 0 {
 		t.Errorf("notes %+v, run %d", notes, report.Run)
 	}
-	if !l.gone("web-01") || l.host["web-01"].Tree() != tree || len(l.events) > 0 {
+	if l.gone("web-01") || l.host["web-01"].Tree() != tree || len(l.events) > 0 {
 		t.Errorf("record gone: %v, %d events", l.gone("web-01"), len(l.events))
 	}
 	if got := l.cluster.Rules("fleet"); !slices.Equal(got, []string{l.host["web-02"].TPM.EKHash()}) {
 		t.Errorf("rules %v", got)
 	}
-	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}, Offline: true}); !errors.Is(err, outcome.ErrInput) {
+	if rep, err := Status(t.Context(), l.Fleet); !strings.Contains(states(rep), "web-01 undo-pending") || !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Errorf("status: %s, %v", states(rep), err)
+	}
+	if err := l.Store.Forget(t.Context(), "web-01"); err != nil { // it is lost for good
+		t.Fatal(err)
+	}
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}}); err != nil {
 		t.Errorf("a second time: %v", err)
 	}
 }
@@ -173,7 +179,7 @@ func TestARemovalDoesNotLeaveTheRuleToAnotherName(t *testing.T) {
 		t.Fatal(err)
 	}
 	tree, rules := l.host["web-01"].Tree(), l.cluster.Rules("fleet")
-	for _, opts := range []RemoveOptions{{}, {Check: true}, {Offline: true}} {
+	for _, opts := range []RemoveOptions{{}, {Offline: true}} {
 		opts.Names = []string{"web-01"}
 		_, err := l.remove(opts)
 		if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "new-name presents the EK of web-01") {
@@ -222,8 +228,8 @@ func TestARemovalOfHostsThatDoNotAnswer(t *testing.T) {
 		t.Errorf("message: %s", report.Results[1].Message)
 	}
 	for _, name := range []string{"web-01", "web-02"} {
-		if rec := l.record(name); rec.Accepted != nil || rec.Token != "" {
-			t.Errorf("%s may still get a rule: %+v", name, rec)
+		if l.machine(name).State != store.Removed || l.record(name).Token != "" {
+			t.Errorf("%s may still get a rule: %+v", name, l.record(name))
 		}
 	}
 	if got := l.cluster.Rules("fleet"); len(got) != 0 || !l.gone("web-03") {
@@ -245,7 +251,7 @@ func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
 			l.with("web-01", func(s *enrolltest.State) { s.Down = true })
 			defer l.with("web-01", func(s *enrolltest.State) { s.Down = false })
 			return l.remove(RemoveOptions{Names: []string{"web-01"}})
-		}, "web-01 unreachable disconnected", "web-01 unfinished"},
+		}, "web-01 unreachable disconnected", "web-01 undo-pending"},
 		{"the host dies in the middle", func(l *lab) (HostsReport, error) {
 			l.breaks(func(e enrolltest.Event) error {
 				if strings.Contains(e.Text, "tbot.yaml") && changesHost(e) {
@@ -255,7 +261,7 @@ func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
 			})
 			defer l.breaks(nil)
 			return l.remove(RemoveOptions{Names: []string{"web-01"}})
-		}, "web-01 unreachable disconnected", "web-01 unfinished"},
+		}, "web-01 unreachable disconnected", "web-01 undo-pending"},
 		{"the cluster does not take it", func(l *lab) (HostsReport, error) {
 			l.cluster.Before = func(c memcluster.Command) error {
 				if c.Verb == "rm" {
@@ -265,12 +271,12 @@ func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
 			}
 			defer func() { l.cluster.Before = nil }()
 			return l.remove(RemoveOptions{Names: []string{"web-01"}})
-		}, "", "web-01 unfinished"},
+		}, "", "web-01 undo-pending"},
 		{"nobody knows the password", func(l *lab) (HostsReport, error) {
 			l.Access = refuseAccess
 			defer func() { l.Access = l.access }()
 			return l.remove(RemoveOptions{Names: []string{"web-01"}})
-		}, "", "web-01 unfinished"},
+		}, "", "web-01 undo-pending"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -313,7 +319,7 @@ func TestWhatWasMadeIsKnownWhileItIsTakenAway(t *testing.T) {
 	l.host["web-01"].Before = func(enrolltest.Event) error {
 		asked++
 		rec, err := l.Store.Record(t.Context(), "web-01")
-		if err != nil || rec.Accepted != nil || rec.Installed == nil || rec.Installed.State != stateRemoving ||
+		if err != nil || rec.Token != "" || rec.Installed == nil || rec.Installed.State != stateRemoving ||
 			!slices.Equal(rec.Installed.Made, made) {
 			t.Errorf("%+v, %v", rec, err)
 		}
@@ -372,7 +378,7 @@ func TestARemovalThatIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	l.heard.onHost = func(outcome.Result) { cancel() }
-	report, err := Remove(ctx, l.Fleet, RemoveOptions{Names: []string{"web-01", "web-02"}, Out: l.out})
+	report, err := Remove(ctx, l.Fleet, RemoveOptions{Names: []string{"web-01", "web-02"}, Out: l.out, Yes: true})
 	l.check("removal", report.Results, err, "web-01 changed, web-02 canceled canceled", context.Canceled)
 	if got := l.runs(); got != "scan done, enroll done, remove interrupted" {
 		t.Errorf("runs: %s", got)
@@ -383,38 +389,13 @@ func TestARemovalThatIsInterrupted(t *testing.T) {
 	}
 }
 
-func TestTheRecordsOfOthersStay(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 3)
-	l.enrolled()
-	view := withoutHosts(l.Store, "web-02")
-	var names []string
-	for r, err := range view.Records(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if names = append(names, r.Host); r.Host == "web-03" {
-			break
-		}
-	}
-	if !slices.Equal(names, []string{"web-01", "web-03"}) {
-		t.Errorf("records of %v", names)
-	}
-	if _, err := view.Record(t.Context(), "web-02"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("%v", err)
-	}
-	if r, err := view.Record(t.Context(), "web-01"); err != nil || r.Token != "fleet" {
-		t.Errorf("%+v, %v", r, err)
-	}
-}
-
 func TestRecordsThatFailInARemoval(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)
 	l.enrolled()
 	trees := l.trees()
 	l.sick(func(call string) error {
-		if call == "record web-01" {
+		if call == "installed web-01" {
 			return errSick
 		}
 		return nil

@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/scan"
@@ -59,7 +60,7 @@ func (f Fleet) scan(
 		return report, err
 	}
 	opts := scan.Options{
-		Reach: reach, Ask: ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Machines: f.machines(),
+		Reach: reach, Ask: ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Names: claim.FleetOf(f.Inventory),
 	}
 	over := func(run int64) (err error) {
 		opts.Run, report.Run = f.run(run), run
@@ -74,11 +75,23 @@ func (f Fleet) scan(
 		err = f.inRun(ctx, "scan", len(hosts), over)
 	}
 	for _, r := range report.Results {
-		if r.Code == outcome.DuplicateEK { // known only when all hosts have been seen
-			f.Watcher.Note(HostRefused{Result: r})
-		}
+		f.disputed(r)
 	}
 	return report, err
+}
+
+// disputed notes what is known only when all hosts have been seen: other machines present the host's EK, too.
+func (f Fleet) disputed(r outcome.Result) {
+	about := func(c outcome.Code) bool { return c == outcome.DuplicateEK || c == outcome.Renamed }
+	if about(r.Code) {
+		f.Watcher.Note(HostRefused{Result: r})
+		return
+	}
+	for _, w := range r.Warnings {
+		if about(w.Code) {
+			f.Watcher.Note(HostWarned{Host: r.Host, Reason: w.Reason})
+		}
+	}
 }
 
 // chooseScan narrows the hosts for a scan that goes on with an earlier one; run is 0 when a new one shall begin.

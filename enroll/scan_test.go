@@ -192,9 +192,15 @@ func TestTheHostThatHasARuleKeepsItWhenAnotherPresentsItsEK(t *testing.T) {
 	l.host["web-02"].TPM = newTPM(t, 1)
 	l.choose("web-01", "web-02")
 	report, err := l.scan()
-	l.check("scan", report.Results, err, "web-01 failed duplicate-ek, web-02 failed duplicate-ek", outcome.ErrHostsFailed)
-	if !strings.Contains(report.Results[0].Message, "keeps its rule in token fleet") {
-		t.Errorf("message: %s", report.Results[0].Message)
+	l.check("scan", report.Results, err, "web-01 ok, web-02 failed duplicate-ek", outcome.ErrHostsFailed)
+	if w := report.Results[0].Warnings; len(w) != 1 || w[0].Code != outcome.DuplicateEK || !strings.Contains(w[0].Message, "one of them is a copy") {
+		t.Errorf("warnings: %+v", w)
+	}
+	if w := heard[HostWarned](l); len(w) != 1 || w[0].Host != "web-01" {
+		t.Errorf("notes: %+v", w)
+	}
+	if !strings.Contains(report.Results[1].Message, "web-01 had it first and keeps its rule in token fleet") {
+		t.Errorf("message: %s", report.Results[1].Message)
 	}
 	made, err := l.tokens(TokensOptions{})
 	if made.Set.TokenOf("web-01") != "fleet" || made.Set.TokenOf("web-02") != "" || !errors.Is(err, outcome.ErrHostsFailed) {

@@ -24,10 +24,10 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 	if err := s.tombstones(ctx); err != nil {
 		return nil, err
 	}
-	if err := f.bind(ctx, opts.AcceptPolicy, opts.Check); err != nil {
+	if err := f.bind(ctx, opts); err != nil {
 		return nil, err
 	}
-	if f.Cluster == nil || opts.Check || !opts.Diff && !opts.Apply && !opts.Adopt {
+	if f.Cluster == nil || opts.Check || !opts.asks() {
 		return s, nil
 	}
 	if err := s.learn(ctx); err != nil {
@@ -57,6 +57,11 @@ func (s *settlement) learn(ctx context.Context) error {
 	}
 	if err := d.Refusals(); err != nil && s.opts.Apply && !s.opts.Adopt {
 		return err
+	}
+	if s.opts.Proposal != nil { // a plan that is stale is refused before anything is noted
+		if err := s.opts.Proposal.Fits(first.Propose(d)); err != nil {
+			return err
+		}
 	}
 	lesson := first.Learn(d, s.run)
 	if lesson.Empty() {

@@ -79,6 +79,9 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 		report(rep.Hosts[i].result())
 	})
 	f.Watcher.End()
+	if err := f.addPending(ctx, &rep); err != nil {
+		return StatusReport{}, err
+	}
 	for _, h := range rep.Hosts {
 		rep.Counts[h.State]++
 	}
@@ -166,7 +169,7 @@ func (r StatusReport) verdict() error {
 func HostStates() []outcome.Code {
 	return []outcome.Code{
 		outcome.StateHealthy, outcome.StateDrifted, outcome.StateUnverified, outcome.StateNeverJoined, outcome.StateUnhealthy,
-		outcome.StateUnfinished, outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable,
+		outcome.StateUnfinished, outcome.StateUndoPending, outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable,
 	}
 }
 
@@ -237,9 +240,6 @@ func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed)
 	switch {
 	case !f.Enrolled() && in == nil:
 		s.State, s.Message, s.Drift = outcome.StateNotEnrolled, "enroll has not been here", nil
-	case in != nil && in.State == stateRemoving:
-		s.State, s.Message, s.Drift = outcome.StateUnfinished, "its removal did not come to its end", nil
-		s.Hint = "fleetctl remove completes it"
 	case len(bad) > 0:
 		s.State, s.Reason = outcome.StateBroken, bad[0]
 	case in != nil && in.State != "":

@@ -24,12 +24,16 @@ type TokensOptions struct {
 	Roles     bool   // give a bot that exists the roles of fleet.yaml
 	Rebalance bool   // spread hosts over tokens anew
 
-	AcceptPolicy  bool     // the policy of fleet.yaml is meant, though it is not what was confirmed last
-	AllowRemovals int      // so many machines may lose their last rule, when it is just that number
-	Contract      []string // hosts that are configured with their planned token alone, by a person's word
-	Applied       int64    // the files of this epoch have been applied by somebody else; 0: nobody says so
-	Publish       bool     // somebody else installs: whoever gets a token may be configured with it from now on
+	AcceptPolicy  bool            // the policy of fleet.yaml is meant, though it is not what was confirmed last
+	AllowRemovals int             // so many machines may lose their last rule, when it is just that number
+	Contract      []string        // hosts that are configured with their planned token alone, by a person's word
+	Applied       int64           // the files of this epoch have been applied by somebody else; 0: nobody says so
+	Proposal      *token.Proposal // what a person has seen before: something else is not applied
+	Publish       bool            // somebody else installs: whoever gets a token may be configured with it from now on
 }
+
+// asks says whether the cluster is asked.
+func (o TokensOptions) asks() bool { return o.Diff || o.Apply || o.Adopt }
 
 // check says which options exclude each other.
 func (o TokensOptions) check() error {
@@ -37,6 +41,8 @@ func (o TokensOptions) check() error {
 	switch {
 	case o.Adopt && o.Prune:
 		return bad("to adopt and to prune rules exclude each other")
+	case o.Proposal != nil && !o.Apply:
+		return bad("a plan is there to be applied")
 	case o.Check && o.Apply:
 		return bad("a dry run applies nothing")
 	case o.Check && o.Adopt:
@@ -189,7 +195,7 @@ func (f Fleet) saw(ctx context.Context, set *token.Set, d token.Diff, opts Token
 }
 
 func (f Fleet) applyOptions(opts TokensOptions) token.ApplyOptions {
-	return token.ApplyOptions{Prune: opts.Prune, Roles: opts.Roles, Store: f.Store,
+	return token.ApplyOptions{Prune: opts.Prune, Roles: opts.Roles, Store: f.Store, Proposal: opts.Proposal,
 		MaxRemovals: f.Config.Token.MaxRemovals, AllowRemovals: opts.AllowRemovals}
 }
 

@@ -24,6 +24,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	terminal       bool // stderr is one: bars make sense
+	interactive    bool // stdin and stderr are: somebody can be asked
 	interrupts     *interrupts
 	helpers        fs.FS       // identify-linux-ARCH.gz
 	tctl           tctl.Runner // in place of the program; nil: the program of fleet.yaml

@@ -104,10 +104,16 @@ func (k *console) Note(n enroll.Note) {
 		k.differs(n.Diff)
 	case enroll.HostRefused:
 		k.trouble(n.Result)
+	case enroll.HostWarned:
+		k.host(n.Host, "warning: "+string(n.Reason.Code)+": "+n.Reason.Message, advise(n.Host, n.Reason).Hint)
 	case enroll.CredentialsLive:
 		k.credentials(n)
 	case enroll.RulesKept:
 		k.kept(n.Kept)
+	case enroll.HostsLeave:
+		k.leave(n.Hosts)
+	case enroll.NotLocked:
+		k.host(n.Instance.Host, "could not be locked: "+n.Err.Error(), "")
 	case enroll.CAsLeftOut:
 		for _, why := range n.Left {
 			k.app.say("token.ekcert_cas: left out: %s", why)
@@ -157,6 +163,8 @@ func noteText(n enroll.Note) string {
 		return fmt.Sprintf("nothing to do: the last %s finished all of these hosts", n.Command)
 	case enroll.RuleGone:
 		return n.Host + ": its rule and its record are gone; the host itself was not contacted"
+	case enroll.FilesKept:
+		return fmt.Sprintf("the files in %s stay as they are; don't apply them, they still have what was removed: %v", n.Dir, n.Err)
 	case enroll.PolicyChanges:
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
 	case enroll.TokenAlarm:
@@ -165,6 +173,12 @@ func noteText(n enroll.Note) string {
 		l := n.Lesson
 		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, %d tokens are newer",
 			len(l.Ways), len(l.Assign), len(l.Tokens))
+	case enroll.UndoPending:
+		return n.Host + ": what enroll made on it is still there; fleetctl remove --resume takes it away when the host can be reached"
+	case enroll.StillAdmitted:
+		return stillAdmitted(n)
+	case enroll.Locked:
+		return fmt.Sprintf("%s: bot instance %s is locked", n.Instance.Host, n.Instance.Instance)
 	case enroll.HookFailed:
 		return n.Err.Error()
 	}
@@ -200,6 +214,8 @@ func silence(about enroll.ClusterSubject) string {
 		return "bot and tokens are not compared with the cluster's"
 	case enroll.AboutJoins:
 		return "the cluster doesn't say which bots joined"
+	case enroll.AboutAdmitted:
+		return "it is not known whether another token admits the machine: not all tokens could be read"
 	case enroll.AboutVersion:
 		return "the cluster's version is not known"
 	}
@@ -243,12 +259,61 @@ func some(names []string, n int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
 }
 
+// leave says what goes with hosts, before anything is done.
+func (k *console) leave(hosts []enroll.Leaving) {
+	const most = 50
+	for _, h := range hosts[:min(most, len(hosts))] {
+		k.app.say("%s%s", h.Host, whyLeaving(h))
+		if h.Token != "" {
+			k.app.say("  - its rule in token %s", h.Token)
+		}
+		for _, ek := range h.EKs {
+			k.app.say("  - EK %s, whichever token has it", ek)
+		}
+		for _, thing := range h.Things {
+			k.app.say("  - %s", thing)
+		}
+		if h.Record {
+			k.app.say("  - its record, once the host is done")
+		}
+	}
+	if more := len(hosts) - most; more > 0 {
+		k.app.say("and %d more hosts", more)
+	}
+}
+
+func whyLeaving(h enroll.Leaving) string {
+	switch {
+	case h.Alias:
+		return ", another name of " + h.With
+	case h.With != "":
+		return ", which presents the EK of " + h.With + ", too: an old or a new name of it, or a clone"
+	case h.Chosen:
+		return ", chosen by a pattern"
+	}
+	return ""
+}
+
+func stillAdmitted(n enroll.StillAdmitted) string {
+	if n.May {
+		return fmt.Sprintf("%s: token %s may admit it %s", n.Host, n.Token, n.Why)
+	}
+	return fmt.Sprintf("%s: token %s, which fleetctl did not write, still admits its EK %s", n.Host, n.Token, n.EKHash)
+}
+
 // credentials says how long what was issued lives on, and how to end it now.
 func (k *console) credentials(n enroll.CredentialsLive) {
+	if n.NoLock {
+		k.app.say("the cluster is older than Teleport 18: a bot instance cannot be locked alone")
+	}
 	k.app.say("credentials that were issued live on for up to %s after the last renewal; to end them now:",
 		cmp.Or(n.TTL, "1h (tbot's default)"))
 	for _, i := range n.Instances {
-		k.app.say("  tctl lock --bot-instance-id=%s   # %s (Teleport 18 and later)", i.Instance, i.Host)
+		until := ""
+		if !i.Until.IsZero() {
+			until = ", until " + shortTime(i.Until)
+		}
+		k.app.say("  tctl lock --bot-instance-id=%s   # %s%s (Teleport 18 and later)", i.Instance, i.Host, until)
 	}
 	k.app.say("  tctl lock --user=bot-%s --ttl=1h   # the bot with all of its hosts", n.Bot)
 }

@@ -8,6 +8,7 @@ import (
 
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 )
@@ -89,14 +90,17 @@ func flatten(err error) []error {
 // hintOf says what to do about an error that ended the run.
 func hintOf(err error) string {
 	for kind, hint := range map[error]string{
-		store.ErrLocked:      "wait for its end, or give --wait",
-		store.ErrNewerSchema: "use that fleetctl, or a file of its own with --db",
-		store.ErrReadOnly:    "make it writable, or name another file with --db",
-		store.ErrForeign:     "name another file with --db",
-		store.ErrCorrupt:     "put a backup in its place, move it away, or name another file with --db",
+		store.ErrLocked:          "wait for its end, or give --wait",
+		store.ErrNewerSchema:     "use that fleetctl, or a file of its own with --db",
+		store.ErrReadOnly:        "make it writable, or name another file with --db",
+		store.ErrForeign:         "name another file with --db",
+		store.ErrCorrupt:         "put a backup in its place, move it away, or name another file with --db",
+		enroll.ErrUnconfirmed:    "--yes confirms it; where a pattern chooses machines, with --allow-removals and their number",
+		enroll.ErrRemovalsDiffer: "look at what goes with --check, then give that number to --allow-removals",
 		token.ErrRemovals: "find out why (the records, the inventory, the CA files, the clock?); " +
 			"when it is meant: --allow-removals with just that number",
 		enroll.ErrPolicy:      "hosts move one by one, and keep their old rules until they have joined anew; when it is meant: --accept-policy",
+		records.ErrClaim:      "scan the host with the proof; --unproven accepts the claim all the same",
 		token.ErrForeignRules: "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",
 	} {
 		if errors.Is(err, kind) {

@@ -17,7 +17,7 @@ func realMain(helpers fs.FS) int {
 	defer stop()
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		terminal: isTerminal(os.Stderr), interrupts: in, helpers: helpers,
+		terminal: isTerminal(os.Stderr), interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr), interrupts: in, helpers: helpers,
 	}
 	return a.run(ctx, os.Args)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
@@ -48,15 +49,34 @@ var everyNote = []struct {
 	{enroll.HostRefused{Result: outcome.Result{Host: "web-01", Outcome: outcome.OK, Warnings: []outcome.Warning{
 		{Reason: outcome.Because(outcome.FindingIssuerUnknown, "the issuer is not known"), Fatal: true}, {Reason: outcome.Because(outcome.FindingROCA, "weak")}}}},
 		"web-01: tbot will not join: the issuer is not known\nfleetctl: web-01: hint: add the certificate that directly issued it (fleetctl records --issuers names it)\n"},
+	{enroll.HostWarned{Host: "web-01", Reason: outcome.Because(outcome.DuplicateEK, "like web-02")}, "web-01: warning: duplicate-ek: like web-02\nfleetctl: web-01: hint: "},
 	{enroll.NothingLeft{Command: "scan"}, "nothing to do: the last scan finished all of these hosts"},
 	{enroll.RuleGone{Host: "web-01"}, "web-01: its rule and its record are gone; the host itself was not contacted"},
 	{enroll.CredentialsLive{Bot: "fleet", Instances: []enroll.HostInstance{{Host: "web-01", Instance: "1-2"}}},
 		"live on for up to 1h (tbot's default) after the last renewal; to end them now:\n" +
 			"fleetctl:   tctl lock --bot-instance-id=1-2   # web-01 (Teleport 18 and later)\n" +
 			"fleetctl:   tctl lock --user=bot-fleet --ttl=1h   # the bot with all of its hosts\n"},
+	{enroll.CredentialsLive{Bot: "fleet", NoLock: true, Instances: []enroll.HostInstance{{Host: "web-01", Instance: "1-2",
+		Until: time.Date(2026, 11, 23, 7, 0, 0, 0, time.UTC)}}}, "older than Teleport 18: a bot instance cannot be locked alone\n" +
+		"fleetctl: credentials that were issued live on for up to 1h (tbot's default) after the last renewal; to end them now:\n" +
+		"fleetctl:   tctl lock --bot-instance-id=1-2   # web-01, until 2026-11-23T07:00:00Z (Teleport 18 and later)\n"},
+	{enroll.HostsLeave{Hosts: []enroll.Leaving{
+		{Host: "a", EKs: []string{"00ff"}, Token: "fleet", Things: []string{"user teleport"}, Record: true},
+		{Host: "b", With: "a"}, {Host: "c", With: "a", Alias: true}, {Host: "d", Chosen: true},
+	}}, "a\nfleetctl:   - its rule in token fleet\nfleetctl:   - EK 00ff, whichever token has it\nfleetctl:   - user teleport\n" +
+		"fleetctl:   - its record, once the host is done\nfleetctl: b, which presents the EK of a, too: an old or a new name of it, or a clone\n" +
+		"fleetctl: c, another name of a\nfleetctl: d, chosen by a pattern\n"},
+	{enroll.HostsLeave{Hosts: slices.Repeat([]enroll.Leaving{{Host: "a"}}, 60)}, "and 10 more hosts\n"},
+	{enroll.StillAdmitted{Host: "a", Token: "theirs", EKHash: "00ff"}, "a: token theirs, which fleetctl did not write, still admits its EK 00ff\n"},
+	{enroll.StillAdmitted{Host: "a", Token: "theirs", May: true, Why: "by a serial"}, "a: token theirs may admit it by a serial\n"},
+	{enroll.UndoPending{Host: "a"}, "a: what enroll made on it is still there; fleetctl remove --resume"},
+	{enroll.Locked{Instance: enroll.HostInstance{Host: "a", Instance: "1-2"}}, "a: bot instance 1-2 is locked\n"},
+	{enroll.NotLocked{Instance: enroll.HostInstance{Host: "a"}, Err: errors.New("denied")}, "a: could not be locked: denied\n"},
+	{enroll.ClusterSilent{About: enroll.AboutAdmitted, Err: errors.New("denied")}, "not all tokens could be read: denied"},
 	{enroll.CAsLeftOut{Used: 2, Left: []string{"cas.pem:7: not a CA"}}, "token.ekcert_cas: left out: cas.pem:7: not a CA\nfleetctl: token.ekcert_cas: 2 certificates are used, 1 things were left out\n"},
 	{enroll.TbotIgnores{Warnings: []outcome.Warning{{Reason: outcome.Because(outcome.UnknownKey, "fleet.yaml:9: no tbot reads kyes")}}},
 		"fleetctl: fleet.yaml:9: no tbot reads kyes\n"},
+	{enroll.FilesKept{Dir: "out", Err: errors.New("2 machines would lose their last rule")}, "the files in out stay as they are; don't apply them"},
 	{enroll.PolicyChanges{Changes: []string{"token.name: fleet → prod", "bot.name: a → b"}}, "the whole fleet changes: token.name: fleet → prod; bot.name: a → b"},
 	{enroll.TokenAlarm{Alarm: token.Alarm{Kind: token.AlarmAhead, Text: "token fleet: newer", Hosts: []string{"a", "b"}}},
 		"alarm: token fleet: newer: a, b (fleetctl records recover)"},

@@ -34,12 +34,17 @@ func (a *app) recordsCommand() *cli.Command {
 					"\"identify -json\", or JSON objects one a line; - is standard input.",
 				Flags: slices.Concat(a.commonFlags(), []cli.Flag{
 					&cli.StringFlag{Name: "host", Usage: "the `NAME` of the host, where the file has none"},
+					&cli.BoolFlag{Name: "trust-proofs", Usage: "restore records: what an export of yours says was proven is proven"},
 				}),
 				Action: a.importRecords,
 			},
 			{
 				Name: "accept", Usage: "accept the changed EK of hosts", ArgsUsage: "HOST…",
-				Flags: slices.Concat(a.commonFlags(), a.inventoryFlags()), Action: a.acceptRecords,
+				Description: "Boards that hosts swapped are accepted together, in one command.",
+				Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
+					&cli.BoolFlag{Name: "unproven", Usage: "accept also what nobody has proven in the place of what is proven"},
+				}),
+				Action: a.acceptRecords,
 			},
 			{
 				Name: "forget", Usage: "drop hosts from the records; the next tokens are made without them", ArgsUsage: "HOST…",
@@ -136,7 +141,9 @@ func (a *app) importRecords(c *cli.Context) error {
 		return err
 	}
 	return a.withRecords(c, makeRecords, func(f enroll.Fleet) error {
-		report, err := enroll.Import(c.Context, f, c.String("host"), a.files(files))
+		report, err := enroll.Import(c.Context, f, enroll.ImportOptions{
+			Host: c.String("host"), TrustProofs: c.Bool("trust-proofs"),
+		}, a.files(files))
 		return show(v, report, err)
 	})
 }
@@ -174,7 +181,9 @@ func (a *app) acceptRecords(c *cli.Context) error {
 		return err
 	}
 	return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
-		accepted, err := records.Accept(c.Context, f.Store, f.Inventory, hosts...)
+		accepted, err := records.Accept(c.Context, f.Store, records.AcceptOptions{
+			Inventory: f.Inventory, Unproven: c.Bool("unproven"),
+		}, hosts...)
 		if err != nil {
 			return err
 		}

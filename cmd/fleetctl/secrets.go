@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -69,3 +71,20 @@ func (a *app) prompt(what string) (string, error) {
 
 // passphrase asks for the passphrase of a key file.
 func (a *app) passphrase(keyFile string) (string, error) { return a.prompt("passphrase of " + keyFile) }
+
+// question asks at the terminal, and returns the line that somebody typed; "" at the end of the input.
+func (a *app) question(ctx context.Context, text string) (string, error) {
+	fmt.Fprintf(a.stderr, "fleetctl: %s: ", text)
+	line := make(chan string, 1)
+	go func() { // it ends with the line, or with the process
+		text, _ := bufio.NewReader(a.stdin).ReadString('\n') // without a line the answer is no
+		line <- strings.TrimSpace(text)
+	}()
+	select {
+	case answer := <-line:
+		return answer, nil
+	case <-ctx.Done():
+		fmt.Fprintln(a.stderr)
+		return "", ctx.Err()
+	}
+}

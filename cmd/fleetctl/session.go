@@ -117,7 +117,7 @@ func (a *app) readInventory(c *cli.Context, f *enroll.Fleet, needed bool) error 
 	if f.Inventory, err = inv.Select("all"); err != nil {
 		return inputError(err)
 	}
-	f.Groups, f.Hosts = inv.Groups(), f.Inventory
+	f.Groups, f.Hosts, f.Select = inv.Groups(), f.Inventory, inv.Select
 	if limit := c.String("limit"); needed && limit != "" {
 		if f.Hosts, err = inv.Select("all", limit); err != nil {
 			return inputError(err)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -11,13 +14,15 @@ import (
 
 func (a *app) tokensCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "tokens",
-		Usage: "write bot and tokens from the records; compare them with the cluster; apply them",
+		Name:      "tokens",
+		Usage:     "write bot and tokens from the records; compare them with the cluster; apply them",
+		ArgsUsage: "[PLAN]",
 		Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), policyFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "write files into this `DIR`"},
 			&cli.StringFlag{Name: "format", Value: token.FormatTctl, Usage: "of the files: tctl, terraform or kubernetes"},
 			&cli.BoolFlag{Name: "diff", Usage: "show how the cluster differs, by host name"},
-			&cli.BoolFlag{Name: "apply", Usage: "apply with tctl what differs"},
+			&cli.BoolFlag{Name: "apply", Usage: "apply with tctl what differs; with a PLAN just that, or nothing"},
+			&cli.StringFlag{Name: "plan", Usage: "change nothing; write what would be applied to `FILE`, for --apply FILE"},
 			&cli.BoolFlag{Name: "check", Usage: "write nothing; exit 4 when files (with --diff: the cluster) differ"},
 			&cli.BoolFlag{Name: "adopt", Usage: "take over rules in the cluster that fleetctl did not write"},
 			&cli.BoolFlag{Name: "prune", Usage: "remove rules in the cluster that fleetctl did not write"},
@@ -44,6 +49,9 @@ func (a *app) tokens(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if opts.Proposal, err = proposalOf(c); err != nil {
+		return err
+	}
 	n := needs{config: true, records: existingRecords}
 	if opts.Diff || opts.Apply || opts.Adopt {
 		n.cluster = always
@@ -54,6 +62,12 @@ func (a *app) tokens(c *cli.Context) error {
 	}
 	defer s.close()
 	report, err := enroll.Tokens(c.Context, s.Fleet, opts)
+	if plan := c.String("plan"); plan != "" && report.Diff != nil {
+		if err := writePlan(plan, report.Set.Propose(*report.Diff)); err != nil {
+			return err
+		}
+		a.say("%s is the plan: fleetctl tokens --apply %s does just that", plan, plan)
+	}
 	return show(tokensView{p}, report, err)
 }
 
@@ -64,9 +78,14 @@ func tokensOptions(c *cli.Context) (enroll.TokensOptions, error) {
 		AcceptPolicy: c.Bool("accept-policy"), AllowRemovals: c.Int("allow-removals"), Applied: c.Int64("applied"),
 		Contract: c.StringSlice("contract"),
 	}
+	if c.IsSet("plan") {
+		o.Check, o.Diff = true, true
+	}
 	switch {
-	case c.Args().Present():
-		return o, usage("tokens takes no arguments; name the inventory with -i")
+	case c.NArg() > 1 || c.Args().Present() && !o.Apply:
+		return o, usage("tokens takes no arguments but a plan for --apply; name the inventory with -i")
+	case c.IsSet("plan") && o.Apply:
+		return o, usage("--plan and --apply exclude each other: make a plan first, look at it, then apply it")
 	case o.Adopt && o.Prune:
 		return o, usage("--adopt and --prune exclude each other")
 	case o.Check && o.Apply:
@@ -83,4 +102,29 @@ func tokensOptions(c *cli.Context) (enroll.TokensOptions, error) {
 		return o, nil
 	}
 	return o, usage("--format %s: none of tctl, terraform, kubernetes", o.Format)
+}
+
+// proposalOf reads the plan that is to be applied; nil where none is named.
+func proposalOf(c *cli.Context) (*token.Proposal, error) {
+	if !c.Args().Present() {
+		return nil, nil
+	}
+	data, err := os.ReadFile(c.Args().First())
+	if err != nil {
+		return nil, inputError(err)
+	}
+	p, err := token.ParseProposal(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Args().First(), err)
+	}
+	return p, nil
+}
+
+// writePlan writes a plan; a file that is there is replaced as a whole.
+func writePlan(path string, p token.Proposal) error {
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	return token.WriteFile(path, append(data, '\n'))
 }

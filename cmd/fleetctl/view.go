@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -75,6 +76,7 @@ type changesView struct {
 	app     *app
 	printer *printer
 	steps   bool
+	mark    string // before what changes; "": "+"
 }
 
 func (v changesView) Report(r enroll.HostsReport) error {
@@ -101,7 +103,7 @@ func (v changesView) print(results []outcome.Result, s outcome.Summary) error {
 		return err
 	}
 	for _, r := range results {
-		if err := p.steps(r); err != nil {
+		if err := p.steps(r, cmp.Or(v.mark, "+")); err != nil {
 			return err
 		}
 	}
@@ -122,8 +124,8 @@ func changesOf(r outcome.Result) string {
 	return strings.Join(names, ", ")
 }
 
-// steps writes a host's plan: "+" is done or would be, "=" is as it should be.
-func (p *printer) steps(r outcome.Result) error {
+// steps writes a host's plan: changed ("+", or "-" where things go) is done or would be, "=" is as it should be.
+func (p *printer) steps(r outcome.Result, changed string) error {
 	if len(r.Steps) == 0 && len(r.Log) == 0 {
 		return nil
 	}
@@ -132,7 +134,7 @@ func (p *printer) steps(r outcome.Result) error {
 	for _, s := range r.Steps {
 		mark := "="
 		if s.Changed {
-			mark = "+"
+			mark = changed
 		}
 		fmt.Fprintf(&b, "  %s %s: %s\n", mark, s.Step, s.Reason)
 		for line := range strings.Lines(s.Diff) {

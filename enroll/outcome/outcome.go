@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/store"
+	"fleetctl/remote"
 )
 
 // Outcome of one host in a run, in the words of Ansible's recap.
@@ -60,6 +61,13 @@ type StepResult struct {
 
 // Judge adds what the records make of an observation.
 func Judge(r Result, v store.Verdict) Result {
+	if v.Removed != nil {
+		return removedEK(r, *v.Removed, v.Reused)
+	}
+	if v.Replaced != "" {
+		r.Warnings = append(r.Warnings, Warning{Reason: Reason{Code: Unproven, Message: fmt.Sprintf(
+			"the EK that was recorded for it, %s, was only claimed: what it has proven takes its place", v.Replaced)}})
+	}
 	if !v.Changed {
 		return r
 	}
@@ -67,4 +75,29 @@ func Judge(r Result, v store.Verdict) Result {
 	r.Message = fmt.Sprintf("the EK changed: accepted %s, now %s; the old rule stays", v.Old, r.EKHash)
 	r.Hint = "find out why (a new board? another machine?), then: fleetctl records accept " + r.Host
 	return r
+}
+
+// removedEK is the result of a host whose EK somebody took out. One that had it then is left alone; that another one has
+// it is for a person to look at.
+func removedEK(r Result, m store.Machine, reused bool) Result {
+	r.Outcome, r.Code = Skipped, RemovedEK
+	r.Message = "its EK was removed " + tombstone(m)
+	if reused {
+		r.Outcome = Failed
+		r.Message = fmt.Sprintf("its EK is that of %s, which was removed %s: hardware used again?", remote.Clean(m.Host), tombstone(m))
+	}
+	r.Hint = "if it shall be let in again: fleetctl records readmit " + m.Host
+	return r
+}
+
+// tombstone says when and by whom a machine was taken out, and why.
+func tombstone(m store.Machine) string {
+	text := "on " + m.At.UTC().Format("2006-01-02 15:04")
+	if m.By != "" {
+		text += " by " + m.By
+	}
+	if m.Why != "" {
+		text += " (" + m.Why + ")"
+	}
+	return remote.Clean(text)
 }

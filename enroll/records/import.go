@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -29,9 +30,11 @@ const maxIdentifyText = 64 << 10
 
 // ImportOptions of ImportRecords.
 type ImportOptions struct {
-	Host string    // whose identity it is, where the file does not say so
-	Run  int64     // of the store
-	Now  time.Time // zero: now
+	Host        string      // whose identity it is, where the file does not say so
+	TrustProofs bool        // what an export says was proven is recorded as proven, and how it was seen
+	Fleet       claim.Fleet // what the inventory says of names
+	Run         int64       // of the store
+	Now         time.Time   // zero: now
 }
 
 // Import records identities that were found without SSH: the text that "tbot tpm identify" or "identify -text"
@@ -41,8 +44,9 @@ type ImportOptions struct {
 //	{"host": "web-01", "ek_public_hash": "…", "ek_certificate_serial": "5e:cd", "ek_certificate": "base64 of DER"}
 //
 // A host that "identify -json" does not name is the one that it calls itself. Such identities are unproven: they are
-// accepted only where none is. The results are one a host, in the order of the file; the error is of the file
-// (ErrInput) or the records.
+// accepted only where none is. With opts.TrustProofs the proofs of an export are taken over, which is how records are restored:
+// whoever could write to the file decides then what counts as proven. The results are one a host, in the order of the file;
+// the error is of the file (ErrInput) or the records.
 func Import(ctx context.Context, st store.Store, r io.Reader, opts ImportOptions) ([]outcome.Result, error) {
 	if opts.Now.IsZero() {
 		opts.Now = time.Now()
@@ -98,9 +102,9 @@ func firstByte(in *bufio.Reader) (byte, error) {
 type importEntry struct {
 	Host string `json:"host"`
 	importIdentity
-	Identity *importIdentity `json:"identity"` // where the identity is a part of its own
-	Accepted *importIdentity `json:"accepted"` // as records are exported
-	TPM      json.RawMessage `json:"properties"`
+	Identity *importIdentity   `json:"identity"` // where the identity is a part of its own
+	Accepted *exportedIdentity `json:"accepted"` // as records are exported
+	TPM      json.RawMessage   `json:"properties"`
 	Last     *struct {
 		TPM json.RawMessage `json:"tpm"`
 	} `json:"last"`
@@ -114,6 +118,13 @@ type importIdentity struct {
 	EKSerial string `json:"ek_certificate_serial"`
 	EKPub    []byte `json:"ek_public"`
 	EKCert   []byte `json:"ek_certificate"`
+}
+
+// exportedIdentity is one of which an export says how it came to be known.
+type exportedIdentity struct {
+	importIdentity
+	Proven bool   `json:"proven"`
+	Via    string `json:"via"`
 }
 
 // importEntries reads objects, or one array of them, one at a time.
@@ -233,7 +244,13 @@ func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOp
 		r.Message = remote.Clean(err.Error())
 		return r, nil
 	}
-	r.Outcome, r.Code, r.EKHash, r.Serial = outcome.OK, outcome.Unproven, id.EKHash, id.EKSerial
+	if opts.TrustProofs {
+		e.restore(id)
+	}
+	r.Outcome, r.Code, r.EKHash, r.Serial, r.Proven = outcome.OK, outcome.Unproven, id.EKHash, id.EKSerial, id.Proven
+	if id.Proven {
+		r.Code = ""
+	}
 	verdict, err := st.Put(ctx, store.Observation{
 		Host: r.Host, Run: opts.Run, At: opts.Now, Outcome: string(outcome.OK), Status: string(r.Code), Identity: id, TPM: e.details(),
 	})
@@ -241,12 +258,40 @@ func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOp
 		return r, fmt.Errorf("records: %w", err)
 	}
 	r = outcome.Judge(r, verdict)
-	if len(verdict.Duplicates) > 0 && r.Outcome == outcome.OK {
-		others := strings.Join(verdict.Duplicates, ", ")
-		r.Outcome, r.Reason = outcome.Failed, outcome.Because(outcome.DuplicateEK, "has the same EK as "+others)
+	sides := append(verdict.Duplicates, r.Host)
+	if r.Outcome != outcome.OK || opts.Fleet.Machines.Same(sides) {
+		return r, nil
 	}
+	return disputed(ctx, st, opts.Fleet, r, sides)
+}
+
+// disputed is the result of a host whose EK others present, too.
+func disputed(ctx context.Context, st store.Store, f claim.Fleet, r outcome.Result, hosts []string) (outcome.Result, error) {
+	d, err := disputeOf(ctx, st, f, r.EKHash, hosts)
+	if err != nil {
+		return r, fmt.Errorf("records: %w", err)
+	}
+	if d.Holds(r.Host) {
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: d.Reason(r.Host)})
+		return r, nil
+	}
+	r.Outcome, r.Reason = outcome.Failed, d.Reason(r.Host)
 	return r, nil
 }
+
+// restore takes over what an export says of how its identity was seen. Nothing else says that it was proven.
+func (e importEntry) restore(id *store.Identity) {
+	if e.Accepted == nil || e.Accepted.EKHash != id.EKHash {
+		return
+	}
+	proves, known := waysOfExports[e.Accepted.Via]
+	if known {
+		id.Via, id.Proven = e.Accepted.Via, e.Accepted.Proven && proves
+	}
+}
+
+// waysOfExports are the ways by which records can have come to know an identity, and whether they can prove it.
+var waysOfExports = map[string]bool{"helper": true, "shell": true, "tbot": false, ViaImport: false, "adopted": false}
 
 // details returns what the file says of the TPM, if it is an object.
 func (e importEntry) details() json.RawMessage {
@@ -271,10 +316,11 @@ func (e importEntry) identity() (*store.Identity, error) {
 		return nil, e.err
 	}
 	in := e.importIdentity
-	for _, other := range []*importIdentity{e.Identity, e.Accepted} {
-		if other != nil && in.EKHash == "" {
-			in = *other
-		}
+	if e.Identity != nil && in.EKHash == "" {
+		in = *e.Identity
+	}
+	if e.Accepted != nil && in.EKHash == "" {
+		in = e.Accepted.importIdentity
 	}
 	id := &store.Identity{EKHash: in.EKHash, EKSerial: in.EKSerial, EKPub: in.EKPub, Via: ViaImport}
 	if len(in.EKCert) > 0 {

@@ -6,14 +6,13 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"fleetctl/enroll/config"
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
@@ -43,7 +42,7 @@ type View struct {
 // List yields every record by host name. The inventory (it may be nil) says which names are one machine.
 func List(ctx context.Context, st store.Store, inv []inventory.Host) iter.Seq2[View, error] {
 	return func(yield func(View, error) bool) {
-		shared, err := sharedEKs(ctx, st, inv)
+		disputed, err := disputes(ctx, st, inv)
 		if err != nil {
 			yield(View{}, err)
 			return
@@ -53,34 +52,50 @@ func List(ctx context.Context, st store.Store, inv []inventory.Host) iter.Seq2[V
 				yield(View{}, err)
 				return
 			}
-			if !yield(viewOf(r, shared), nil) {
+			if !yield(viewOf(r, disputed), nil) {
 				return
 			}
 		}
 	}
 }
 
-// sharedEKs maps each EK that different machines present to their names.
-func sharedEKs(ctx context.Context, st store.Store, inv []inventory.Host) (map[string][]string, error) {
+// disputes maps each EK that different machines present to what they are to each other.
+func disputes(ctx context.Context, st store.Store, inv []inventory.Host) (map[string]claim.Dispute, error) {
 	duplicates, err := st.Duplicates(ctx)
 	if err != nil {
 		return nil, err
 	}
-	machines := config.MachinesOf(inv)
-	shared := map[string][]string{}
+	fleet := claim.FleetOf(inv)
+	found := map[string]claim.Dispute{}
 	for _, d := range duplicates {
-		if !machines.Same(d.Hosts) {
-			shared[d.EKHash] = d.Hosts
+		if fleet.Machines.Same(d.Hosts) {
+			continue
+		}
+		if found[d.EKHash], err = disputeOf(ctx, st, fleet, d.EKHash, d.Hosts); err != nil {
+			return nil, err
 		}
 	}
-	return shared, nil
+	return found, nil
 }
 
-func viewOf(r store.Record, shared map[string][]string) View {
+// disputeOf says what hosts that present one EK are to each other.
+func disputeOf(ctx context.Context, st store.Store, f claim.Fleet, ek string, hosts []string) (claim.Dispute, error) {
+	sides := make([]store.Record, 0, len(hosts))
+	for _, name := range slices.Sorted(slices.Values(hosts)) {
+		r, err := st.Record(ctx, name)
+		if err != nil {
+			return claim.Dispute{}, err
+		}
+		sides = append(sides, r)
+	}
+	return claim.Judge(ek, sides, f), nil
+}
+
+func viewOf(r store.Record, disputed map[string]claim.Dispute) View {
 	v := View{Host: r.Host, Token: r.Token, Installed: r.Installed != nil}
 	if a := r.Accepted; a != nil {
 		v.EKHash, v.EKSerial, v.Proven, v.Via = a.EKHash, a.EKSerial, a.Proven, a.Via
-		v.SharedBy = othersThan(shared[a.EKHash], r.Host)
+		v.SharedBy = disputed[a.EKHash].Others(r.Host)
 	}
 	if r.Pending != nil {
 		v.Pending = r.Pending.EKHash
@@ -92,75 +107,25 @@ func viewOf(r store.Record, shared map[string][]string) View {
 			v.TPM = details
 		}
 	}
-	v.State = stateOf(r, len(v.SharedBy) > 0)
+	v.State = stateOf(r, disputed)
 	return v
 }
 
 // stateOf is the most pressing thing that can be said of a record.
-func stateOf(r store.Record, duplicate bool) outcome.Code {
+func stateOf(r store.Record, disputed map[string]claim.Dispute) outcome.Code {
 	switch {
 	case r.Pending != nil:
 		return outcome.ChangedEK
-	case duplicate:
-		return outcome.DuplicateEK
 	case r.Accepted == nil:
 		return outcome.StateNoIdentity
-	case !r.Accepted.Proven:
+	}
+	if d, ok := disputed[r.Accepted.EKHash]; ok && (!d.Holds(r.Host) || d.Alarm()) {
+		return d.Reason(r.Host).Code
+	}
+	if !r.Accepted.Proven {
 		return outcome.Unproven
 	}
 	return outcome.StateAccepted
-}
-
-func othersThan(names []string, name string) []string {
-	var rest []string
-	for _, n := range names {
-		if n != name {
-			rest = append(rest, n)
-		}
-	}
-	return rest
-}
-
-// Acceptance is a changed identity that was accepted.
-type Acceptance struct {
-	Host string `json:"host"`
-	Old  string `json:"old_ek_public_hash"`
-	New  string `json:"new_ek_public_hash"`
-}
-
-// Accept makes the changed identities of hosts their accepted ones: all of them or, when one cannot be
-// accepted, none. An EK that another machine has already is refused: neither would get a rule. Errors are ErrInput but
-// for those of the store.
-func Accept(ctx context.Context, st store.Store, inv []inventory.Host, hosts ...string) ([]Acceptance, error) {
-	shared, err := sharedEKs(ctx, st, inv)
-	if err != nil {
-		return nil, err
-	}
-	var accepted []Acceptance
-	var errs []error
-	for _, host := range hosts {
-		r, err := st.Record(ctx, host)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			errs = append(errs, &outcome.InputError{
-				Msg: host + ": there is no record of this host", Hint: "\"fleetctl records\" lists them"})
-		case err != nil:
-			return nil, err
-		case r.Pending == nil:
-			errs = append(errs, &outcome.InputError{Msg: host + ": its EK has not changed: there is nothing to accept"})
-		case shared[r.Pending.EKHash] != nil:
-			others := strings.Join(othersThan(shared[r.Pending.EKHash], host), ", ")
-			errs = append(errs, &outcome.InputError{
-				Msg:  fmt.Sprintf("%s: its new EK is also that of %s", host, others),
-				Hint: "forget the host that does not exist any more, or set fleetctl_same_as when they are one machine"})
-		default:
-			accepted = append(accepted, Acceptance{Host: host, Old: r.Accepted.EKHash, New: r.Pending.EKHash})
-		}
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return accepted, st.Accept(ctx, hosts...)
 }
 
 // Forget drops hosts from the records: all of them or, when one is not there (ErrInput), none. The next tokens

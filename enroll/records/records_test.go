@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"gopkg.in/yaml.v3"
 
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -200,6 +202,70 @@ func TestExportsCanBeReadAgain(t *testing.T) {
 	}
 }
 
+func TestAnExportRestoresItsProofs(t *testing.T) {
+	t.Parallel()
+	ca := enrolltest.NewAuthority(t, "A")
+	st := enrolltest.Store(t)
+	id := enrolltest.Accepted("", 1).Accepted
+	leaf := ca.Leaf(t, 5, 5)
+	found, err := (importEntry{importIdentity: importIdentity{EKCert: leaf}}).identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.EKHash, id.EKPub, id.EKSerial, id.EKCert = found.EKHash, found.EKPub, found.EKSerial, found.EKCert
+	if _, err := st.Put(t.Context(), store.Observation{Host: "a", At: enrolltest.Time, Outcome: "ok", Identity: id}); err != nil {
+		t.Fatal(err)
+	}
+	enrolltest.See(t, st, "b", 2)
+	claims(t, st, "c", 3)
+	var out bytes.Buffer
+	if err := Export(t.Context(), st, &out, "jsonl"); err != nil {
+		t.Fatal(err)
+	}
+	for _, trust := range []bool{true, false} {
+		other := enrolltest.Store(t)
+		results, err := Import(t.Context(), other, bytes.NewReader(out.Bytes()), ImportOptions{TrustProofs: trust})
+		if err != nil || len(results) != 3 || results[0].Proven != trust || (results[0].Code == "") != trust || results[2].Proven {
+			t.Errorf("%v: %+v, %v", trust, results, err)
+		}
+		for _, host := range []string{"a", "b", "c"} {
+			was, _ := st.Record(t.Context(), host)
+			if now, err := other.Record(t.Context(), host); err != nil || reflect.DeepEqual(was.Accepted, now.Accepted) != (trust || host == "c") {
+				t.Errorf("%v: %+v, was %+v (%v)", trust, now.Accepted, was.Accepted, err)
+			}
+		}
+	}
+}
+
+func TestAFileThatIsNoExportProvesNothing(t *testing.T) {
+	t.Parallel()
+	hash := enrolltest.Hash(1)
+	for _, text := range []string{
+		`{"host":"a","ek_public_hash":"` + hash + `","proven":true,"via":"helper"}`,
+		`{"host":"a","identity":{"ek_public_hash":"` + hash + `","proven":true,"via":"helper"}}`,
+		`{"host":"a","accepted":{"ek_public_hash":"` + hash + `","proven":true,"via":"import"}}`,
+		`{"host":"a","accepted":{"ek_public_hash":"` + hash + `","proven":true,"via":"word of mouth"}}`,
+		`{"host":"a","ek_public_hash":"` + hash + `","accepted":{"ek_public_hash":"` + enrolltest.Hash(2) + `","proven":true,"via":"helper"}}`,
+	} {
+		st := enrolltest.Store(t)
+		results, err := Import(t.Context(), st, strings.NewReader(text), ImportOptions{TrustProofs: true})
+		if err != nil || results[0].Proven || results[0].Code != outcome.Unproven {
+			t.Errorf("%s: %+v, %v", text, results, err)
+		}
+	}
+}
+
+func TestAnImportKnowsTheNamesOfAMachine(t *testing.T) {
+	t.Parallel()
+	st := enrolltest.Store(t)
+	enrolltest.See(t, st, "main", 1)
+	fleet := claim.Fleet{Machines: map[string]string{"alias": "main"}}
+	text := `{"host":"alias","ek_public_hash":"` + enrolltest.Hash(1) + `"}`
+	if r, err := Import(t.Context(), st, strings.NewReader(text), ImportOptions{Fleet: fleet}); err != nil || r[0].Outcome != outcome.OK {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestStatesOfRecords(t *testing.T) {
 	t.Parallel()
 	st := enrolltest.Store(t)
@@ -227,18 +293,18 @@ func TestStatesOfRecords(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 
-	if _, err := Accept(t.Context(), st, inv, "new-board", "a"); !errors.Is(err, outcome.ErrInput) {
+	if _, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "new-board", "a"); !errors.Is(err, outcome.ErrInput) {
 		t.Errorf("a has nothing to accept: %v", err)
 	}
-	if _, err := Accept(t.Context(), st, inv, "nobody"); !errors.Is(err, outcome.ErrInput) {
+	if _, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "nobody"); !errors.Is(err, outcome.ErrInput) {
 		t.Errorf("nobody is not known: %v", err)
 	}
-	done, err := Accept(t.Context(), st, inv, "new-board")
+	done, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "new-board")
 	if err != nil || !slices.Equal(done, []Acceptance{{"new-board", enrolltest.Hash(3), enrolltest.Hash(4)}}) {
 		t.Errorf("%+v, %v", done, err)
 	}
 	enrolltest.See(t, st, "new-board", 1) // now it shows the EK of others
-	if _, err := Accept(t.Context(), st, inv, "new-board"); !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "a, clone") {
+	if _, err := Accept(t.Context(), st, AcceptOptions{Inventory: inv}, "new-board"); !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "a, clone") {
 		t.Errorf("accepting another machine's EK: %v", err)
 	}
 	if err := Forget(t.Context(), st, "a", "nobody"); !errors.Is(err, outcome.ErrInput) {

@@ -3,15 +3,15 @@ package scan
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 )
 
-// refuseDuplicates marks the results of hosts that present an EK which another host presents, too. A host that has a
-// token already keeps it (nothing that a newcomer says may take it away); everybody else is refused.
-func (s *scanner) refuseDuplicates(ctx context.Context, results []outcome.Result) error {
+// judgeDuplicates looks at the EKs that several machines present. The one that holds such an EK is warned, as nothing that a
+// newcomer says may stand in its way; everybody else is refused.
+func (s *scanner) judgeDuplicates(ctx context.Context, results []outcome.Result) error {
 	duplicates, err := s.Store.Duplicates(ctx)
 	if err != nil {
 		return fmt.Errorf("records: %w", err)
@@ -21,29 +21,42 @@ func (s *scanner) refuseDuplicates(ctx context.Context, results []outcome.Result
 		index[results[i].Host] = i
 	}
 	for _, d := range duplicates {
-		if s.Machines.Same(d.Hosts) {
+		if s.Names.Machines.Same(d.Hosts) {
 			continue
 		}
+		dispute, err := s.dispute(ctx, d)
+		if err != nil {
+			return err
+		}
 		for _, name := range d.Hosts {
-			i, ok := index[name]
-			if !ok || results[i].Outcome != outcome.OK {
-				continue
+			// One that did not do well has been told so. What it presented in this scan may be another EK than this one.
+			if i, ok := index[name]; ok && results[i].Outcome == outcome.OK && results[i].EKHash == d.EKHash {
+				results[i] = disputed(results[i], dispute)
 			}
-			rec, err := s.Store.Record(ctx, name)
-			if err != nil {
-				return fmt.Errorf("records: %w", err)
-			}
-			results[i] = duplicate(results[i], d.Hosts, rec.Token)
 		}
 	}
 	return nil
 }
 
-func duplicate(r outcome.Result, hosts []string, token string) outcome.Result {
-	others := slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return h == r.Host })
-	r.Outcome, r.Reason = outcome.Failed, outcome.Because(outcome.DuplicateEK, "presents the same EK as "+strings.Join(others, ", "))
-	if token != "" {
-		r.Message += "; it keeps its rule in token " + token + ", the others get none"
+func (s *scanner) dispute(ctx context.Context, d store.Duplicate) (claim.Dispute, error) {
+	records := make([]store.Record, 0, len(d.Hosts))
+	for _, name := range d.Hosts {
+		r, err := s.Store.Record(ctx, name)
+		if err != nil {
+			return claim.Dispute{}, fmt.Errorf("records: %w", err)
+		}
+		records = append(records, r)
 	}
+	return claim.Judge(d.EKHash, records, s.Names), nil
+}
+
+// disputed is a result of a host whose EK another machine presents, too.
+func disputed(r outcome.Result, d claim.Dispute) outcome.Result {
+	why := d.Reason(r.Host)
+	if d.Holds(r.Host) {
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: why})
+		return r
+	}
+	r.Outcome, r.Reason = outcome.Failed, why
 	return r
 }

@@ -33,7 +33,7 @@ func Scan(ctx context.Context, hosts []inventory.Host, opts Options) ([]outcome.
 	if err := context.Cause(ctx); err != nil {
 		return results, err
 	}
-	return results, s.refuseDuplicates(ctx, results)
+	return results, s.judgeDuplicates(ctx, results)
 }
 
 // host scans one host and records the observation. The error is of the records.

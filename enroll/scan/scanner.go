@@ -4,7 +4,7 @@ import (
 	"context"
 	"io/fs"
 
-	"fleetctl/enroll/config"
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/tpm"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
@@ -16,9 +16,9 @@ type Options struct {
 	work.Run // with a store
 	Ask
 
-	CAs      *tpm.CASet      // of ekcert_cas; nil without
-	HashOnly bool            // hosts whose EKCert does not verify get a hash-only token: that is no failure
-	Machines config.Machines // which names are one machine, in the whole inventory
+	CAs      *tpm.CASet  // of ekcert_cas; nil without
+	HashOnly bool        // hosts whose EKCert does not verify get a hash-only token: that is no failure
+	Names    claim.Fleet // what the whole inventory says of names: which are one machine, which have left it
 }
 
 // Ask says how TPMs are asked.

@@ -29,9 +29,11 @@ func machineOf(ctx context.Context, tx *sql.Tx, host string) (m Machine, err err
 	return m, err
 }
 
-// leave gives machines that no host has any more a state, and tells the journal of all of them.
+// leave gives machines that no host has any more a state, and tells the journal of all of them. What was removed stays
+// removed, by whom and why: nothing but a person's word to the contrary brings it back.
 func (s *sqlite) leave(ctx context.Context, tx *sql.Tx, action, state string, machines []Machine) error {
-	const others = `SELECT count(*) FROM hosts h JOIN identities i ON i.id = h.accepted WHERE h.known = 1 AND i.ek_hash = ?`
+	const others = `SELECT (SELECT count(*) FROM hosts h JOIN identities i ON i.id = h.accepted WHERE h.known = 1 AND i.ek_hash = ?1) +
+		(SELECT count(*) FROM machines WHERE ek_hash = ?1 AND state = 'removed')`
 	for _, m := range machines {
 		var n int
 		if m.EKHash != "" {

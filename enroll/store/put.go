@@ -13,10 +13,13 @@ import (
 // maxBatch bounds how many observations share a commit, so that the first of them does not wait for ever.
 const maxBatch = 512
 
-// Status and outcome of an observation whose EK is not the accepted one.
+// Status and outcome of an observation whose EK is not the accepted one, or was taken out.
 const (
 	statusChangedEK = "changed-ek"
 	outcomeFailed   = "failed"
+
+	statusRemovedEK = "removed-ek"
+	outcomeSkipped  = "skipped"
 )
 
 type putRequest struct {
@@ -122,7 +125,7 @@ func (s *sqlite) commit(batch []putRequest) {
 
 // putStatements are the statements of Put; there are many Puts.
 type putStatements struct {
-	host, newHost, identity, identityID, newIdentity, detail, newDetail, observe, update, duplicates *sql.Stmt
+	host, newHost, identity, identityID, newIdentity, detail, newDetail, observe, update, duplicates, removed, had *sql.Stmt
 }
 
 func (p *putStatements) prepare(ctx context.Context, db *sql.DB) error {
@@ -130,7 +133,7 @@ func (p *putStatements) prepare(ctx context.Context, db *sql.DB) error {
 		to    **sql.Stmt
 		query string
 	}{
-		{&p.host, "SELECT id, accepted, pending FROM hosts WHERE name = ?"},
+		{&p.host, "SELECT id, accepted, pending, iif(token = '', '', token_ek) FROM hosts WHERE name = ?"},
 		{&p.newHost, "INSERT INTO hosts (name) VALUES (?)"},
 		{&p.identity, "SELECT ek_hash, ek_serial, ek_cert IS NOT NULL, proven FROM identities WHERE id = ?"},
 		{&p.identityID, "SELECT id FROM identities WHERE digest = ?"},
@@ -143,6 +146,9 @@ func (p *putStatements) prepare(ctx context.Context, db *sql.DB) error {
 		{&p.update, "UPDATE hosts SET known = 1, accepted = ?, pending = ?, last = ? WHERE id = ?"},
 		{&p.duplicates, "SELECT DISTINCT h.name FROM identities i JOIN hosts h ON h.accepted = i.id OR h.pending = i.id " +
 			"WHERE i.ek_hash = ? AND h.id <> ? ORDER BY h.name"},
+		{&p.removed, "SELECT host, serial, run, at, by, why FROM machines WHERE ek_hash = ? AND state = 'removed'"},
+		{&p.had, "SELECT count(*) FROM observations o JOIN identities i ON i.id = o.identity " +
+			"WHERE o.host = ? AND i.ek_hash = ? AND o.run <= ?"},
 	} {
 		stmt, err := db.PrepareContext(ctx, s.query)
 		if err != nil {
@@ -163,6 +169,7 @@ type putTx struct {
 // hostState is a host's row; 0 is NULL.
 type hostState struct {
 	id, accepted, pending int64
+	ruleEK                string // the EK that it was assigned a token for; "" for none
 }
 
 func (p putTx) put(o Observation) (Verdict, error) {
@@ -206,6 +213,13 @@ func (p putTx) judge(h *hostState, o *Observation) (identity int64, v Verdict, e
 	if err != nil {
 		return 0, v, err
 	}
+	if v.Removed, err = p.removed(o.Identity.EKHash); err != nil {
+		return 0, v, err
+	}
+	if v.Removed != nil {
+		v.Reused, err = p.reused(*h, o, accepted, *v.Removed)
+		return identity, v, err
+	}
 	seen := knownIdentity{o.Identity.EKHash, o.Identity.EKSerial, len(o.Identity.EKCert) > 0, o.Identity.Proven}
 	switch {
 	case h.accepted == 0:
@@ -217,6 +231,9 @@ func (p putTx) judge(h *hostState, o *Observation) (identity int64, v Verdict, e
 		if seen.proven { // the machine that we know is back
 			h.pending = 0
 		}
+	case seen.proven && !accepted.proven && h.ruleEK != accepted.hash:
+		h.accepted, h.pending = identity, 0 // nothing rests on what was but claimed
+		v.Replaced = accepted.hash
 	default:
 		if h.pending == 0 || seen.proven || !pending.proven {
 			h.pending = identity
@@ -226,6 +243,33 @@ func (p putTx) judge(h *hostState, o *Observation) (identity int64, v Verdict, e
 	}
 	v.Duplicates, err = p.duplicates(o.Identity.EKHash, h.id)
 	return identity, v, err
+}
+
+// removed is the machine of an EK that a person took out; nil for one that nobody has.
+func (p putTx) removed(hash string) (*Machine, error) {
+	m, at := Machine{EKHash: hash, State: Removed}, int64(0)
+	err := p.row(p.st.removed, hash).Scan(&m.Host, &m.EKSerial, &m.Run, &at, &m.By, &m.Why)
+	if isNoRows(err) {
+		return nil, nil //nolint:nilnil // nobody has
+	}
+	m.At = fromUnix(at)
+	return &m, err
+}
+
+// reused says whether an EK that was taken out is seen of another host than those that had it then, and notes in the
+// observation that it counts for nothing.
+func (p putTx) reused(h hostState, o *Observation, accepted knownIdentity, m Machine) (bool, error) {
+	before := 0
+	if err := p.row(p.st.had, h.id, m.EKHash, m.Run).Scan(&before); err != nil {
+		return false, err
+	}
+	hadIt := o.Host == m.Host || before > 0
+	o.Outcome, o.Status = outcomeSkipped, statusRemovedEK
+	if hadIt && (h.accepted == 0 || accepted.hash == m.EKHash) {
+		return false, nil
+	}
+	o.Outcome = outcomeFailed
+	return true, nil
 }
 
 // counts reports whether an observed identity may become the accepted or the pending one: it is proven, or nobody
@@ -259,7 +303,7 @@ func (p putTx) known(id int64) (k knownIdentity, err error) {
 
 func (p putTx) hostState(name string) (h hostState, err error) {
 	var accepted, pending sql.NullInt64
-	err = p.row(p.st.host, name).Scan(&h.id, &accepted, &pending)
+	err = p.row(p.st.host, name).Scan(&h.id, &accepted, &pending, &h.ruleEK)
 	if isNoRows(err) {
 		h.id, err = p.exec(p.st.newHost, name)
 	}

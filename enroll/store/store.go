@@ -77,13 +77,20 @@ type Installed struct {
 	User    string `json:"user,omitempty"`    // who tbot runs as
 	Config  string `json:"config,omitempty"`  // the path of tbot.yaml
 	Storage string `json:"storage,omitempty"` // the path of tbot's state
+
+	// How the host is reached, and what is set for it alone, while it is being removed: variables of the inventory without
+	// secrets, so that the removal comes to its end also when the host has left the inventory.
+	Vars map[string]any `json:"vars,omitempty"`
 }
 
 // Verdict is what Put made of an observation.
 type Verdict struct {
 	Changed    bool     // an identity that differs from the accepted one: it waits, the accepted one stays
 	Old        string   // the accepted EK hash, when Changed
+	Replaced   string   // the EK hash that was accepted and only claimed: the proven one took its place at once
 	Duplicates []string // other hosts whose accepted or pending identity is the same EK
+	Removed    *Machine // a person took the EK out: the observation is kept, and its identity counts for nothing
+	Reused     bool     // a host presents it that didn't when it was taken out
 }
 
 // Duplicate is one EK that several hosts present.
@@ -223,8 +230,11 @@ type Store interface {
 
 	// Put appends an observation and returns when it is durable; concurrent Puts share a commit. The first proven
 	// identity of a host is accepted. A later one with another EK is pending, and the observation is kept as failed
-	// with status "changed-ek". An identity that is not proven is accepted only where none is yet, and only when the
-	// outcome is ok or changed: what a failed proof claimed is kept as evidence and nothing more.
+	// with status "changed-ek". A proven identity takes the place of a claimed one at once as long as no token was assigned
+	// for that; else it waits, since a rule goes by a person's word alone. An identity that is not proven is accepted only
+	// where none is yet, and only when the outcome is ok or changed: what a failed proof claimed is kept as evidence and
+	// nothing more. So is an EK that was removed, with status "removed-ek": skipped for a host that had it, failed for
+	// another one.
 	Put(ctx context.Context, o Observation) (Verdict, error)
 
 	Record(ctx context.Context, host string) (Record, error) // ErrNotFound

@@ -110,7 +110,11 @@ func TestIdentityHistory(t *testing.T) {
 		{"a claim is accepted where nothing is", []store.Observation{ok("h", claimed(1))}, claimed(1), nil, false},
 		{"a proof of the same EK replaces the claim", []store.Observation{ok("h", claimed(1)), ok("h", proven(1))}, proven(1), nil, false},
 		{"a claim never replaces a proof", []store.Observation{ok("h", proven(1)), ok("h", claimed(1))}, proven(1), nil, false},
-		{"a proof of another EK than the claimed one waits", []store.Observation{ok("h", claimed(1)), ok("h", proven(2))}, claimed(1), proven(2), true},
+		{"a proof of another EK replaces the claim", []store.Observation{ok("h", claimed(1)), ok("h", proven(2))}, proven(2), nil, false},
+		{
+			"a proof takes the place of a claim that waits behind another",
+			[]store.Observation{ok("h", claimed(1)), ok("h", claimed(3)), ok("h", proven(2))}, proven(2), nil, false,
+		},
 		{"a claim of another EK waits", []store.Observation{ok("h", proven(1)), ok("h", claimed(2))}, proven(1), claimed(2), true},
 		{
 			"a claim does not push out a proof that waits",
@@ -156,6 +160,28 @@ func TestIdentityHistory(t *testing.T) {
 				t.Errorf("the observation is kept as %s %s", r.Last.Outcome, r.Last.Status)
 			}
 		})
+	}
+}
+
+func TestAProofTakesNoRuleFromAClaim(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	put(t, s, ok("h", claimed(1)))
+	if err := s.Assign(t.Context(), map[string]string{"h": "fleet"}); err != nil {
+		t.Fatal(err)
+	}
+	v := put(t, s, ok("h", proven(2)))
+	if r := record(t, s, "h"); !v.Changed || v.Replaced != "" || hash(r.Accepted) != ek(1) || hash(r.Pending) != ek(2) {
+		t.Errorf("verdict %+v, record %+v", v, r)
+	}
+}
+
+func TestAClaimThatAProofReplacedIsNamed(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	put(t, s, ok("h", claimed(1)))
+	if v := put(t, s, ok("h", proven(2))); v.Changed || v.Replaced != ek(1) {
+		t.Errorf("verdict %+v", v)
 	}
 }
 

@@ -22,6 +22,8 @@ type ApplyOptions struct {
 	Roles bool        // overwrite the roles of bots that exist
 	Store store.Store // where is noted what is written and seen, and where rules that are gone are forgotten; may be nil
 
+	Proposal *Proposal // what a person has seen: something else is not applied; nil: nobody asked for one
+
 	MaxRemovals   int // machines that may lose their last rule without anybody having named them; 1 at least
 	AllowRemovals int // so many, when it is just that number
 }
@@ -44,6 +46,9 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 		return done, err
 	}
 	if err := errors.Join(done.Diff.Refusals(), s.checkSizes(done.Diff)); err != nil {
+		return done, err
+	}
+	if err := opts.Proposal.Fits(s.Propose(done.Diff)); err != nil {
 		return done, err
 	}
 	if err := s.brake(done.Diff.lost(s.named), opts); err != nil {

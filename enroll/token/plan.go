@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -93,7 +93,7 @@ func (p *planner) botOf(r store.Record) string {
 }
 
 // machines makes one candidate of each machine: names that are one machine by the inventory are merged, and where
-// machines present one EK only the one that had a rule for it before is let through.
+// machines present one EK only the one that holds it is let through.
 func (p *planner) machines() []candidate {
 	byEK := map[string][]store.Record{}
 	var order []string
@@ -107,8 +107,7 @@ func (p *planner) machines() []candidate {
 	same := p.in.Machines.Name
 	var found []candidate
 	for _, ek := range order {
-		groups := groupByMachine(byEK[ek], same)
-		if winner := p.chooseHolder(groups); winner != nil {
+		if winner := p.chooseHolder(ek, byEK[ek]); winner != nil {
 			found = append(found, p.candidate(winner, same))
 		}
 	}
@@ -116,62 +115,42 @@ func (p *planner) machines() []candidate {
 	return found
 }
 
-// groupByMachine splits records of one EK by the machine that they are names of, in name order.
-func groupByMachine(records []store.Record, same func(string) string) [][]store.Record {
-	index := map[string]int{}
-	var groups [][]store.Record
+// chooseHolder returns the records of the machine that keeps an EK, and refuses those of all others. A rule that one of the
+// others had for it goes over to the holder, so that the EK stays in the token where it is.
+func (p *planner) chooseHolder(ek string, records []store.Record) []store.Record {
+	d := claim.Judge(ek, records, claim.Fleet{Machines: p.in.Machines, Listed: p.listed()})
+	if !d.Open() {
+		return records
+	}
+	var winner []store.Record
 	for _, r := range records {
-		root := same(r.Host)
-		i, ok := index[root]
-		if !ok {
-			i = len(groups)
-			index[root] = i
-			groups = append(groups, nil)
-		}
-		groups[i] = append(groups[i], r)
-	}
-	return groups
-}
-
-// chooseHolder returns the machine that keeps the EK, and refuses the others: what a newcomer says takes nothing away
-// from a host that has a rule.
-func (p *planner) chooseHolder(groups [][]store.Record) []store.Record {
-	if len(groups) == 1 {
-		return groups[0]
-	}
-	holder := slices.IndexFunc(groups, func(g []store.Record) bool { return slices.ContainsFunc(g, holds) })
-	for i, g := range groups {
-		if i == holder {
+		if d.Holds(r.Host) {
+			winner = append(winner, r)
 			continue
 		}
-		for _, r := range g {
-			reason := "presents the same EK as " + strings.Join(otherNames(groups, i), ", ")
-			if holder >= 0 {
-				reason += "; " + groups[holder][0].Host + " had it first and keeps its rule"
-			}
-			p.refuse(r.Host, outcome.DuplicateEK, "%s", reason)
+		p.set.Refused = append(p.set.Refused, Refusal{Host: r.Host, Reason: d.Reason(r.Host)})
+	}
+	if len(winner) > 0 && !slices.ContainsFunc(winner, holds) {
+		if had := d.Token(); had != "" {
+			winner[0].Token, winner[0].TokenEK = had, ek
 		}
 	}
-	if holder < 0 {
+	return winner
+}
+
+// listed says which hosts are in the inventory; nil where none is known.
+func (p *planner) listed() func(string) bool {
+	if len(p.in.BotOf) == 0 {
 		return nil
 	}
-	return groups[holder]
+	return func(host string) bool {
+		_, ok := p.in.BotOf[host]
+		return ok
+	}
 }
 
 // holds reports whether a record's token was assigned for the very EK that is accepted now.
 func holds(r store.Record) bool { return r.Token != "" && r.TokenEK == r.Accepted.EKHash }
-
-func otherNames(groups [][]store.Record, but int) []string {
-	var names []string
-	for i, g := range groups {
-		for _, r := range g {
-			if i != but {
-				names = append(names, r.Host)
-			}
-		}
-	}
-	return names
-}
 
 // candidate makes one of the names of a machine, which are sorted. It goes by the name that the others refer to or,
 // when that has no record with this EK, by the first. Its token is that which one of the names has for this EK.

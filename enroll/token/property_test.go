@@ -62,6 +62,7 @@ func (m *fleetModel) add() *store.Record {
 		name += "x"
 	}
 	r := enrolltest.Accepted(name, m.next)
+	r.Accepted.Proven = m.rnd.IntN(4) > 0
 	m.certify(&r)
 	if m.rnd.IntN(3) > 0 {
 		m.in.BotOf[name] = m.in.Bot
@@ -232,7 +233,7 @@ func (m *fleetModel) checkRules(set *Set) {
 func (m *fleetModel) checkRefusal(name, status string) {
 	r := m.hosts[name]
 	switch status {
-	case "duplicate-ek":
+	case "duplicate-ek", "renamed":
 		for other, o := range m.hosts {
 			if other != name && o.Accepted.EKHash == r.Accepted.EKHash {
 				return
@@ -317,18 +318,29 @@ func (m *fleetModel) checkMoves(set *Set) {
 	}
 }
 
-// tokenOf is the token of a machine: that which one of its names has for this EK, or else its own.
+// tokenOf is the token of a machine: that which one of its names has for this EK, or one that it took the EK over from, or
+// else its own.
 func (m *fleetModel) tokenOf(rec *store.Record) string {
-	for _, name := range slices.Sorted(maps.Keys(m.hosts)) {
-		if r := m.hosts[name]; r.Accepted.EKHash == rec.Accepted.EKHash && holds(*r) {
-			return r.Token
+	for _, own := range []bool{true, false} {
+		for _, name := range slices.Sorted(maps.Keys(m.hosts)) {
+			same := m.in.Machines.Name(name) == m.in.Machines.Name(rec.Host)
+			if r := m.hosts[name]; same == own && r.Accepted.EKHash == rec.Accepted.EKHash && holds(*r) {
+				return r.Token
+			}
 		}
 	}
 	return rec.Token
 }
 
-// checkHolders: what newcomers say takes no rule from a host that had one for its EK.
+// checkHolders: what newcomers say takes no rule from a host that had one for its EK. Only a proof takes it over from a
+// claim.
 func (m *fleetModel) checkHolders(set *Set) {
+	ruled := map[string]string{} // EK → the host that has the rule
+	for _, t := range set.Tokens {
+		for _, r := range t.Rules {
+			ruled[r.EKHash] = r.Host
+		}
+	}
 	for name, r := range m.hosts {
 		if !holds(*r) || set.TokenOf(name) != "" || m.in.Policy.WithoutEKCert == "refuse" {
 			continue
@@ -337,7 +349,9 @@ func (m *fleetModel) checkHolders(set *Set) {
 		for other, o := range m.hosts {
 			others = others || other != name && holds(*o) && o.Accepted.EKHash == r.Accepted.EKHash
 		}
-		if !others { // it was no other name of a machine that still has the rule
+		by := m.hosts[ruled[r.Accepted.EKHash]]
+		proof := by != nil && by.Accepted.Proven && !r.Accepted.Proven
+		if !others && !proof { // it was no other name of a machine that still has the rule
 			m.fail("%s lost its rule", name)
 		}
 	}

@@ -121,6 +121,31 @@ func TestHostsAreSpreadOverTokens(t *testing.T) {
 			records: []store.Record{enrolltest.Accepted("a", 1), enrolltest.Assigned("b", 1, "fleet")}, want: "fleet: b", refused: "a duplicate-ek",
 		},
 		{
+			name:    "a claim takes nothing from a host that has proven the EK",
+			records: []store.Record{claimed(enrolltest.Accepted("a", 1)), enrolltest.Accepted("b", 1)}, want: "fleet: b", refused: "a duplicate-ek",
+		},
+		{
+			name:    "of two claims neither is believed",
+			records: []store.Record{claimed(enrolltest.Accepted("a", 1)), claimed(enrolltest.Accepted("b", 1))}, refused: "a duplicate-ek; b duplicate-ek",
+		},
+		{
+			name:    "a proof beats a claim that has a rule, which stays in its token",
+			change:  func(in *Input) { in.Policy.MaxRules = 1 },
+			records: []store.Record{claimed(enrolltest.Assigned("a", 1, "fleet-2")), enrolltest.Accepted("b", 1)},
+			want:    "fleet-2: b", refused: "a duplicate-ek",
+		},
+		{
+			name:    "two proofs take no rule from a claim: nobody can tell which",
+			records: []store.Record{claimed(enrolltest.Assigned("a", 1, "fleet")), enrolltest.Accepted("b", 1), enrolltest.Accepted("c", 1)},
+			want:    "fleet: a", refused: "b duplicate-ek; c duplicate-ek",
+		},
+		{
+			name:    "the EK of a host that left the inventory is a new name, not a copy",
+			change:  func(in *Input) { in.BotOf = map[string]config.Bot{"new": in.Bot} },
+			records: []store.Record{enrolltest.Accepted("new", 1), enrolltest.Assigned("old", 1, "fleet")},
+			want:    "fleet: old", refused: "new renamed",
+		},
+		{
 			name: "a host whose EK changed to another's does not take its rule",
 			records: []store.Record{
 				func() store.Record {
@@ -175,6 +200,21 @@ func TestHostsAreSpreadOverTokens(t *testing.T) {
 				t.Errorf("refused %q, want %q", got, tt.refused)
 			}
 		})
+	}
+}
+
+// claimed is a record whose EK nobody has proven.
+func claimed(r store.Record) store.Record {
+	r.Accepted.Proven, r.Accepted.Via = false, "import"
+	return r
+}
+
+func TestARenamedHostIsToldTheCommand(t *testing.T) {
+	t.Parallel()
+	in := testInput(enrolltest.Accepted("new", 1), enrolltest.Assigned("old", 1, "fleet"))
+	in.BotOf = map[string]config.Bot{"new": in.Bot}
+	if r := planTokens(t, in).Refused; len(r) != 1 || r[0].Hint != "fleetctl records rename old new" {
+		t.Errorf("got %+v", r)
 	}
 }
 

@@ -88,6 +88,9 @@ func writeAtomically(path string, content []byte) error {
 	return nil
 }
 
+// WriteFile replaces a file at once or, on a full disk, leaves it as it was.
+func WriteFile(path string, content []byte) error { return writeAtomically(path, content) }
+
 // fillFile writes a file to the disk.
 func fillFile(f *os.File, content []byte) error {
 	if _, err := f.Write(content); err != nil {

@@ -31,7 +31,7 @@ type Cluster struct {
 	mu        sync.Mutex
 	tokens    map[string]*token
 	bots      map[string]*botResource
-	locks     []string // users
+	locks     []string // users and bot instances
 	instances []*instance
 	log       []Command
 	revision  int
@@ -253,6 +253,13 @@ func (c *Cluster) Put(yaml string) error {
 	return nil
 }
 
+// Locks are the users and bot instances that were locked.
+func (c *Cluster) Locks() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.locks)
+}
+
 // Delete removes a resource ("token/fleet") as another administrator does. It says whether it was there.
 func (c *Cluster) Delete(name string) bool {
 	c.mu.Lock()
@@ -297,10 +304,20 @@ func noBot(name string) error {
 }
 
 func (c *Cluster) lock(cmd Command) (string, error) {
-	set, err := cmd.options("--user --message --ttl")
-	if err != nil || set["--user"] == "" {
-		return "", fmt.Errorf("%w: lock without --user=", errUnscripted)
+	set, err := cmd.options("--user --bot-instance-id --message --ttl")
+	if err != nil {
+		return "", err
 	}
-	c.locks = append(c.locks, set["--user"])
+	target := set["--user"]
+	if id, ok := set["--bot-instance-id"]; ok {
+		if !Since(c.Version, "18.0.0") {
+			return "", words{"unknown long flag '--bot-instance-id'"}
+		}
+		target = id
+	}
+	if target == "" {
+		return "", fmt.Errorf("%w: lock without --user= or --bot-instance-id=", errUnscripted)
+	}
+	c.locks = append(c.locks, target)
 	return fmt.Sprintf("Created a lock with name \"%08x-0000-4000-8000-000000000000\".\n", len(c.locks)), nil
 }

@@ -47,6 +47,9 @@ func (c *Cluster) Join(r JoinRequest) error {
 	}
 	t := c.tokens[r.Token]
 	i := c.instanceOf(t.Spec.BotName, r)
+	if slices.Contains(c.locks, i.id) {
+		return fmt.Errorf("lock targeting BotInstanceID:%q is in force", i.id)
+	}
 	i.joins = append(i.joins, joined{at: c.Now().UTC(), token: r.Token, host: r.Host, tbot: r.Tbot, cas: len(t.Spec.TPM.CAs) > 0})
 	return nil
 }
@@ -62,6 +65,9 @@ func (c *Cluster) judge(r JoinRequest) error {
 	t := c.tokens[r.Token]
 	if t == nil || t.Metadata.Expires != nil && t.Metadata.Expires.Before(c.Now()) {
 		return fmt.Errorf("%q can not join the cluster with role \"Bot\", token expired or not found", r.Host)
+	}
+	if t.Spec.TPM == nil {
+		return fmt.Errorf("join method mismatch: token is %q", t.Spec.JoinMethod)
 	}
 	if c.OSS {
 		return errors.New("tpm joining\n\tthis feature requires Teleport Enterprise")
@@ -168,6 +174,9 @@ func (c *Cluster) Rules(token string) []string {
 		return nil
 	}
 	out := []string{}
+	if t.Spec.TPM == nil {
+		return out
+	}
 	for _, r := range t.Spec.TPM.Allow {
 		out = append(out, r.Hash)
 	}

@@ -120,6 +120,8 @@ func (c *Cluster) parseToken(doc document) (*token, error) {
 		return nil, words{"provisioning token is missing roles"}
 	case slices.Contains(t.Spec.Roles, "Bot") && t.Spec.BotName == "":
 		return nil, words{`token with role "Bot" must set bot_name`}
+	case t.Spec.JoinMethod == "token" && t.Spec.TPM == nil: // whoever knows its name joins
+		return t, nil
 	case t.Spec.JoinMethod != "tpm":
 		return nil, fmt.Errorf("%w: join method %q", errUnscripted, t.Spec.JoinMethod)
 	case c.OSS:
@@ -156,7 +158,7 @@ func (c *Cluster) checkTPM(t *token) error {
 // knows says whether a token has a rule already: those that exist keep working.
 func (c *Cluster) knows(name string, r tpmRule) bool {
 	old := c.tokens[name]
-	return old != nil && slices.ContainsFunc(old.Spec.TPM.Allow, func(o tpmRule) bool { return o.Hash == r.Hash && o.Serial == r.Serial })
+	return old != nil && old.Spec.TPM != nil && slices.ContainsFunc(old.Spec.TPM.Allow, func(o tpmRule) bool { return o.Hash == r.Hash && o.Serial == r.Serial })
 }
 
 func parseBot(doc document) (*botResource, error) {
