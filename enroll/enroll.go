@@ -148,7 +148,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	opts := TokensOptions{
 		Check: e.opts.Check || e.opts.InstallOnly, Diff: true, Apply: !e.opts.Check && !e.opts.InstallOnly, Out: e.opts.Out,
 		Format: token.FormatTctl, Prune: e.opts.Prune, AcceptPolicy: e.opts.AcceptPolicy || e.opts.InstallOnly,
-		AllowRemovals: e.opts.AllowRemovals, Publish: e.opts.TokensOnly,
+		AllowRemovals: e.opts.AllowRemovals, Publish: e.opts.TokensOnly, Only: e.only(),
 	}
 	s, err := e.settle(ctx, e.run, opts)
 	if err != nil {
@@ -180,6 +180,14 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	return err
 }
 
+// only names the chosen hosts where they are not the whole inventory: the rules of the others stay as they are.
+func (e *enrollment) only() []string {
+	if len(e.Hosts) == len(e.Inventory) {
+		return nil
+	}
+	return names(e.Hosts)
+}
+
 // onlySeen leaves out hosts whose rule nobody has seen in the cluster: their tbot would be refused.
 func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 	if e.Cluster != nil {
@@ -209,7 +217,7 @@ func (e *enrollment) contract(ctx context.Context) error {
 	if err := e.noteJoins(ctx); err != nil {
 		return err
 	}
-	s := &settlement{Fleet: e.Fleet, run: e.run, opts: TokensOptions{Check: true}}
+	s := &settlement{Fleet: e.Fleet, run: e.run, opts: TokensOptions{Check: true, Only: e.only()}}
 	set, err := s.make(ctx)
 	if err != nil || !set.Contracts() {
 		return err

@@ -40,7 +40,7 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 	return token.Make(ctx, s.Store, s.Config, token.Options{
 		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Persist: !s.opts.Check, Publish: s.opts.Publish,
-		Contract: s.opts.Contract, Run: s.run, Adopted: s.adopted,
+		Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Adopted: s.adopted,
 	})
 }
 
@@ -68,7 +68,7 @@ func (s *settlement) learn(ctx context.Context) error {
 		return nil
 	}
 	s.Watcher.Note(Learned{Lesson: lesson})
-	return s.Store.Publish(ctx, store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Ways: lesson.Ways})
+	return s.Store.Publish(ctx, store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways})
 }
 
 // joined takes from the cluster which machines have joined with the token that is planned for them, where somebody else

@@ -28,6 +28,7 @@ type TokensOptions struct {
 	AllowRemovals int             // so many machines may lose their last rule, when it is just that number
 	Contract      []string        // hosts that are configured with their planned token alone, by a person's word
 	Applied       int64           // the files of this epoch have been applied by somebody else; 0: nobody says so
+	Only          []string        // hosts whose rules may change; nil: all
 	Proposal      *token.Proposal // what a person has seen before: something else is not applied
 	Publish       bool            // somebody else installs: whoever gets a token may be configured with it from now on
 }

@@ -63,6 +63,7 @@ type Change struct {
 	result  *clusterToken // what the token has to be; nil: none
 	removed []store.Rule
 	have    *clusterToken // nil: the cluster has none
+	theirs  bool          // another fleetctl of this fleet wrote it last, or records of ours that are lost
 	want    Token
 }
 

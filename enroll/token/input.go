@@ -29,6 +29,7 @@ type Input struct {
 	Epoch     int64                    // the highest that a token was given
 	EKs       map[string]store.Machine // by EK hash
 	Ways      map[string][]store.Way   // by EK hash: the tokens that a machine may be configured with
+	Only      map[string]bool          // hosts whose rules may change; nil: all. The others keep what they have
 	Published []store.Rule             // what was written into tokens before
 	Contract  map[string]bool          // EK hashes whose machines have another token no more, by a person's word
 }
@@ -55,6 +56,7 @@ type planner struct {
 
 	hosts   map[string]string       // EK hash → the first host by name
 	written map[string][]store.Rule // EK hash → rules that were written before
+	frozen  map[string]bool         // EK hashes of machines whose rules may not change
 	keptIn  map[string]int          // token → machines that have another one
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/store"
+	"fleetctl/remote"
 )
 
 // Lesson is what the cluster knows better than the records: after they were lost, or an older copy of them was brought back.
@@ -12,10 +13,11 @@ type Lesson struct {
 	Ways   []store.Way       // machines that have a rule in a token of ours which the records don't know of
 	Assign map[string]string // hosts without a token → the token that they have a rule in
 	Tokens []store.Token     // of which the cluster has newer content
+	Rules  []store.Rule      // of machines that the records don't know, in tokens that another fleetctl of the fleet wrote
 }
 
 // Empty says whether there is nothing to learn.
-func (l Lesson) Empty() bool { return len(l.Ways)+len(l.Assign)+len(l.Tokens) == 0 }
+func (l Lesson) Empty() bool { return len(l.Ways)+len(l.Assign)+len(l.Tokens)+len(l.Rules) == 0 }
 
 // Learn compares the cluster's rules with the records. Only tokens of ours are looked at.
 func (s *Set) Learn(d Diff, run int64) Lesson {
@@ -37,8 +39,12 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 		}
 		for _, r := range c.have.rules {
 			ek := string(r.EKPublicHash)
-			if !known[ek] || s.named[ek] || written[store.Rule{Token: c.Name, EKHash: ek}] {
+			if s.named[ek] || written[store.Rule{Token: c.Name, EKHash: ek}] || !known[ek] && (!c.theirs || !store.ValidEKHash(ek)) {
 				continue
+			}
+			if !known[ek] {
+				l.Rules = append(l.Rules, store.Rule{Token: c.Name, EKHash: ek, EKSerial: remote.Clean(string(r.EKCertificateSerial)),
+					Host: remote.Clean(string(r.Description))})
 			}
 			l.Ways = append(l.Ways, store.Way{EKHash: ek, Token: c.Name, Evidence: store.ByCluster, Run: run})
 			if planned := s.rules[ek]; planned != "" && samePool(planned, c.Name) {

@@ -25,6 +25,7 @@ type Options struct {
 	Rebalance bool       // assign anew, as if there were no earlier tokens
 	Persist   bool       // note the assignment in the records
 	Publish   bool       // somebody else installs: whoever gets a token may be configured with it from now on
+	Only      []string   // hosts whose rules may change; nil: all
 	Contract  []string   // hosts that are configured with their planned token alone, by a person's word
 	Run       int64      // whose evidence it is
 	Adopted   bool       // a person took over the tokens that somebody else made
@@ -138,6 +139,12 @@ func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Option
 		}
 	}
 	in.contract(opts.Contract)
+	if opts.Only != nil {
+		in.Only = map[string]bool{}
+		for _, name := range opts.Only {
+			in.Only[name] = true
+		}
+	}
 	return in, in.readInventory(opts.Inventory)
 }
 

@@ -24,7 +24,7 @@ import (
 func Plan(in Input) (*Set, error) {
 	p := &planner{
 		in: in, bots: map[string]config.Bot{}, kinds: map[string]store.Token{}, hosts: map[string]string{},
-		written: map[string][]store.Rule{},
+		written: map[string][]store.Rule{}, frozen: map[string]bool{},
 		set: &Set{
 			hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier, written: in.Published,
 			rules: map[string]string{}, machineOf: map[string]string{}, named: map[string]bool{}, writes: map[string]string{},
@@ -40,7 +40,9 @@ func Plan(in Input) (*Set, error) {
 	if err := p.gatherBots(); err != nil {
 		return nil, err
 	}
-	p.shard(p.judgeCertificates(p.machines()))
+	thawed, frozen := p.split(p.machines())
+	p.shard(p.judgeCertificates(thawed))
+	p.freeze(frozen)
 	p.retain()
 	if err := p.checkNames(); err != nil {
 		return nil, err

@@ -41,6 +41,48 @@ func (p *planner) leaveOut() {
 	slices.SortFunc(p.set.Out, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
 }
 
+// split tells machines whose rules may change from those that keep what they have.
+func (p *planner) split(all []candidate) (thawed, frozen []candidate) {
+	for _, c := range all {
+		if p.in.Only == nil || slices.ContainsFunc(c.names, func(name string) bool { return p.in.Only[name] }) {
+			thawed = append(thawed, c)
+			continue
+		}
+		frozen = append(frozen, c)
+		p.frozen[c.rec.Accepted.EKHash] = true
+	}
+	return thawed, frozen
+}
+
+// freeze gives machines the rules that were published for them, and no others.
+func (p *planner) freeze(all []candidate) {
+	published := map[store.Rule]store.Rule{}
+	for _, r := range p.in.Published {
+		published[store.Rule{Token: r.Token, EKHash: r.EKHash}] = r
+	}
+	for _, c := range all {
+		ek := c.rec.Accepted.EKHash
+		was, ok := published[store.Rule{Token: c.rec.Token, EKHash: ek}]
+		if !ok {
+			continue
+		}
+		t := p.token(was.Token, ek)
+		r := Rule{Host: c.host, Description: clean(c.host), EKHash: ek, EKSerial: was.EKSerial, frozen: true}
+		t.addRule(r)
+		for _, name := range c.names {
+			p.set.hosts[name] = was.Token
+		}
+	}
+}
+
+// addRule adds a rule under a description of its own.
+func (t *Token) addRule(r Rule) {
+	if slices.ContainsFunc(t.Rules, func(o Rule) bool { return o.Description == r.Description }) {
+		r.Description = fmt.Sprintf("%s [%s]", r.Description, r.EKHash[:12])
+	}
+	t.Rules = append(t.Rules, r)
+}
+
 // retain keeps the rules of machines in all tokens that they may be configured with.
 func (p *planner) retain() {
 	for _, r := range p.in.Records {
@@ -67,7 +109,7 @@ func (p *planner) retain() {
 		for _, w := range p.in.Ways[ek] {
 			switch {
 			case w.Token == planned:
-			case planned != "" && p.ended(ek, planned, w):
+			case planned != "" && !p.frozen[ek] && p.ended(ek, planned, w):
 				p.set.ended = append(p.set.ended, w)
 			default:
 				p.keep(ek, w.Token, planned)
@@ -102,10 +144,7 @@ func (p *planner) keep(ek, name, planned string) {
 		}
 	}
 	r.Description = clean(r.Host)
-	if slices.ContainsFunc(t.Rules, func(o Rule) bool { return o.Description == r.Description }) {
-		r.Description = fmt.Sprintf("%s [%s]", r.Description, ek[:12])
-	}
-	t.Rules = append(t.Rules, r)
+	t.addRule(r)
 }
 
 // token is a token of the set, made where the policy has none of that name.
@@ -150,8 +189,8 @@ func (p *planner) settleCAs(t *Token) {
 	if !ok {
 		return
 	}
-	members := p.members(t.Name)
-	planned := slices.ContainsFunc(t.Rules, func(r Rule) bool { return !r.Kept })
+	members := p.members(*t)
+	planned := slices.ContainsFunc(t.Rules, func(r Rule) bool { return !r.Kept && !r.frozen })
 	switch {
 	case len(members) == 0, planned && p.in.CAs == nil:
 		return
@@ -180,20 +219,17 @@ func (p *planner) settleCAs(t *Token) {
 	t.CAs = slices.Compact(all)
 }
 
-// members are the machines that may be configured with a token, by EK hash.
-func (p *planner) members(token string) []string {
+// members are the machines with a rule in a token that may be configured with it, or keep what they have, by EK hash.
+func (p *planner) members(t Token) []string {
 	var eks []string
-	for ek, ways := range p.in.Ways {
-		if !p.in.out(ek) && slices.ContainsFunc(ways, func(w store.Way) bool { return w.Token == token }) && !p.hasEnded(ek, token) {
-			eks = append(eks, ek)
+	for _, r := range t.Rules {
+		has := func(w store.Way) bool { return w.Token == t.Name }
+		if r.Kept || r.frozen || slices.ContainsFunc(p.in.Ways[r.EKHash], has) {
+			eks = append(eks, r.EKHash)
 		}
 	}
 	slices.Sort(eks)
 	return eks
-}
-
-func (p *planner) hasEnded(ek, token string) bool {
-	return slices.ContainsFunc(p.set.ended, func(w store.Way) bool { return w.EKHash == ek && w.Token == token })
 }
 
 // failing are the hosts whose certificates would not pass these CAs. Dates are not judged: the server has its own clock.

@@ -173,6 +173,9 @@ func (p *planner) kept(name string) int {
 				}
 			}
 		}
+		for ek := range p.frozen {
+			p.keptIn[has[ek]]++
+		}
 	}
 	return p.keptIn[name]
 }

@@ -54,6 +54,7 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 	if back := c.returned(s); len(back) > 0 {
 		c.alarm(AlarmReturned, back, "machines that were taken out have a rule again")
 	}
+	c.theirs = st.epoch > 0 && st.fleet == s.fleetName && (known.ahead(st) || st.epoch == known.Epoch && !known.wrote(st.write))
 	switch {
 	case known.ahead(st):
 		c.alarm(AlarmAhead, nil, "the cluster has epoch %d of it, the records know of %d: nothing is taken out of it", st.epoch, known.Epoch)

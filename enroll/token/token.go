@@ -46,6 +46,8 @@ type Rule struct {
 
 	Kept  bool   // the machine may still be configured with this token, and the policy has another one for it, or none
 	Until string // that other token; "" for none
+
+	frozen bool // it is as it was published, whatever the policy says now
 }
 
 // Bot is a bot that hosts join as.

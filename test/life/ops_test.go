@@ -297,19 +297,19 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 		return err
 	case "tokens", "apply", "apply-rebalance":
 		_, err := enroll.Tokens(ctx, all, enroll.TokensOptions{
-			Out: a.c.out, Format: "tctl", Apply: o.Kind != "tokens", Rebalance: o.Kind == "apply-rebalance",
+			Out: a.c.out, Format: "tctl", Apply: o.Kind != "tokens", Rebalance: o.Kind == "apply-rebalance", AcceptPolicy: true,
 		})
 		return err
 	case "remove", "remove-offline":
 		a.word(ctx, st, o.Kind)
-		_, err := enroll.Remove(ctx, all, enroll.RemoveOptions{Names: a.names, Offline: o.Kind == "remove-offline", Out: a.c.out})
+		_, err := enroll.Remove(ctx, all, enroll.RemoveOptions{Names: a.names, Offline: o.Kind == "remove-offline", Out: a.c.out, Yes: true})
 		return err
 	case "forget":
 		a.word(ctx, st, o.Kind)
 		return records.Forget(ctx, all.Store, a.names...)
 	case "accept":
 		a.word(ctx, st, o.Kind)
-		_, err := records.Accept(ctx, all.Store, all.Inventory, a.names...)
+		_, err := records.Accept(ctx, all.Store, records.AcceptOptions{Inventory: all.Inventory}, a.names...)
 		return err
 	}
 	return fmt.Errorf("no such command: %s", a.op.Kind)
@@ -317,7 +317,7 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 
 // enroll enrolls hosts, and keeps what it said of them.
 func (a *actor) enroll(ctx context.Context, f enroll.Fleet, opts enroll.EnrollOptions) error {
-	opts.Ask, opts.Out = a.ask(), a.c.out
+	opts.Ask, opts.Out, opts.AcceptPolicy = a.ask(), a.c.out, true
 	report, err := enroll.Enroll(ctx, f, opts)
 	a.results = report.Results
 	return err
