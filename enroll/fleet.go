@@ -21,16 +21,18 @@ import (
 // Fleet is what every use case works on: what the user decided, the hosts, the records and the cluster.
 type Fleet struct {
 	Config    config.Config
-	Inventory []inventory.Host                                   // the whole inventory, never a part of it: tokens are made of it whichever hosts are chosen
-	Groups    []string                                           // all groups of the inventory
-	Hosts     []inventory.Host                                   // those that were chosen
-	Select    func(patterns ...string) ([]inventory.Host, error) // chooses hosts of the inventory; nil: there is none
+	Inventory []inventory.Host // the whole inventory, never a part of it: tokens are made of it whichever hosts are chosen
+	Groups    []string         // all groups of the inventory
+	Hosts     []inventory.Host // those that were chosen
 	Store     store.Store
 	Cluster   *tctl.Tctl     // nil: it cannot be asked, and the use case can do without
 	Unasked   error          // why it cannot be asked, though it should be; nil where nobody wants it to
 	Templates *templates.Set // nil: the built-in ones
 	Access    Access
 	Watcher   Watcher
+
+	// Select chooses hosts of the inventory by patterns; nil: there is no inventory.
+	Select func(patterns ...string) ([]inventory.Host, error)
 
 	Confirm func(question string) bool // asks a person; nil: nobody is there to be asked
 

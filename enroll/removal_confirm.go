@@ -9,6 +9,7 @@ import (
 
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 )
 
 // What keeps a removal from being made before anything is done; the command line knows what to say to it.
@@ -91,7 +92,12 @@ func (r *removal) confirm(ctx context.Context) error {
 	return err
 }
 
-// question counts machines. A host without an identity counts as one.
+// removed says whether somebody removed the machine before: nothing is taken from it now.
+func (l *leaving) removed() bool {
+	return len(l.eks) > 0 && !slices.ContainsFunc(l.eks, func(m store.Machine) bool { return m.State != store.Removed })
+}
+
+// question counts machines. A host without an identity counts as one; one that was removed before is not chosen anew.
 func (r *removal) question() (q RemovalQuestion) {
 	var counted []*leaving
 	for _, l := range r.leaving {
@@ -101,7 +107,7 @@ func (r *removal) question() (q RemovalQuestion) {
 		counted = append(counted, l)
 		q.Machines++
 		named := slices.ContainsFunc(r.leaving, func(o *leaving) bool { return (o == l || o.shares(l)) && !o.chosen && o.with == "" })
-		if !named {
+		if !named && !l.removed() {
 			q.Chosen++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -48,7 +49,7 @@ func TestStderrNamesTheProgram(t *testing.T) {
 		{"bogus"}, {"scan", "--bogus"}, {"scan", "-v"}, {"records", "--db", filepath.Join(w.dir, "no", "where")},
 		{"enroll", "--check", "--diff", "--out", w.out()}, {"enroll", "-v", "--out", w.out()}, {"enroll", "--out", w.out()},
 		{"status"}, {"tokens", "--diff", "--out", w.out()}, {"records", "forget", "web-02"},
-		{"status"}, {"remove", "--check", "web-01", "--out", w.out()}, {"remove", "web-01", "--out", w.out()}, {"remove", "nobody"},
+		{"status"}, {"remove", "--check", "web-01", "--out", w.out()}, {"remove", "--yes", "web-01", "--out", w.out()}, {"remove", "nobody"},
 		{"explain", "nonsense"}, {"scan", "--limit", "nobody"}, {"scan", "-f", filepath.Join(w.dir, "missing.yaml")},
 	} {
 		checkStderr(t, strings.Join(args, " "), w.inProcess(args...).stderr)
@@ -215,5 +216,42 @@ func TestReorder(t *testing.T) {
 	}
 	if got := reorder(a.command(), nil, nil); len(got) != 0 {
 		t.Errorf("nothing became %q", got)
+	}
+}
+
+// TestARemovalAsksAtTheTerminal: for named hosts yes or no, for chosen ones how many they are.
+func TestARemovalAsksAtTheTerminal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=3"}})
+	if r := w.inProcess("enroll", "--tokens-only", "--out", w.out()); r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	for _, tt := range []struct {
+		what, answer, asked string
+		code, rules         int
+	}{
+		{"web-01", "", "remove 1 machines? [y/N]: ", exitUsage, 3},
+		{"web-01", "n\n", "remove 1 machines? [y/N]: ", exitUsage, 3},
+		{"web-*", "y\n", "remove 3 machines, 3 of them chosen by a pattern? Type that number: ", exitUsage, 3},
+		{"web-*", "2\n", "Type that number: ", exitUsage, 3},
+		{"web-01", "y\n", "remove 1 machines? [y/N]: ", exitOK, 2},
+		{"web-0[1-3]*", "2\n", "remove 3 machines, 2 of them", exitOK, 0},
+	} {
+		typed := func(a *app) { a.interactive, a.stdin = true, strings.NewReader(tt.answer) }
+		r := w.inProcessWith(context.Background(), typed, "remove", "--offline", "--out", w.out(), tt.what)
+		if rules := len(w.cluster.Rules("fleet")); r.code != tt.code || rules != tt.rules || !strings.Contains(r.stderr, tt.asked) {
+			t.Errorf("%s, %q: code %d, %d rules\n%s", tt.what, tt.answer, r.code, rules, r.stderr)
+		}
+	}
+}
+
+func TestAQuestionEndsWithTheCommand(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r, in := io.Pipe()
+	defer func() { _ = in.Close() }()
+	if _, err := (&app{stdin: r, stderr: io.Discard}).question(ctx, "sure?"); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 }

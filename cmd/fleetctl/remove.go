@@ -86,6 +86,7 @@ func (a *app) askRemoval(ctx context.Context, q enroll.RemovalQuestion) (bool, e
 		answer, err := a.question(ctx, fmt.Sprintf("remove %d machines? [y/N]", q.Machines))
 		return slices.Contains([]string{"y", "yes"}, strings.ToLower(answer)), err
 	}
-	answer, err := a.question(ctx, fmt.Sprintf("remove %d machines, %d of them chosen by a pattern? Type that number", q.Machines, q.Chosen))
+	text := fmt.Sprintf("remove %d machines, %d of them chosen by a pattern? Type that number", q.Machines, q.Chosen)
+	answer, err := a.question(ctx, text)
 	return answer == strconv.Itoa(q.Chosen), err
 }

@@ -328,11 +328,11 @@ var kept = []string{
 
 func (r *rollout) removes(f fleet) {
 	f.run(exitChanges, "remove", "--check", "node-01", "node-02", "rules-01", "root-01")
-	f.run(exitOK, "remove", "root-01")
+	f.run(exitOK, "remove", "--yes", "root-01")
 	if got := f.cluster(); strings.Contains(got, "root-01") || !strings.Contains(got, "node-01") {
 		f.t.Errorf("not the one rule is gone:\n%s", got)
 	}
-	f.run(exitOK, "remove", "node-01", "node-02", "rules-01")
+	f.run(exitOK, "remove", "--yes", "node-01", "node-02", "rules-01")
 	if got := f.cluster(); strings.Contains(got, "ek_public_hash") {
 		f.t.Errorf("rules are left:\n%s", got)
 	}

@@ -248,7 +248,7 @@ func (f fleet) versionIsRefused() error {
 }
 
 func (f fleet) versionIsRemoved() error {
-	f.run(exitOK, "remove", f.Hosts[0].Name)
+	f.run(exitOK, "remove", "--yes", f.Hosts[0].Name)
 	if got := f.cluster(); strings.Contains(got, "ek_public_hash") {
 		return fmt.Errorf("rules are left:\n%s", got)
 	}

@@ -188,7 +188,7 @@ func (c *cycle) reboots(f fleet) {
 var kept = []string{"/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-"}
 
 func (c *cycle) removes(f fleet) {
-	f.fleetctl(exitOK, "remove", "vm")
+	f.fleetctl(exitOK, "remove", "--yes", "vm")
 	f.deviceIs(rootsAlone)
 	c.gone(f)
 	if got := f.root("systemctl is-active tbot || :"); got != "inactive" {

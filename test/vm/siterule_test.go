@@ -22,7 +22,7 @@ func (f fleet) siteRule(path string) {
 	const trigger = "udevadm trigger && udevadm settle"
 	f.root(`echo 'KERNEL=="tpmrm[0-9]*", MODE="0660", GROUP="monitor"' >` + path + "; udevadm control --reload; " + trigger)
 	defer func() {
-		f.fleetctl(exitAny, "remove", "vm")
+		f.fleetctl(exitAny, "remove", "--yes", "vm")
 		f.deviceIs(sites)
 		f.root("rm " + path)
 	}()

@@ -158,7 +158,8 @@ func (c *Cluster) checkTPM(t *token) error {
 // knows says whether a token has a rule already: those that exist keep working.
 func (c *Cluster) knows(name string, r tpmRule) bool {
 	old := c.tokens[name]
-	return old != nil && old.Spec.TPM != nil && slices.ContainsFunc(old.Spec.TPM.Allow, func(o tpmRule) bool { return o.Hash == r.Hash && o.Serial == r.Serial })
+	same := func(o tpmRule) bool { return o.Hash == r.Hash && o.Serial == r.Serial }
+	return old != nil && old.Spec.TPM != nil && slices.ContainsFunc(old.Spec.TPM.Allow, same)
 }
 
 func parseBot(doc document) (*botResource, error) {
