@@ -326,14 +326,16 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 		results[order[i]] = r
 		report(r)
 	}
+	var before troubles
 	r := rollout{
 		pace: newPace(e.Config.Rollout, e.reachHosts.Forks, len(hosts)), n: len(hosts), stop: stop,
 		run: func(ctx context.Context, i int) bool {
-			res := e.hostInTime(ctx, hosts[order[i]])
+			res := e.oneName(ctx, hosts[order[i]], &before)
 			end(i, res)
 			return !res.Bad()
 		},
-		skip: func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },
+		machine: func(i int) string { return e.now.Machines.Name(hosts[order[i]].Name) },
+		skip:    func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },
 	}
 	e.askVersion(ctx)
 	e.Watcher.Begin(StageEnroll, len(hosts))

@@ -84,7 +84,7 @@ func (f Fleet) reach(ctx context.Context, hosts []inventory.Host) (work.Reach, f
 func (f Fleet) run(id int64) work.Run {
 	var turn sync.Mutex
 	return work.Run{
-		ID: id, Store: f.Store,
+		ID: id, Store: f.Store, Machines: f.machines(),
 		OnResult: func(r outcome.Result) {
 			turn.Lock()
 			defer turn.Unlock()

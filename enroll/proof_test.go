@@ -4,7 +4,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/scan"
 	"fleetctl/inventory"
@@ -126,5 +128,88 @@ func TestANarrowedRunKnowsTheOtherNamesOfAMachine(t *testing.T) {
 	}
 	if made, err := l.tokens(TokensOptions{}); err != nil || len(made.Set.Refused) > 0 {
 		t.Errorf("%v, refused %+v", err, made.Set.Refused)
+	}
+}
+
+// turns counts how often the events of hosts went over from one of two hosts to the other.
+func (l *lab) turns(a, b string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := ""
+	for _, e := range l.events {
+		if e.Host != a && e.Host != b {
+			continue
+		}
+		if last != "" && e.Host != last {
+			n++
+		}
+		last = e.Host
+	}
+	l.events = nil
+	return n
+}
+
+func TestTwoNamesOfAMachineAreNeverWorkedOnAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 4)
+	l.host["web-02"].TPM = newTPM(t, 1)
+	l.set("web-02", "fleetctl_same_as", "web-01")
+	l.breaks(func(enrolltest.Event) error {
+		time.Sleep(3 * time.Millisecond) // long enough for others to come between
+		return nil
+	})
+	if _, err := l.scan(); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.turns("web-01", "web-02"); n != 1 {
+		t.Errorf("scan: worked on in %d turns", n)
+	}
+	report, err := l.enroll()
+	l.check("enroll", report.Results, err, "web-01 changed, web-02 changed, web-03 changed, web-04 changed", nil)
+	if n := l.turns("web-01", "web-02"); n != 3 {
+		t.Errorf("scan and rollout: worked on in %d turns", n)
+	}
+	removed, err := l.remove(RemoveOptions{Names: []string{"web-01", "web-02", "web-03"}})
+	l.check("remove", removed.Results, err, "web-01 changed, web-02 changed, web-03 changed", nil)
+	if n := l.turns("web-01", "web-02"); n != 1 {
+		t.Errorf("remove: worked on in %d turns", n)
+	}
+}
+
+// alias lets a name of the inventory lead to the machine of another one.
+func (l *lab) alias(name, of string) {
+	l.t.Helper()
+	i := slices.IndexFunc(l.Inventory, func(h inventory.Host) bool { return h.Name == of })
+	for key, value := range l.Inventory[i].Vars {
+		if strings.HasPrefix(key, "ansible_") {
+			l.set(name, key, value)
+		}
+	}
+	l.set(name, "fleetctl_same_as", of)
+}
+
+func TestASecondNameOfAMachineDoesNotRedoItsChanges(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.alias("web-02", "web-01")
+	report, err := l.enroll()
+	l.check("enroll", report.Results, err, "web-01 changed, web-02 ok", nil)
+	before := l.trees()
+	report, err = l.enroll()
+	l.check("again", report.Results, err, "web-01 ok, web-02 ok", nil)
+	if l.trees() != before {
+		t.Error("the second run changed the machine")
+	}
+}
+
+func TestAChangeThatFailedIsNotTriedAgainUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.alias("web-02", "web-01")
+	l.Config.Tbot.Services = broken()
+	report, err := l.enroll()
+	l.check("enroll", report.Results, err, "web-01 failed bad-config, web-02 skipped not-started", outcome.ErrHostsFailed)
+	if !strings.Contains(report.Results[1].Message, "web-01, another name of this machine, failed") {
+		t.Errorf("message: %s", report.Results[1].Message)
 	}
 }

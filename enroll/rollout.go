@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/work"
 )
 
 // pace says how a rollout goes through n hosts.
@@ -32,7 +34,9 @@ type rollout struct {
 	run  func(ctx context.Context, i int) (ok bool) // called on several goroutines
 	skip func(i int, why string)
 
-	next     int
+	machine func(i int) string // which machine host i is: it runs under one name at a time; nil: each is its own
+
+	queue    *work.Queue
 	running  map[int]bool
 	failed   int
 	stopped  string // why no new host starts
@@ -52,11 +56,11 @@ const (
 
 func (r *rollout) do(ctx context.Context) {
 	r.running = map[int]bool{}
+	r.queue = work.NewQueue(r.n, r.machineOf)
 	r.finished = make(chan finish)
 	for {
-		for r.next < r.n && r.mayStart(ctx) {
-			r.start(ctx, r.next)
-			r.next++
+		for i, ok := r.queue.Peek(); ok && r.mayStart(ctx, i); i, ok = r.queue.Peek() {
+			r.start(ctx, i)
 		}
 		if len(r.running) == 0 {
 			break
@@ -68,9 +72,18 @@ func (r *rollout) do(ctx context.Context) {
 			r.stopped = whyInterrupted
 		}
 	}
-	for ; r.next < r.n; r.next++ {
-		r.skip(r.next, cmp.Or(r.stopped, whyInterrupted))
+	for i, ok := r.queue.Peek(); ok; i, ok = r.queue.Peek() {
+		r.queue.Take(i)
+		r.queue.Done(i)
+		r.skip(i, cmp.Or(r.stopped, whyInterrupted))
 	}
+}
+
+func (r *rollout) machineOf(i int) string {
+	if r.machine == nil {
+		return ""
+	}
+	return r.machine(i)
 }
 
 // stopSignal is stop until it was heard.
@@ -82,12 +95,14 @@ func (r *rollout) stopSignal() <-chan struct{} {
 }
 
 func (r *rollout) start(ctx context.Context, i int) {
+	r.queue.Take(i)
 	r.running[i] = true
 	go func() { r.finished <- finish{i, r.run(ctx, i)} }()
 }
 
 func (r *rollout) end(f finish) {
 	delete(r.running, f.i)
+	r.queue.Done(f.i)
 	if f.ok {
 		return
 	}
@@ -101,23 +116,23 @@ func (r *rollout) end(f finish) {
 	}
 }
 
-// mayStart says whether the next host may start now; if not, it is asked again when a host has ended.
-func (r *rollout) mayStart(ctx context.Context) bool {
+// mayStart says whether a host may start now, whose turn it is; if not, it is asked again when a host has ended.
+func (r *rollout) mayStart(ctx context.Context, next int) bool {
 	if ctx.Err() != nil || r.interrupted() {
 		r.stopped = cmp.Or(r.stopped, whyInterrupted)
 	}
 	if r.stopped != "" || len(r.running) >= r.workers {
 		return false
 	}
-	if r.next < r.canary {
+	if next < r.canary {
 		return true
 	}
 	unresolved := 0 // of earlier batches; canaries are a batch of their own, which has to be through
-	for i := range r.running {
+	for _, i := range slices.AppendSeq(slices.Clone(r.queue.Waiting()), maps.Keys(r.running)) {
 		if i < r.canary {
 			return false
 		}
-		if r.batchOf(i) < r.batchOf(r.next) {
+		if r.batchOf(i) < r.batchOf(next) {
 			unresolved++
 		}
 	}

@@ -113,6 +113,58 @@ func TestRolloutDoesNotWaitForTheSlowestWhenTheBudgetBearsIt(t *testing.T) {
 	}
 }
 
+func TestNamesOfOneMachineNeverRunAtOnce(t *testing.T) {
+	machine := func(i int) string { return []string{"a", "a", "b", "a", "c", "d"}[i%6] + fmt.Sprint(i/6) }
+	for _, p := range []pace{{workers: 4, batch: 100}, {workers: 3, canary: 2, batch: 2}, {workers: 10, batch: 3, budget: 2}, {workers: 1, batch: 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			busy := map[string]bool{}
+			done := 0
+			begin := time.Now()
+			alone := map[int]time.Duration{} // when hosts without another name began
+			r := rollout{pace: p, n: 24, machine: machine, skip: func(i int, why string) { t.Errorf("%d: %s", i, why) },
+				run: func(_ context.Context, i int) bool {
+					mu.Lock()
+					if busy[machine(i)] {
+						t.Errorf("%d: its machine is worked on under another name", i)
+					}
+					busy[machine(i)] = true
+					alone[i] = time.Since(begin)
+					mu.Unlock()
+					time.Sleep(time.Second)
+					mu.Lock()
+					defer mu.Unlock()
+					busy[machine(i)] = false
+					done++
+					return true
+				}}
+			r.do(t.Context())
+			if done != 24 {
+				t.Errorf("%d hosts", done)
+			}
+			if p.workers == 4 && alone[5] != 0 {
+				t.Errorf("a host waited for the names of another machine: %s", alone[5])
+			}
+			if p.canary == 2 && alone[2] < 2*time.Second {
+				t.Errorf("a host began before the second canary was through, a name of the first: %s", alone[2])
+			}
+		})
+	}
+}
+
+func TestWhatIsHeldIsSkippedWhenTheRolloutStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var skipped []int
+		r := rollout{pace: pace{workers: 4, canary: 2, batch: 10}, n: 4, machine: func(int) string { return "one" },
+			skip: func(i int, _ string) { skipped = append(skipped, i) },
+			run:  func(context.Context, int) bool { time.Sleep(time.Second); return false }}
+		r.do(t.Context())
+		if !slices.Equal(skipped, []int{1, 2, 3}) {
+			t.Errorf("skipped %v", skipped)
+		}
+	})
+}
+
 func TestRolloutStopsPolitely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop := make(chan struct{})

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/inventory"
@@ -14,6 +15,7 @@ import (
 type Run struct {
 	ID       int64
 	Store    store.Store
+	Machines config.Machines                  // which names are one machine, in the whole inventory: it is worked on under one at a time
 	OnResult func(outcome.Result)             // after every host, one at a time, in the order of completion; may be nil
 	Logf     func(format string, args ...any) // what a person sees who asks for more; may be nil
 }
@@ -39,13 +41,14 @@ func (r Run) Reporter() func(outcome.Result) {
 }
 
 // Hosts runs fn for every host, as Reach allows, reports each result with the time that it took, and returns all of them
-// in the order of hosts. fn runs on several goroutines at once; see Each.
+// in the order of hosts. fn runs on several goroutines at once, but never for two names of one machine; see EachApart.
 func (r Run) Hosts(ctx context.Context, reach Reach, hosts []inventory.Host,
 	fn func(context.Context, inventory.Host) outcome.Result,
 ) []outcome.Result {
 	results := make([]outcome.Result, len(hosts))
 	report := r.Reporter()
-	Each(ctx, reach.Forks, reach.Timeout, hosts, func(ctx context.Context, i int, h inventory.Host) {
+	machine := func(h inventory.Host) string { return r.Machines.Name(h.Name) }
+	EachApart(ctx, reach.Forks, reach.Timeout, hosts, machine, func(ctx context.Context, i int, h inventory.Host) {
 		start := time.Now()
 		results[i] = fn(ctx, h)
 		results[i].Took = time.Since(start)
