@@ -43,7 +43,7 @@ func (o op) String() string {
 var kinds = map[string]int{
 	"scan": 2, "enroll": 10, "enroll-limit": 5, "enroll-canary": 3, "install-only": 2,
 	"tokens": 2, "apply": 4, "apply-rebalance": 1, "again": 2,
-	"remove": 3, "remove-offline": 2, "forget": 1, "accept": 3,
+	"remove": 3, "remove-offline": 2, "remove-resume": 1, "forget": 1, "accept": 3, "disable": 1, "enable": 1, "readmit": 1,
 	"rename": 2, "alias": 1, "token-name": 3, "max-rules": 2, "cas": 3, "without": 1, "bot": 2,
 	"down": 3, "up": 3, "left": 2, "new": 2, "board": 2, "swap": 1, "clone": 1, "reimage": 1, "reboot": 1,
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
@@ -64,7 +64,7 @@ func (w *world) do(o op) {
 	m := n.m
 	switch o.Kind {
 	case "scan", "enroll", "enroll-limit", "enroll-canary", "install-only", "tokens", "apply", "apply-rebalance", "remove",
-		"remove-offline", "forget", "accept":
+		"remove-offline", "remove-resume", "forget", "accept", "disable", "enable", "readmit":
 		w.command(c, o)
 	case "again":
 		w.again(c)
@@ -258,8 +258,10 @@ func (w *world) start(c *controller, o op, cluster int) (*actor, func()) {
 // chosen are the names that a command is about.
 func (w *world) chosen(c *controller, o op) []string {
 	switch o.Kind {
-	case "enroll-limit", "remove", "remove-offline", "forget", "accept":
+	case "enroll-limit", "remove", "remove-offline", "forget", "disable", "enable":
 		return []string{pick(w.names, o.A).name}
+	case "accept": // one, or two whose boards were swapped
+		return slices.Compact(slices.Sorted(slices.Values([]string{pick(w.names, o.A).name, pick(w.names, o.A+o.B%3).name})))
 	}
 	return nil
 }
@@ -297,13 +299,20 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 		return err
 	case "tokens", "apply", "apply-rebalance":
 		_, err := enroll.Tokens(ctx, all, enroll.TokensOptions{
-			Out: a.c.out, Format: "tctl", Apply: o.Kind != "tokens", Rebalance: o.Kind == "apply-rebalance", AcceptPolicy: true,
+			Out: a.c.out, Format: "tctl", Apply: o.Kind != "tokens", Rebalance: o.Kind == "apply-rebalance",
 		})
 		return err
 	case "remove", "remove-offline":
 		a.word(ctx, st, o.Kind)
-		_, err := enroll.Remove(ctx, all, enroll.RemoveOptions{Names: a.names, Offline: o.Kind == "remove-offline", Out: a.c.out, Yes: true})
+		_, err := enroll.Remove(ctx, all, enroll.RemoveOptions{
+			Names: a.names, Offline: o.Kind == "remove-offline", Out: a.c.out, Yes: true,
+		})
 		return err
+	case "remove-resume":
+		_, err := enroll.Remove(ctx, all, enroll.RemoveOptions{Resume: true, Out: a.c.out, Yes: true})
+		return err
+	case "disable", "enable", "readmit":
+		return a.setState(ctx, all.Store, o.Kind)
 	case "forget":
 		a.word(ctx, st, o.Kind)
 		return records.Forget(ctx, all.Store, a.names...)
@@ -317,7 +326,7 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 
 // enroll enrolls hosts, and keeps what it said of them.
 func (a *actor) enroll(ctx context.Context, f enroll.Fleet, opts enroll.EnrollOptions) error {
-	opts.Ask, opts.Out, opts.AcceptPolicy = a.ask(), a.c.out, true
+	opts.Ask, opts.Out = a.ask(), a.c.out
 	report, err := enroll.Enroll(ctx, f, opts)
 	a.results = report.Results
 	return err
@@ -339,6 +348,40 @@ func (a *actor) word(ctx context.Context, st store.Store, why string) {
 			a.lifts = append(a.lifts, ek)
 		}
 	}
+}
+
+// setState takes a machine out, or lets it in again.
+func (a *actor) setState(ctx context.Context, st store.Store, action string) error {
+	w := a.w
+	if action == "readmit" {
+		out := slices.Sorted(maps.Keys(w.out))
+		if len(out) == 0 || strings.HasPrefix(w.out[pick(out, a.op.A)], "disable") {
+			return nil
+		}
+		ek := pick(out, a.op.A)
+		delete(w.out, ek)
+		return st.SetStates(ctx, action, store.Machine{EKHash: ek})
+	}
+	rec, err := st.Record(ctx, a.names[0])
+	if err != nil || rec.Accepted == nil {
+		return err
+	}
+	ek := rec.Accepted.EKHash
+	for m, err := range st.Machines(ctx) {
+		switch {
+		case err != nil:
+			return err
+		case m.EKHash != ek:
+		case action == "disable" && m.State == "":
+			w.excused[ek], w.waiting[ek] = action, action+" "+a.names[0]
+			return st.SetStates(ctx, action, store.Machine{EKHash: ek, State: store.Disabled, Host: a.names[0]})
+		case action == "enable" && m.State == store.Disabled:
+			delete(w.out, ek)
+			delete(w.waiting, ek)
+			return st.SetStates(ctx, action, store.Machine{EKHash: ek})
+		}
+	}
+	return nil
 }
 
 // breakTPMs lets every TPM fail for whoever opens it.
@@ -454,7 +497,7 @@ func (w *world) checkGone(a *actor) {
 // replace: EKs that were replaced are out from now on, unless another machine has them.
 func (w *world) replace() {
 	for ek, why := range w.waiting {
-		if !slices.ContainsFunc(w.names, func(n *name) bool { return n.m.board.ek == ek }) {
+		if strings.HasPrefix(why, "disable") || !slices.ContainsFunc(w.names, func(n *name) bool { return n.m.board.ek == ek }) {
 			w.out[ek] = why
 		}
 		delete(w.waiting, ek)
