@@ -208,6 +208,9 @@ func (e *installation) verify(ctx context.Context, c change) (string, error) {
 	return "", &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}
 }
 
+// rollbackLimit is how long a rollback may take, whatever is left of the host's time: some files and a restart.
+const rollbackLimit = time.Minute
+
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
 func (e *installation) failed(ctx context.Context, c change, err error) outcome.Result {
 	r := outcome.Failure(ctx, c.host, err)
@@ -218,11 +221,14 @@ func (e *installation) failed(ctx context.Context, c change, err error) outcome.
 	if jerr := c.journal.fail(ctx); jerr != nil {
 		r.Message += "; " + remote.Clean(jerr.Error())
 	}
-	if e.noRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
+	// Whoever interrupts a run twice wants its end, and where the connection is gone there is nobody to ask. That the host's
+	// own time is over is no reason: it would be left with what doesn't work.
+	if e.noRollback || errors.Is(ctx.Err(), context.Canceled) || errors.Is(err, remote.ErrDisconnected) {
 		return r
 	}
-	// The step that failed may have replaced its file: it is taken back, too.
-	said, rerr := host.Rollback(ctx, c.conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	defer cancel()
+	said, rerr := host.Rollback(ctx, c.conn, c.steps, c.facts)
 	switch {
 	case rerr != nil:
 		r.Message += "; " + remote.Clean(rerr.Error())

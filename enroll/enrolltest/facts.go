@@ -75,15 +75,15 @@ func (h *Host) tbotFacts(out *answer, a asked) {
 	if real != at {
 		out.kv("tbot.link", real)
 	}
-	if a.vars["SUM"] != "" {
-		sum := sha256.Sum256(f.Content)
-		out.kv("tbot.sha256", hex.EncodeToString(sum[:]))
-	}
 	said := ""
 	if v := tbotVersion(f.Content); v != "" {
 		said = memcluster.VersionLine(v)
 	}
 	out.kv("tbot.version", said)
+	if unless := a.vars["SUM"]; unless != "" && !strings.Contains(said, " v"+unless+" ") {
+		sum := sha256.Sum256(f.Content)
+		out.kv("tbot.sha256", hex.EncodeToString(sum[:]))
+	}
 }
 
 func (h *Host) accountFacts(out *answer, a asked) {
