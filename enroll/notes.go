@@ -33,7 +33,8 @@ type (
 	RuleAdopted struct{ Adoption Adoption }
 	// RuleNotAdopted is one that cannot be taken over, and why.
 	RuleNotAdopted struct{ Why string }
-	// HostRefused is a result that became bad after the host's turn: another host presents the same EK.
+	// HostRefused is a result that became bad after the host's turn: another host presents the same EK, or the cluster
+	// doesn't confirm its join.
 	HostRefused struct{ Result outcome.Result }
 	// NothingLeft says that an earlier run finished all of the hosts.
 	NothingLeft struct{ Command string }
@@ -52,6 +53,10 @@ type (
 	}
 	// TbotIgnores is what tbot would ignore or refuse in the services of the chosen hosts.
 	TbotIgnores struct{ Warnings []outcome.Warning }
+	// JoinsVerified says for how many hosts which evidence of their join counted.
+	JoinsVerified struct {
+		By map[string]int // "readyz", "journal", "cluster", "readyz+cluster"…
+	}
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
 )
@@ -86,6 +91,7 @@ func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
+func (JoinsVerified) note()       {}
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

@@ -27,7 +27,7 @@ var advice = map[outcome.Code]string{
 	outcome.FindingIssuerUnknown: "fleetctl records --issuers names it",
 	outcome.ChangedEK:            "fleetctl records accept HOST",
 	outcome.StateUnfinished:      "fleetctl enroll --limit HOST",
-	outcome.StateUnverified:      "--no-cluster",
+	outcome.StateUnverified:      "cluster.verify: host; of status, --no-cluster",
 	outcome.StateDrifted:         "fleetctl enroll --limit HOST; with --check --diff it shows what",
 }
 

@@ -57,6 +57,7 @@ var everyNote = []struct {
 	{enroll.CAsLeftOut{Used: 2, Left: []string{"cas.pem:7: not a CA"}}, "token.ekcert_cas: left out: cas.pem:7: not a CA\nfleetctl: token.ekcert_cas: 2 certificates are used, 1 things were left out\n"},
 	{enroll.TbotIgnores{Warnings: []outcome.Warning{{Reason: outcome.Because(outcome.UnknownKey, "fleet.yaml:9: no tbot reads kyes")}}},
 		"fleetctl: fleet.yaml:9: no tbot reads kyes\n"},
+	{enroll.JoinsVerified{By: map[string]int{"readyz+cluster": 2, "cluster": 1}}, "joined, by who says so: cluster=1 readyz+cluster=2\n"},
 	{enroll.HookFailed{Err: errors.New("a hook failed: after_run: exit status 1")}, "a hook failed: after_run: exit status 1"},
 }
 

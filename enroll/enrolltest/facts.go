@@ -20,7 +20,7 @@ const (
 		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.path
 		device.type device.stat device.opens storage.acl storage.usable pending service.load service.active service.enabled
 		service.reload service.header service.start ready ready.body`
-	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE WATCH LIMIT PENDING JOINED REFUSED"
+	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"
 	verifyKeys = "state by"
 )
 
