@@ -6,9 +6,10 @@ import (
 	"errors"
 	"time"
 
+	"fleetctl/enroll/config"
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/store"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/remote"
@@ -20,7 +21,8 @@ type installation struct {
 	check      bool // change nothing: the results say what would be done
 	noRollback bool // leave changed files as they are when something fails
 	verifying  host.VerifyOptions
-	joins      *confirmation // what the cluster knew before; nil in a dry run
+	verify     string        // of cluster.verify, settled: who has to say that a host joined
+	joins      *confirmation // what the cluster knew before; nil in a dry run, and where nobody asks it
 }
 
 // hostInTime is host with the time that one may take.
@@ -89,33 +91,98 @@ func (e *installation) planned(c change) outcome.Result {
 	return r
 }
 
-// unchanged is the result of a plan without anything to do; that the run has been there is noted.
+// unchanged is the result of a plan without anything to do, on a host that is joined; that the run has been there is noted.
 func (e *installation) unchanged(ctx context.Context, c change) outcome.Result {
-	err := c.openJournal(ctx, e)
-	if err == nil {
-		err = c.finish(ctx, e.joins.of(ctx, c.host.Name))
-	}
-	if err != nil {
+	if err := c.openJournal(ctx, e); err != nil {
 		return outcome.Failure(ctx, c.host, err)
 	}
-	return e.planned(c)
+	w, err := e.witness(ctx, c)
+	if err != nil {
+		return notWell(ctx, c, err)
+	}
+	if err := c.finish(ctx, w.join); err != nil {
+		return outcome.Failure(ctx, c.host, err)
+	}
+	r := e.planned(c)
+	r.Joined, r.Instance = w.by, w.instance
+	return r
+}
+
+// witness is who said that a host has joined: nobody where nobody has to, or where nothing starts tbot.
+type witness struct {
+	by       string    // as results have it
+	instance string    // of the bot, where the cluster said it
+	join     *verified // nil: the cluster has to confirm it yet
+}
+
+// witness looks whether the tbot of a host has joined as it is now: a join of long ago, or of another process, is none. The
+// cluster is asked at the run's end for what the host says, where it has to confirm it.
+func (e *installation) witness(ctx context.Context, c change) (witness, error) {
+	if e.verify == config.VerifyNone || c.facts.Systemd == 0 {
+		return witness{}, nil
+	}
+	opts := e.verifying
+	if opts.Running = !c.steps.Starts(); opts.Running {
+		if j := e.joins.proven(ctx, c.host.Name, c.desired.Fresh()); j != nil {
+			return witness{byCluster, j.Instance, &verified{j.At, j.Token}}, nil
+		}
+	}
+	h, err := host.Verify(ctx, c.conn, c.facts, c.desired, opts)
+	switch {
+	case err != nil:
+		return witness{}, err
+	case !h.Joined():
+		return witness{}, &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}
+	case e.verify == config.VerifyFull:
+		return witness{by: h.By}, nil
+	}
+	return witness{by: h.By, join: &verified{time.Now().UTC(), e.tokenOf(c.host.Name)}}, nil
+}
+
+// notWell is the result of a host that something went wrong with, with what tbot said of it.
+func notWell(ctx context.Context, c change, err error) outcome.Result {
+	r := outcome.Failure(ctx, c.host, err)
+	if nj := (*notJoined)(nil); errors.As(err, &nj) {
+		r.Outcome, r.Reason, r.Log = outcome.Failed, nj.cause.Reason, nj.log
+	}
+	return r
+}
+
+// mayHave notes the tokens that a host may be configured with from now on: that which is in its tbot.yaml, and that which is
+// about to be written. It is durable before anything is written: their rules stay until one of them is known to be left.
+func (e *installation) mayHave(ctx context.Context, c change) error {
+	ek := e.acceptedHash(ctx, c.host.Name)
+	if ek == "" {
+		return nil
+	}
+	known, err := e.ours(ctx)
+	if err != nil {
+		return err
+	}
+	var ways []store.Way
+	for _, token := range []string{c.facts.ConfiguredToken(c.desired), e.tokenOf(c.host.Name)} {
+		if known[token] {
+			ways = append(ways, store.Way{EKHash: ek, Token: token, Evidence: store.ByInstall, Run: e.now.ID})
+		}
+	}
+	return e.Store.AddWays(ctx, ways...)
 }
 
 func (c *change) openJournal(ctx context.Context, e *installation) (err error) {
+	if err := e.mayHave(ctx, *c); err != nil {
+		return err
+	}
 	c.journal, err = openJournal(ctx, e.Store, c.host.Name, e.now.ID)
 	return err
 }
 
-// finish notes in the records what the host is like now, and its join where the cluster has it already.
-func (c change) finish(ctx context.Context, join *tctl.Join) error {
+// finish notes in the records what the host is like now, and its join where one is verified.
+func (c change) finish(ctx context.Context, join *verified) error {
 	now, err := c.desired.Installed(c.facts)
 	if err != nil {
 		return err
 	}
-	if join != nil {
-		now.JoinedAt, now.JoinedWith = &join.At, join.Token
-	}
-	return c.journal.finish(ctx, now)
+	return c.journal.finish(ctx, now, join)
 }
 
 // note adds what deserves attention although it stands in nobody's way.
@@ -138,7 +205,7 @@ func (e *installation) change(ctx context.Context, c change) outcome.Result {
 	if err := c.openJournal(ctx, e); err != nil {
 		return outcome.Failure(ctx, c.host, err)
 	}
-	var joined string
+	var w witness
 	err := e.installFirst(ctx, &c)
 	if err == nil {
 		var done int
@@ -147,15 +214,15 @@ func (e *installation) change(ctx context.Context, c change) outcome.Result {
 		})
 		c.done += done
 	}
-	if err == nil && c.steps.Starts() {
-		joined, err = e.verify(ctx, c)
+	if err == nil {
+		w, err = e.witness(ctx, c)
 	}
 	if err != nil {
 		return e.failed(ctx, c, err)
 	}
-	r := outcome.Result{Host: c.host.Name, Outcome: outcome.Changed, Steps: e.stepResults(c.steps), Joined: joined}
+	r := outcome.Result{Host: c.host.Name, Outcome: outcome.Changed, Steps: e.stepResults(c.steps), Joined: w.by, Instance: w.instance}
 	e.note(&r, c.facts)
-	if err := c.finish(ctx, nil); err != nil {
+	if err := c.finish(ctx, w.join); err != nil {
 		return outcome.Failure(ctx, c.host, err)
 	}
 	return r
@@ -196,33 +263,24 @@ type notJoined struct {
 func (e *notJoined) Error() string { return e.cause.Error() }
 func (e *notJoined) Unwrap() error { return e.cause }
 
-// verify waits until tbot has joined, and returns what says so.
-func (e *installation) verify(ctx context.Context, c change) (string, error) {
-	h, err := host.Verify(ctx, c.conn, c.facts, c.desired, e.verifying)
-	if err != nil {
-		return "", err
-	}
-	if h.Joined() {
-		return h.By, nil
-	}
-	return "", &notJoined{cause: &outcome.Error{Reason: h.Explain(c.facts.Skew)}, log: h.Log}
-}
+// rollbackLimit is how long a rollback may take, whatever is left of the host's time: some files and a restart.
+const rollbackLimit = time.Minute
 
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
 func (e *installation) failed(ctx context.Context, c change, err error) outcome.Result {
-	r := outcome.Failure(ctx, c.host, err)
-	if nj := (*notJoined)(nil); errors.As(err, &nj) {
-		r.Outcome, r.Reason, r.Log = outcome.Failed, nj.cause.Reason, nj.log
-	}
+	r := notWell(ctx, c, err)
 	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
 	if jerr := c.journal.fail(ctx); jerr != nil {
 		r.Message += "; " + remote.Clean(jerr.Error())
 	}
-	if e.noRollback || ctx.Err() != nil || errors.Is(err, remote.ErrDisconnected) {
+	// Whoever interrupts a run twice wants its end, and where the connection is gone there is nobody to ask. That the host's
+	// own time is over is no reason: it would be left with what doesn't work.
+	if e.noRollback || errors.Is(ctx.Err(), context.Canceled) || errors.Is(err, remote.ErrDisconnected) {
 		return r
 	}
-	// The step that failed may have replaced its file: it is taken back, too.
-	said, rerr := host.Rollback(ctx, c.conn, c.steps[:min(len(c.steps), c.done+1)], c.facts)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	defer cancel()
+	said, rerr := host.Rollback(ctx, c.conn, c.steps, c.facts)
 	switch {
 	case rerr != nil:
 		r.Message += "; " + remote.Clean(rerr.Error())

@@ -61,6 +61,19 @@ func (c *crew) at(run int64, reach work.Reach) {
 	c.now, c.reachHosts = c.run(run), reach
 }
 
+// ours are the tokens that fleetctl made.
+func (c *crew) ours(ctx context.Context) (map[string]bool, error) {
+	tokens, err := c.Store.Tokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for _, t := range tokens {
+		known[t.Name] = true
+	}
+	return known, nil
+}
+
 // check finds what is wrong with the configuration, the inventory's overrides and the templates for any chosen host,
 // before one is contacted. The error is an ErrInput that names up to 20 hosts.
 func check(f Fleet) error {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"fleetctl/enroll/config"
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/scan"
+	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 	"fleetctl/enroll/versions"
 	"fleetctl/enroll/work"
@@ -58,6 +60,9 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 		return EnrollReport{}, host.Strict(warnings)
 	} else if len(warnings) > 0 {
 		f.Watcher.Note(TbotIgnores{Warnings: warnings})
+	}
+	if opts.InstallOnly && f.Config.Cluster.Verify != config.VerifyNone {
+		f.Config.Cluster.Verify = config.VerifyHost // whoever installs alone has no tctl, or not the right to ask it
 	}
 	e := &enrollment{Fleet: f, opts: opts, results: map[string]outcome.Result{}}
 	if err := e.narrow(ctx); err != nil {
@@ -110,6 +115,11 @@ func (e *enrollment) do(ctx context.Context) error {
 		if err := e.rollOut(ctx, reach); err != nil {
 			return err
 		}
+		if e.only() == nil && !e.opts.Check {
+			if _, err := e.resumeRemovals(ctx, run, reach); err != nil {
+				return err
+			}
+		}
 		return e.contract(ctx)
 	}
 	if e.run != 0 {
@@ -134,12 +144,17 @@ func (e *enrollment) narrow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if in := rec.Installed; in == nil || in.Run != e.run || in.State != "" {
+		if in := rec.Installed; in == nil || in.Run != e.run || in.State != "" || e.waitsForItsJoin(in) {
 			rest = append(rest, h)
 		}
 	}
 	e.Hosts = rest
 	return nil
+}
+
+// waitsForItsJoin says whether a host that is through was to be verified, and is not.
+func (e *enrollment) waitsForItsJoin(in *store.Installed) bool {
+	return e.Config.Cluster.Verify != config.VerifyNone && in.JoinedRun < in.ChangedRun
 }
 
 // tokens derives the bot and the tokens from the records and applies them. From then on tokenOf says which token each
@@ -159,7 +174,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 		return err
 	}
 	e.refuse(set.Refused)
-	e.refuse(set.Out)
+	e.leaveOut(set.Out)
 	e.tokenOf = set.TokenOf
 	switch {
 	case e.opts.InstallOnly:
@@ -245,7 +260,7 @@ func (e *enrollment) noteJoins(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if name := e.tokenOf(h.Name); name != "" && rec.Accepted != nil && joinedBy(rec.Installed, name, e.run) {
+		if name := e.tokenOf(h.Name); name != "" && rec.Accepted != nil && rec.Installed.JoinedBy(name) && rec.Installed.JoinedRun == e.run {
 			joined[rec.Accepted.EKHash] = name
 		}
 	}
@@ -279,6 +294,19 @@ func (e *enrollment) refuse(refused []token.Refusal) {
 	for _, r := range refused {
 		if selected[r.Host] && e.results[r.Host].Outcome != outcome.Failed {
 			e.results[r.Host] = outcome.Result{Host: r.Host, Outcome: outcome.Failed, Reason: r.Reason}
+		}
+	}
+}
+
+// leaveOut skips chosen hosts whose machine a person took out.
+func (e *enrollment) leaveOut(out []token.Refusal) {
+	selected := map[string]bool{}
+	for _, h := range e.Hosts {
+		selected[h.Name] = true
+	}
+	for _, r := range out {
+		if res, ok := e.results[r.Host]; selected[r.Host] && (!ok || res.Outcome == outcome.OK) {
+			e.results[r.Host] = outcome.Result{Host: r.Host, Outcome: outcome.Skipped, Reason: r.Reason}
 		}
 	}
 }
@@ -338,6 +366,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 		skip:    func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },
 	}
 	e.askVersion(ctx)
+	e.verify = e.verifies(e.version)
 	e.Watcher.Begin(StageEnroll, len(hosts))
 	defer e.Watcher.End()
 	if e.check { // looking needs no canary
@@ -348,10 +377,17 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 	if err := e.beforeRun(ctx, hosts); err != nil {
 		return nil, err
 	}
-	e.joins = &confirmation{Fleet: e.Fleet}
-	e.joins.begin(ctx)
+	if e.verify == config.VerifyFull {
+		e.joins = &confirmation{crew: e.crew}
+		e.joins.begin(ctx)
+	}
 	r.do(ctx)
-	e.joins.end(ctx, results)
+	if e.joins != nil {
+		e.joins.end(ctx, results)
+	}
+	if by := evidence(results); len(by) > 0 {
+		e.Watcher.Note(JoinsVerified{By: by})
+	}
 	e.afterRun(ctx, hosts, results)
 	return results, context.Cause(ctx)
 }

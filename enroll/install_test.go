@@ -78,7 +78,7 @@ func (l *lab) fromURL() *atomic.Int64 {
 // tbotOn is the version of tbot on a host; "" for none.
 func (l *lab) tbotOn(name string) (version string) {
 	l.with(name, func(s *enrolltest.State) {
-		for _, v := range []string{tbotHere, newer} {
+		for _, v := range []string{tbotHere, newer, newest} {
 			if f := s.Files["/usr/local/bin/tbot"]; f != nil && string(f.Content) == string(enrolltest.Tbot(v)) {
 				version = v
 			}

@@ -41,9 +41,14 @@ func openJournal(ctx context.Context, st store.Store, host string, run int64) (*
 	return j, nil
 }
 
-// Begin notes the step that comes next, and that what it makes may be there from now on.
+// Begin notes the step that comes next, and that what it makes may be there from now on. A tbot that is about to be
+// another one, or to run in another way, has not joined.
 func (j *hostJournal) Begin(ctx context.Context, s host.Step) error {
 	j.now.State, j.now.Step = stateApplying, s.Name
+	if s.Configures() {
+		at := time.Now().UTC()
+		j.now.ChangedRun, j.now.ChangedAt, j.now.JoinedRun = j.now.Run, &at, 0
+	}
 	if made := s.Makes.String(); made != "" && !slices.Contains(j.now.Made, made) {
 		j.now.Made = append(j.now.Made, made)
 	}
@@ -56,12 +61,30 @@ func (j *hostJournal) fail(ctx context.Context) error {
 	return j.save(ctx)
 }
 
-// finish notes what the host is like now. A join that an earlier run has seen stays known until another one is seen.
-func (j *hostJournal) finish(ctx context.Context, now store.Installed) error {
-	now.At, now.Run, now.Made = time.Now().UTC(), j.now.Run, j.now.Made
-	if was := j.now.JoinedAt; was != nil && (now.JoinedAt == nil || now.JoinedAt.Before(*was)) {
-		now.JoinedAt, now.JoinedWith = was, j.now.JoinedWith
+// verified is a join of a host that counts; nil: none was seen, or asked for.
+type verified struct {
+	at    time.Time
+	token string
+}
+
+// note keeps a join that run has verified.
+func (v *verified) note(in *store.Installed, run int64) {
+	if v != nil {
+		in.JoinedAt, in.JoinedWith, in.JoinedRun = &v.at, v.token, run
 	}
+}
+
+// finish notes what the host is like now. A join that an earlier run has seen stays known until another one is seen. The
+// time is that of the last change: a run that only looks leaves it.
+func (j *hostJournal) finish(ctx context.Context, now store.Installed, join *verified) error {
+	was := j.now
+	now.At, now.Run, now.Made = was.At, was.Run, was.Made
+	if was.State != "" || was.At.IsZero() {
+		now.At = time.Now().UTC()
+	}
+	now.ChangedRun, now.ChangedAt = was.ChangedRun, was.ChangedAt
+	now.JoinedAt, now.JoinedWith, now.JoinedRun = was.JoinedAt, was.JoinedWith, was.JoinedRun
+	join.note(&now, was.Run)
 	j.now = now
 	return j.save(ctx)
 }
@@ -76,9 +99,4 @@ func (j *hostJournal) save(ctx context.Context) error {
 	entry := j.now
 	entry.Made = slices.Clone(entry.Made)
 	return j.st.SetInstalled(ctx, j.host, &entry)
-}
-
-// joinedBy says whether a run has verified that what is installed joins with a token, after the last change of it.
-func joinedBy(in *store.Installed, token string, run int64) bool {
-	return in != nil && in.State == "" && in.Token == token && in.JoinedWith == token && in.Run == run
 }

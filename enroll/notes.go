@@ -35,7 +35,8 @@ type (
 	RuleAdopted struct{ Adoption Adoption }
 	// RuleNotAdopted is one that cannot be taken over, and why.
 	RuleNotAdopted struct{ Why string }
-	// HostRefused is a result that became bad after the host's turn: another host presents the same EK.
+	// HostRefused is a result that became bad after the host's turn: another host presents the same EK, or the cluster
+	// doesn't confirm its join.
 	HostRefused struct{ Result outcome.Result }
 	// HostWarned is a host that keeps its EK although another one presents it, too.
 	HostWarned struct {
@@ -90,6 +91,10 @@ type (
 	RulesKept struct{ Kept map[string][]token.Rule }
 	// Learned is what the cluster knew better than the records.
 	Learned struct{ Lesson token.Lesson }
+	// JoinsVerified says for how many hosts which evidence of their join counted.
+	JoinsVerified struct {
+		By map[string]int // "readyz", "journal", "cluster", "readyz+cluster"…
+	}
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
 )
@@ -140,6 +145,7 @@ func (StillAdmitted) note()       {}
 func (UndoPending) note()         {}
 func (Locked) note()              {}
 func (NotLocked) note()           {}
+func (JoinsVerified) note()       {}
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"fleetctl/enroll/config"
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -96,38 +97,47 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 
 // cluster is what the cluster knows of the hosts.
 type cluster struct {
-	joins  map[string]tctl.Join // by EKPub hash; nil when it doesn't say
+	verify string               // who has to say that a host joined: cluster.verify, settled
+	strict bool                 // it was written
+	joins  map[string]tctl.Join // by EKPub hash; nil when it doesn't say, or nobody asks it
 	rules  map[string]string    // host → how its rule differs from the records
 	silent error                // why it doesn't say what it should know
 }
 
-// askCluster asks the cluster for everything that it knows of the hosts. That a cluster of an old version doesn't know who
-// joined is no fault of it.
-func (f Fleet) askCluster(ctx context.Context) (c cluster) {
-	if f.Cluster == nil {
-		return cluster{silent: f.Unasked}
-	}
-	if c.rules, c.silent = f.ruleDrift(ctx); c.silent != nil {
-		f.Watcher.Note(ClusterSilent{About: AboutTokens, Err: c.silent})
-	}
-	var err error
-	if c.joins, err = f.askJoins(ctx); err != nil {
-		f.Watcher.Note(ClusterSilent{About: AboutJoins, Err: err})
-		if !f.keepsNoJoins(ctx) {
-			c.silent = err
-		}
-	}
-	return c
+// asksHost says whether a host's own word is all that there is of its join.
+func (c cluster) asksHost(hash string) bool {
+	_, known := c.joins[hash]
+	_, vague := c.joins[tctl.Unattributed]
+	return c.verify == config.VerifyHost || c.verify == config.VerifyFull && !known && vague && !c.strict
 }
 
-// keepsNoJoins says whether the cluster's version has no bot instances.
-func (f Fleet) keepsNoJoins(ctx context.Context) bool {
-	text, err := f.Cluster.ClusterVersion(ctx)
-	if err != nil {
-		return false
+// askCluster asks the cluster for everything that it knows of the hosts. That a cluster of an old version doesn't know who
+// joined is no fault of it: its version is asked where it doesn't say.
+func (f Fleet) askCluster(ctx context.Context) (c cluster) {
+	c.strict = f.Config.Cluster.Verify != ""
+	if c.verify = f.verifies(versions.Version{}); f.Cluster == nil {
+		if c.verify == config.VerifyFull {
+			c.silent = f.Unasked
+		}
+		return c
 	}
-	v, ok := versions.Parse(text)
-	return ok && versions.Has(versions.BotInstance, v) == versions.No
+	var err error
+	if c.rules, err = f.ruleDrift(ctx); err != nil {
+		f.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
+	}
+	if c.verify != config.VerifyFull {
+		return c
+	}
+	c.silent = err
+	if c.joins, err = f.clusterJoins(ctx); err == nil {
+		return c
+	}
+	text, verr := f.Cluster.ClusterVersion(ctx)
+	v, known := versions.Parse(text)
+	if c.verify = f.verifies(v); verr != nil || !known || c.verify == config.VerifyFull {
+		c.verify, c.silent = config.VerifyFull, err
+	}
+	return c
 }
 
 // ruleDrift says for hosts how their rules in the cluster differ from the records.
@@ -168,8 +178,9 @@ func (r StatusReport) verdict() error {
 // HostStates are the states of a host, from good to bad.
 func HostStates() []outcome.Code {
 	return []outcome.Code{
-		outcome.StateHealthy, outcome.StateDrifted, outcome.StateUnverified, outcome.StateNeverJoined, outcome.StateUnhealthy,
-		outcome.StateUnfinished, outcome.StateUndoPending, outcome.StateNotEnrolled, outcome.StateBroken, outcome.StateUnreachable,
+		outcome.StateHealthy, outcome.StateDrifted, outcome.StateUnverified, outcome.StateStale, outcome.StateNeverJoined,
+		outcome.StateUnhealthy, outcome.StateUnfinished, outcome.StateUndoPending, outcome.StateNotEnrolled, outcome.StateBroken,
+		outcome.StateUnreachable,
 	}
 }
 
@@ -179,7 +190,7 @@ func (s HostStatus) result() outcome.Result {
 	switch s.State {
 	case outcome.StateUnreachable:
 		r.Outcome = outcome.Unreachable
-	case outcome.StateBroken, outcome.StateUnhealthy, outcome.StateNeverJoined:
+	case outcome.StateBroken, outcome.StateUnhealthy, outcome.StateNeverJoined, outcome.StateStale, outcome.StateUnverified:
 		r.Outcome = outcome.Failed
 	}
 	return r
@@ -206,15 +217,34 @@ func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) Host
 	if err != nil {
 		return s.failed(outcome.Failure(ctx, h, err))
 	}
-	v.close()
+	defer v.close()
 	steps := host.Plan(v.facts, v.desired)
 	s.observe(v.facts, steps, c.tokenOf(h.Name))
 	if drift := known.rules[h.Name]; drift != "" {
 		s.Drift = append(s.Drift, "rule in the cluster: "+drift)
 	}
 	s.judge(v.facts, steps, rec.Installed)
-	s.judgeJoin(known, rec.Installed)
+	s.judgeJoin(known, rec.Installed, v.desired.Fresh())
+	if s.runs() && v.facts.Systemd > 0 && known.asksHost(s.EKHash) {
+		s.judgeWord(ctx, v)
+	}
 	return s
+}
+
+// runs says whether a host does well by its own word.
+func (s *HostStatus) runs() bool {
+	return s.State == outcome.StateHealthy || s.State == outcome.StateDrifted
+}
+
+// judgeWord asks the host whether its tbot has joined, where nobody else says it.
+func (s *HostStatus) judgeWord(ctx context.Context, v visit) {
+	h, err := host.Verify(ctx, v.conn, v.facts, v.desired, host.VerifyOptions{Running: true, Limit: time.Second})
+	switch {
+	case err != nil:
+		*s = s.failed(outcome.Failure(ctx, v.host, err))
+	case !h.Joined():
+		s.State, s.Reason = outcome.StateUnverified, h.Explain(v.facts.Skew)
+	}
 }
 
 func (s HostStatus) failed(r outcome.Result) HostStatus {
@@ -257,8 +287,8 @@ func (s *HostStatus) judge(f *host.Facts, steps host.Steps, in *store.Installed)
 }
 
 // judgeJoin adds what the cluster knows. It cannot make a host better than it is by its own word.
-func (s *HostStatus) judgeJoin(c cluster, in *store.Installed) {
-	runs := s.State == outcome.StateHealthy || s.State == outcome.StateDrifted
+func (s *HostStatus) judgeJoin(c cluster, in *store.Installed, fresh time.Duration) {
+	runs := s.runs()
 	j, joined := c.joins[s.EKHash]
 	_, vague := c.joins[tctl.Unattributed]
 	seen := in != nil && in.JoinedAt != nil
@@ -271,11 +301,13 @@ func (s *HostStatus) judgeJoin(c cluster, in *store.Installed) {
 		s.State, s.Message = outcome.StateUnverified, "the cluster doesn't say whether it joined: "+remote.Clean(c.silent.Error())
 	case joined:
 		s.Joined, s.Instance = &j.At, &j
-		s.judgeInstance(j, runs)
-	case c.joins == nil || !runs:
-	case seen: // an instance is kept for as long as its certificates are valid
-		s.notice("the cluster has no join of this EK any more: the last one that was seen was at " + in.JoinedAt.UTC().Format(time.RFC3339))
+		s.judgeInstance(j, runs, fresh)
+	case c.joins == nil || !runs || vague && !c.strict:
 	case vague:
+		s.State, s.Message = outcome.StateUnverified, "the cluster doesn't say whose the joins are that it has"
+	case seen: // an instance is kept for as long as its certificates are valid
+		s.State = outcome.StateStale
+		s.notice("the cluster has no join of this EK any more: the last one that was seen was at " + in.JoinedAt.UTC().Format(time.RFC3339))
 	default:
 		s.State, s.Message = outcome.StateNeverJoined, "the cluster knows of no join of this EK"
 		s.Hint = outcome.Lookup(outcome.StateNeverJoined).Do
@@ -284,8 +316,15 @@ func (s *HostStatus) judgeJoin(c cluster, in *store.Installed) {
 
 // judgeInstance judges by what tbot told the cluster of itself, which may be half an hour old: the host's own /readyz counts
 // more. Its own service is left out, since it may stay unhealthy after a renewal that succeeded later (#65258).
-func (s *HostStatus) judgeInstance(j tctl.Join, runs bool) {
+func (s *HostStatus) judgeInstance(j tctl.Join, runs bool, fresh time.Duration) {
+	if runs && time.Since(j.At) > fresh {
+		s.State = outcome.StateStale
+		s.notice("its latest join was at " + j.At.UTC().Format(time.RFC3339))
+	}
 	if s.Token != "" && j.Token != "" && j.Token != s.Token {
+		if runs {
+			s.State = outcome.StateUnverified
+		}
 		s.notice("it has not joined with token " + s.Token + " yet, the last time with " + remote.Clean(j.Token))
 	}
 	if j.Version != "" && s.Tbot != "" && strings.TrimPrefix(j.Version, "v") != s.Tbot {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/outcome"
@@ -221,9 +222,9 @@ func TestStatusWithoutTheCluster(t *testing.T) {
 // TestWhatTheClusterKnowsOfAnInstance has words of the cluster that are newer, or other, than those of the host.
 func TestWhatTheClusterKnowsOfAnInstance(t *testing.T) {
 	t.Parallel()
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at, old := time.Now().Add(-time.Hour), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	sick := []tctl.Service{{Name: "identity", Health: "unhealthy"}, {Name: "output-1", Health: "unhealthy", Reason: "disk full"}}
-	seen := &store.Installed{JoinedAt: &at, JoinedWith: "fleet"}
+	seen := &store.Installed{JoinedAt: &old, JoinedWith: "fleet"}
 	for _, tt := range []struct {
 		name  string
 		join  *tctl.Join // nil: the cluster has none
@@ -233,7 +234,8 @@ func TestWhatTheClusterKnowsOfAnInstance(t *testing.T) {
 		says  string
 	}{
 		{"a join", &tctl.Join{At: at, Token: "fleet", Version: "18.4.0"}, nil, "200", outcome.StateHealthy, ""},
-		{"a join with the token that it had before", &tctl.Join{At: at, Token: "fleet-2"}, nil, "200", outcome.StateHealthy,
+		{"a join of months ago", &tctl.Join{At: old, Token: "fleet"}, seen, "200", outcome.StateStale, "its latest join was at 2026-01-02T03:04:05Z"},
+		{"a join with the token that it had before", &tctl.Join{At: at, Token: "fleet-2"}, nil, "200", outcome.StateUnverified,
 			"it has not joined with token fleet yet, the last time with fleet-2"},
 		{"the program before the update", &tctl.Join{At: at, Version: "17.0.1"}, nil, "", outcome.StateHealthy, "the tbot that joined last was 17.0.1"},
 		{"a service that is not well", &tctl.Join{At: at, Services: sick}, nil, "", outcome.StateUnhealthy,
@@ -241,14 +243,14 @@ func TestWhatTheClusterKnowsOfAnInstance(t *testing.T) {
 		{"the host's own word is newer", &tctl.Join{At: at, Services: sick}, nil, "200", outcome.StateHealthy, ""},
 		{"no join, ever", nil, &store.Installed{}, "200", outcome.StateNeverJoined, "the cluster knows of no join of this EK"},
 		{"joins of nobody knows whom", &tctl.Join{At: at, Method: "tpm"}, &store.Installed{}, "200", outcome.StateHealthy, ""},
-		{"no join any more", nil, seen, "200", outcome.StateHealthy, "no join of this EK any more: the last one that was seen was at 2026-01-02T03:04:05Z"},
+		{"no join any more", nil, seen, "200", outcome.StateStale, "no join of this EK any more: the last one that was seen was at 2026-01-02T03:04:05Z"},
 	} {
 		s := HostStatus{Host: "web-01", State: outcome.StateHealthy, EKHash: "aa", Token: "fleet", Tbot: "18.4.0", Ready: tt.ready}
-		known := cluster{joins: map[string]tctl.Join{}}
+		known := cluster{verify: config.VerifyFull, joins: map[string]tctl.Join{}}
 		if tt.join != nil {
 			known.joins[map[bool]string{true: tctl.Unattributed, false: "aa"}[tt.join.Method == "tpm"]] = *tt.join
 		}
-		s.judgeJoin(known, tt.in)
+		s.judgeJoin(known, tt.in, 2*time.Hour)
 		if s.State != tt.state || tt.says == "" && s.Message != "" || !strings.Contains(s.Message, tt.says) {
 			t.Errorf("%s: %s, %q", tt.name, s.State, s.Message)
 		}

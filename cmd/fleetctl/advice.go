@@ -28,7 +28,7 @@ var advice = map[outcome.Code]string{
 	outcome.ChangedEK:            "fleetctl records accept HOST",
 	outcome.StateUnfinished:      "fleetctl enroll --limit HOST",
 	outcome.StateUndoPending:     "fleetctl remove --resume",
-	outcome.StateUnverified:      "--no-cluster",
+	outcome.StateUnverified:      "cluster.verify: host; of status, --no-cluster",
 	outcome.StateDrifted:         "fleetctl enroll --limit HOST; with --check --diff it shows what",
 }
 

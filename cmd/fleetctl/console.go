@@ -155,6 +155,12 @@ func noteText(n enroll.Note) string {
 		return "the cluster has everything as it should be"
 	case enroll.ClusterSilent:
 		return fmt.Sprintf("%s: %v", silence(n.About), n.Err)
+	case enroll.JoinsVerified:
+		var all []string
+		for _, by := range slices.Sorted(maps.Keys(n.By)) {
+			all = append(all, fmt.Sprintf("%s=%d", by, n.By[by]))
+		}
+		return "joined, by who says so: " + strings.Join(all, " ")
 	case enroll.RuleAdopted:
 		return fmt.Sprintf("%s: adopted from token %s, unproven", n.Adoption.Host, n.Adoption.Token)
 	case enroll.RuleNotAdopted:

@@ -83,6 +83,7 @@ var everyNote = []struct {
 	{enroll.RulesKept{Kept: map[string][]token.Rule{"fleet": {{Host: "web-01"}}}},
 		"token fleet: 1 rules stay until their hosts have joined with another token: web-01"},
 	{enroll.Learned{}, "0 rules stay, 0 hosts keep the token that they have there, 0 tokens are newer"},
+	{enroll.JoinsVerified{By: map[string]int{"readyz+cluster": 2, "cluster": 1}}, "joined, by who says so: cluster=1 readyz+cluster=2\n"},
 	{enroll.HookFailed{Err: errors.New("a hook failed: after_run: exit status 1")}, "a hook failed: after_run: exit status 1"},
 }
 

@@ -21,8 +21,16 @@ type Config struct {
 type Cluster struct {
 	ProxyServer string `yaml:"proxy_server,omitempty"`
 	AuthServer  string `yaml:"auth_server,omitempty"`
-	Tctl        string `yaml:"tctl,omitempty"` // the tctl to run; default "tctl" from PATH
+	Tctl        string `yaml:"tctl,omitempty"`   // the tctl to run; default "tctl" from PATH
+	Verify      string `yaml:"verify,omitempty"` // who has to say that a host joined; default: whoever can, see Verify…
 }
+
+// Who has to say that a host has joined: values of cluster.verify.
+const (
+	VerifyFull = "full" // the cluster; the default where tctl can be asked, and the cluster knows bot instances
+	VerifyHost = "host" // the host itself; else the default
+	VerifyNone = "none" // nobody
+)
 
 // Bot is the bot that all hosts join as.
 type Bot struct {

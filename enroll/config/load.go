@@ -226,6 +226,9 @@ func (c *Config) checkCluster(v *checks) {
 	}
 	checkHostPort(v, "cluster.proxy_server", c.Cluster.ProxyServer)
 	checkHostPort(v, "cluster.auth_server", c.Cluster.AuthServer)
+	if c.Cluster.Verify != "" {
+		v.oneOf("cluster.verify", c.Cluster.Verify, VerifyFull, VerifyHost, VerifyNone)
+	}
 }
 
 func checkHostPort(v *checks, path, value string) {

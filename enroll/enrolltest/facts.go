@@ -20,7 +20,7 @@ const (
 		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.path
 		device.type device.stat device.opens storage.acl storage.usable pending service.load service.active service.enabled
 		service.reload service.header service.start ready ready.body`
-	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE WATCH LIMIT PENDING JOINED REFUSED"
+	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"
 	verifyKeys = "state by"
 )
 
@@ -75,15 +75,15 @@ func (h *Host) tbotFacts(out *answer, a asked) {
 	if real != at {
 		out.kv("tbot.link", real)
 	}
-	if a.vars["SUM"] != "" {
-		sum := sha256.Sum256(f.Content)
-		out.kv("tbot.sha256", hex.EncodeToString(sum[:]))
-	}
 	said := ""
 	if v := tbotVersion(f.Content); v != "" {
 		said = memcluster.VersionLine(v)
 	}
 	out.kv("tbot.version", said)
+	if unless := a.vars["SUM"]; unless != "" && !strings.Contains(said, " v"+unless+" ") {
+		sum := sha256.Sum256(f.Content)
+		out.kv("tbot.sha256", hex.EncodeToString(sum[:]))
+	}
 }
 
 func (h *Host) accountFacts(out *answer, a asked) {

@@ -51,15 +51,15 @@ func (h *Host) health(a asked) (state, by string) {
 	if port != "" && h.joins(a, port) {
 		return "joined", "readyz"
 	}
-	fresh := strings.Join(h.journal(a, v.starts), "\n")
+	fresh := h.fresh(a)
 	refused, err := regexp.Compile(a.vars["REFUSED"])
 	switch {
 	case a.vars["JOINED"] == "" || a.vars["REFUSED"] == "" || err != nil:
 		h.failf("not modelled: the verify script looks for %q and %q: %v", a.vars["JOINED"], a.vars["REFUSED"], err)
 		return "failed", ""
-	case strings.Contains(fresh, a.vars["JOINED"]):
+	case latest(fresh, a.vars["JOINED"], refused):
 		return "joined", "journal"
-	case port != "" && a.vars["TRUST"] != "", refused.MatchString(fresh):
+	case port != "" && a.vars["TRUST"] != "", slices.ContainsFunc(fresh, refused.MatchString):
 		return "not-joined", ""
 	}
 	return "active", ""
@@ -73,6 +73,28 @@ func (h *Host) joins(a asked, port string) bool {
 	}
 	own, _ := h.ready(port, "/readyz/identity")
 	return a.vars["ASK"] != "" && own == "200"
+}
+
+// fresh are the last entries of the present start that are young enough, by whatever the journal tells starts apart.
+func (h *Host) fresh(a asked) (out []string) {
+	var young int64
+	_, _ = fmt.Sscan(a.vars["YOUNG"], &young) // the script's own number
+	for _, line := range h.s.Service.Journal {
+		if line.start == h.s.Service.starts && line.At.Unix() >= young {
+			out = append(out, line.Text)
+		}
+	}
+	return out[max(0, len(out)-500):]
+}
+
+// latest says whether the last line that speaks of a join says that there was one.
+func latest(lines []string, joined string, refused *regexp.Regexp) bool {
+	for _, line := range slices.Backward(lines) {
+		if yes := strings.Contains(line, joined); yes || refused.MatchString(line) {
+			return yes
+		}
+	}
+	return false
 }
 
 // journal are the entries of a start and later ones, where systemd tells starts apart, else those since a time.

@@ -21,7 +21,8 @@ type Journal interface {
 }
 
 // Apply runs a plan's actions in order, as root, and nothing else. It stops at the first step that fails, which the error
-// names. A plan with a problem is refused before anything is done. done is how many steps were.
+// names. A plan with a problem is refused before anything is done. done is how many steps were. It marks in steps which of
+// them may have replaced something, for Rollback.
 func Apply(ctx context.Context, conn Conn, steps Steps, opts ApplyOptions) (done int, err error) {
 	if bad := steps.Problems(); len(bad) > 0 {
 		return 0, &outcome.Error{Reason: bad[0]}
@@ -31,24 +32,25 @@ func Apply(ctx context.Context, conn Conn, steps Steps, opts ApplyOptions) (done
 			return 0, stepFailed("begin", err)
 		}
 	}
-	for i, s := range steps {
-		if err := applyStep(ctx, conn, s, opts); err != nil {
-			return i, stepFailed(s.Name, err)
+	for i := range steps {
+		if err := applyStep(ctx, conn, &steps[i], opts); err != nil {
+			return i, stepFailed(steps[i].Name, err)
 		}
 	}
 	return len(steps), nil
 }
 
-func applyStep(ctx context.Context, conn Conn, s Step, opts ApplyOptions) error {
+func applyStep(ctx context.Context, conn Conn, s *Step, opts ApplyOptions) error {
 	if !s.Changes() {
 		return nil
 	}
 	if opts.Journal != nil {
-		if err := opts.Journal.Begin(ctx, s); err != nil {
+		if err := opts.Journal.Begin(ctx, *s); err != nil {
 			return err
 		}
 	}
-	for _, a := range s.actions {
+	for i, a := range s.actions {
+		s.armed = i == len(s.actions)-1
 		if err := applyAction(ctx, conn, a, opts.Jitter); err != nil {
 			return err
 		}
@@ -73,11 +75,14 @@ func applyAction(ctx context.Context, conn Conn, a action, jitter time.Duration)
 	return runScriptWith(ctx, conn, a.script, a.stdin)
 }
 
-// Rollback puts back what the steps that were done (results says how far) have replaced, last one first, and restarts
-// the tbot that was there. It says what it did.
+// Rollback puts back what the steps of this Apply have replaced, and nothing else, last one first, and restarts the tbot
+// that was there. A step that did not come to replace anything is left alone. It says what it did.
 func Rollback(ctx context.Context, conn Conn, steps Steps, f *Facts) (string, error) {
 	undone := 0
 	for i := len(steps) - 1; i >= 0; i-- {
+		if !steps[i].armed {
+			continue
+		}
 		for _, a := range steps[i].undo {
 			if err := applyAction(ctx, conn, a, 0); err != nil {
 				return "", fmt.Errorf("rollback of %s: %w", steps[i].Name, err)

@@ -133,16 +133,20 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 		p.done(name, "it is as it should be")
 		return false
 	case same:
-		p.do(name, fmt.Sprintf("it is %#o %s:%s, not %#o %s:%s", got.mode, got.owner, got.group, want.Mode, want.Owner, want.Group),
+		step := p.do(name, fmt.Sprintf("it is %#o %s:%s, not %#o %s:%s", got.mode, got.owner, got.group, want.Mode, want.Owner, want.Group),
 			action{file: &want})
+		step.undo, step.configures = []action{got.back(want.Path)}, true
 		return true
 	}
-	step := Step{Name: name, Reason: "it doesn't exist", Diff: p.diff(got.content, string(want.Content))}
+	step := Step{Name: name, Reason: "it doesn't exist", Diff: p.diff(got.content, string(want.Content)), configures: true}
+	switch {
+	case there && got.size <= maxFileContent:
+		step.undo = []action{got.back(want.Path)}
+	case !there && p.configured():
+		step.undo = []action{{script: "rm -f " + remote.Quote(want.Path)}}
+	}
 	if there {
 		step.Reason = "it differs"
-		if got.size <= maxFileContent {
-			step.undo = []action{got.back(want.Path)}
-		}
 		if !got.ours() {
 			step.Reason = "somebody else wrote it, and it is adopted"
 		}
@@ -150,6 +154,14 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 	step.actions = append(prepareFor(got, there, want.Path, keep), action{file: &want})
 	p.steps = append(p.steps, step)
 	return true
+}
+
+// configured says whether there is a tbot to go back to: what comes new beside it goes again when it fails. Of a first
+// configuration nothing is taken back: the next run completes it.
+func (p *planner) configured() bool {
+	_, config := p.f.files[string(p.d.Tbot.Config)]
+	_, unit := p.f.files[unitPath]
+	return config && (unit || p.f.updaterOwns())
 }
 
 // prepareFor is what has to be done before a file is written: its directory, or a copy of the one that is there.
@@ -173,7 +185,7 @@ func (p *planner) gone(name, path, reason string) bool {
 		return false
 	}
 	step := p.do(name, reason, action{script: "rm -f " + remote.Quote(path)})
-	step.undo = []action{got.back(path)}
+	step.undo, step.configures = []action{got.back(path)}, true
 	step.Diff = p.diff(got.content, "")
 	return true
 }

@@ -82,7 +82,7 @@ func (p *planner) installReason() string {
 
 func (p *planner) installPackage(in *origin.Installer, pkg *origin.Release) {
 	dest := string(p.d.Tbot.Binary)
-	step := Step{Name: "tbot", Reason: p.installReason(), installs: true}
+	step := Step{Name: "tbot", Reason: p.installReason(), installs: true, configures: true}
 	part := dest + ".fleetctl-part"
 	if pkg.Kind == origin.KindDeb || pkg.Kind == origin.KindRPM {
 		part = "/var/tmp/fleetctl-" + pkg.SHA256[:16] + "." + pkg.Kind
@@ -95,14 +95,11 @@ func (p *planner) installPackage(in *origin.Installer, pkg *origin.Release) {
 	default:
 		step.actions = append(step.actions, action{push: &push{url: pkg.URL, remote: part, sha256: pkg.SHA256, via: in.Downloads}})
 	}
-	install, undo := unpackScript(pkg.Kind, part, dest)
-	step.actions = append(step.actions, action{script: install})
-	switch {
-	case p.f.tbot.path != "":
-		step.undo = []action{{script: undo}}
-	case pkg.Kind == origin.KindBinary || pkg.Kind == origin.KindTarball:
+	p.keep(&step, dest, `ln "$dest" "$dest.previous" 2>/dev/null || cp -p "$dest" "$dest.previous"`)
+	if p.f.tbot.path == "" && (pkg.Kind == origin.KindBinary || pkg.Kind == origin.KindTarball) {
 		step.Makes = Thing{kind: thingFile, name: dest}
 	}
+	step.actions = append(step.actions, action{script: unpackScript(pkg.Kind, part, dest)})
 	p.steps = append(p.steps, step)
 	p.restart = append(p.restart, "tbot")
 }
@@ -129,26 +126,40 @@ fi`, remote.Quote(pkg.URL), remote.Quote(part), remote.Quote(pkg.SHA256))
 	return b.String()
 }
 
-// unpackScript makes the tbot at dest from the part, keeping the old one beside it, and the script that takes it back.
-// From a tarball only tbot is taken. The rename is atomic: a running tbot keeps its own file.
-func unpackScript(kind, part, dest string) (install, undo string) {
+// keep lets a step keep the tbot that it replaces, by a command, and bring it back. What is kept is what the facts have
+// seen, by its digest: a copy that an earlier upgrade left is never taken for it, and nothing else comes back.
+func (p *planner) keep(step *Step, dest, command string) {
+	if p.f.tbot.path == "" || p.f.tbot.sha256 == "" {
+		return
+	}
+	vars := fmt.Sprintf("dest=%s sum=%s\n", remote.Quote(dest), remote.Quote(p.f.tbot.sha256)) +
+		`is() { [ -f "$1" ] && [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$sum" ]; }` + "\n"
+	step.actions = append(step.actions, action{script: vars + `rm -f "$dest.previous"
+if [ -L "$dest" ]; then cp -p "$dest" "$dest.previous"; else ` + command + `; fi
+is "$dest.previous" || { echo "$dest is not what it was when the plan was made" >&2; exit 1; }`})
+	step.undo = []action{{script: vars + `if is "$dest"; then exit 0; fi
+is "$dest.previous" || { echo "the copy of the $dest that was there is gone" >&2; exit 1; }
+mv -f "$dest.previous" "$dest"`}}
+}
+
+// unpackScript makes the tbot at dest from the part. From a tarball only tbot is taken. The rename is atomic: a running
+// tbot keeps its own file.
+func unpackScript(kind, part, dest string) string {
 	vars := fmt.Sprintf("part=%s dest=%s\n", remote.Quote(part), remote.Quote(dest))
-	keep := `if [ -f "$dest" ]; then ln -f "$dest" "$dest.previous" 2>/dev/null || cp -p "$dest" "$dest.previous"; fi` + "\n"
 	finish := "chown root:root \"$new\"\nchmod 0755 \"$new\"\nmv -f \"$new\" \"$dest\"\n"
-	undo = vars + `if [ -f "$dest.previous" ]; then mv -f "$dest.previous" "$dest"; fi`
 	switch kind {
 	case origin.KindTarball:
 		return vars + `parents "$dest"
 member=$(tar -tzf "$part" | grep -m 1 -E '(^|/)tbot$') || { echo "the tarball holds no tbot" >&2; exit 1; }
 new=$dest.fleetctl-new
 tar -xzOf "$part" "$member" >"$new"
-` + keep + finish + `rm -f "$part"`, undo
+` + finish + `rm -f "$part"`
 	case origin.KindDeb:
-		return vars + keep + "DEBIAN_FRONTEND=noninteractive dpkg -i \"$part\" >&2\nrm -f \"$part\"", undo
+		return vars + "DEBIAN_FRONTEND=noninteractive dpkg -i \"$part\" >&2\nrm -f \"$part\""
 	case origin.KindRPM:
-		return vars + keep + "rpm -U --oldpackage --replacepkgs \"$part\" >&2\nrm -f \"$part\"", undo
+		return vars + "rpm -U --oldpackage --replacepkgs \"$part\" >&2\nrm -f \"$part\""
 	}
-	return vars + "new=$part\n" + keep + finish, undo
+	return vars + "new=$part\n" + finish
 }
 
 // installScript runs the cluster's own installer.
@@ -166,14 +177,10 @@ func (p *planner) installScript(in *origin.Installer) {
 	if in.Proxy != "" {
 		script += fmt.Sprintf("http_proxy=%[1]s; https_proxy=%[1]s; export http_proxy https_proxy\n", remote.Quote(in.Proxy))
 	}
-	dest := cmp.Or(p.f.tbot.path, defaultBinary)
-	keep := fmt.Sprintf("if [ -f %[1]s ]; then cp -p %[1]s %[1]s.previous; fi\n", remote.Quote(dest))
-	script += keep + fmt.Sprintf("bash -s %s %s >&2", remote.Quote(in.Version.String()), remote.Quote(in.Edition))
-	step := p.do("tbot", p.installReason(), action{script: script, stdin: in.Script})
-	step.installs = true
-	if p.f.tbot.path != "" {
-		_, undo := unpackScript(origin.KindBinary, "", dest)
-		step.undo = []action{{script: undo}}
-	}
+	script += fmt.Sprintf("bash -s %s %s >&2", remote.Quote(in.Version.String()), remote.Quote(in.Edition))
+	step := Step{Name: "tbot", Reason: p.installReason(), installs: true, configures: true}
+	p.keep(&step, p.f.tbot.path, `cp -p "$dest" "$dest.previous"`) // what it does with the file is its own affair: no link
+	step.actions = append(step.actions, action{script: script, stdin: in.Script})
+	p.steps = append(p.steps, step)
 	p.restart = append(p.restart, "tbot")
 }

@@ -19,14 +19,20 @@ type Step struct {
 	Diff   string // of file contents, secrets masked
 	Makes  Thing  // what a removal takes away again
 
-	actions  []action
-	undo     []action        // puts back what was there, when a later step or the verification fails
-	problem  *outcome.Reason // why the host can't be enrolled as things are
-	installs bool            // it brings another tbot: facts and plan are made anew after it
+	actions    []action        // only the last one replaces something: those before it prepare that
+	undo       []action        // puts back what was there, when a later step or the verification fails
+	armed      bool            // the last action has begun: there may be something to put back
+	problem    *outcome.Reason // why the host can't be enrolled as things are
+	installs   bool            // it brings another tbot: facts and plan are made anew after it
+	configures bool            // it changes what tbot is or how it runs: program, configuration, unit
 }
 
 // Changes says whether the step has something to do.
 func (s Step) Changes() bool { return len(s.actions) > 0 }
+
+// Configures says whether the step changes what tbot is or how it runs, so that what was known of its joins is no longer
+// about the tbot that comes out of it.
+func (s Step) Configures() bool { return s.configures && s.Changes() }
 
 // action is one thing that Apply does as root: a script or a file.
 type action struct {

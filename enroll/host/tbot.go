@@ -15,17 +15,13 @@ type tbotFacts struct {
 	path    string           // absolute; "" when there is none
 	version versions.Version // the zero Version when it didn't say
 	link    string           // what path resolves to, when it is a symbolic link
-	sha256  string           // of the file, where an installation asks for it
+	sha256  string           // of the file, where an installation may replace it
 }
 
 // tbotProgramFacts are of the program.
 var tbotProgramFacts = factsOf{
 	vars: func(d Desired) []shellVar {
-		sum := ""
-		if d.install != nil && d.install.From == origin.File {
-			sum = "1" // reading all of tbot takes a while: only where it decides something
-		}
-		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", sum}}
+		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", d.digestUnless()}}
 	},
 	script: tbotScript,
 	set: map[string]func(*Facts, string) error{
@@ -41,11 +37,24 @@ const tbotScript = sh.FindTbot + `t=$BIN
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
-  if [ -n "$SUM" ]; then kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)"; fi
   if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
+  case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
 fi
 `
+
+// digestUnless is the version of a tbot that an installation would leave as it is. Of any other one the digest is wanted:
+// what is replaced comes back by its digest alone. A file's decides by itself. Reading all of tbot takes a while, so that
+// it is done only where it is needed; "" for nowhere.
+func (d Desired) digestUnless() string {
+	switch {
+	case d.install == nil:
+		return ""
+	case d.install.From == origin.File:
+		return "file"
+	}
+	return cmp.Or(d.install.Version.String(), "none")
+}
 
 // TbotVersion is what the host's tbot says of itself; the zero Version for nothing.
 func (f *Facts) TbotVersion() versions.Version { return f.tbot.version }

@@ -78,6 +78,20 @@ func (d Desired) tbotYAML(version versions.Version) ([]byte, error) {
 	return raw, nil
 }
 
+// ConfiguredToken is the token that the tbot.yaml on the host names; "" for none, or a file that cannot be read.
+func (f *Facts) ConfiguredToken(d Desired) string {
+	var config struct {
+		Onboarding struct {
+			Token string `yaml:"token"`
+		} `yaml:"onboarding"`
+	}
+	file := f.files[string(d.Tbot.Config)]
+	if yaml.Unmarshal([]byte(file.content), &config) != nil {
+		return ""
+	}
+	return config.Onboarding.Token
+}
+
 // checkTbotYAML makes sure that a rendered tbot.yaml (a template may be the user's) is one document that still joins
 // as this host should.
 func (d Desired) checkTbotYAML(raw []byte) error {

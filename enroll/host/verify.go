@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fleetctl/enroll/host/tbotlog"
@@ -31,12 +32,25 @@ func (h Health) Joined() bool { return h.state == "joined" }
 type VerifyOptions struct {
 	Watch time.Duration // how long tbot has to run without a restart; 3 s
 	Limit time.Duration // how long to wait until it joined; 90 s
+
+	// Running: this run did not start it. It has had its time, so that it is waited for briefly, and how it is now counts:
+	// the latest word of its journal, and none that is older than a join stays fresh.
+	Running bool
 }
+
+// settled is how long a tbot that runs already is waited for: it may have been started a moment ago, by a reboot.
+const settled = 10 * time.Second
+
+// freshJoin is how long after its latest join a tbot may still be at work. One that renews does so every 20 minutes.
+const freshJoin = 2 * time.Hour
+
+// Fresh is how old the latest join of a tbot may be that does well: by the TPM it joins anew at each renewal.
+func (d Desired) Fresh() time.Duration { return max(freshJoin, 2*d.Tbot.RenewalInterval.Value()) }
 
 // Verify watches tbot on the host until it has joined and runs steadily, or the limit is over, or it keeps ending: one
 // script and one round trip. The error is an error of the connection; what tbot does is in Health. f is of before the
-// change. Only what the journal has of this start counts; where systemd doesn't tell starts apart (before 233), what it has
-// since f was gathered.
+// change. Only what the journal has of this start counts: of systemd's invocation, or of the process where systemd doesn't
+// tell starts apart (before 233).
 func Verify(ctx context.Context, conn Conn, f *Facts, d Desired, opts VerifyOptions) (Health, error) {
 	out, err := conn.Run(ctx, remote.Cmd{Script: verifyScript(f, d, opts), Become: true})
 	if err != nil {
@@ -58,13 +72,18 @@ const systemdInvocation = 233
 func verifyScript(f *Facts, d Desired, opts VerifyOptions) string {
 	host, port := d.diagAddr()
 	means := versions.Readyz(f.tbot.version)
+	watch, limit, young := seconds(opts.Watch, 3*time.Second), seconds(opts.Limit, 90*time.Second), int64(1)
+	if opts.Running {
+		watch, limit = "0", seconds(min(cmp.Or(opts.Limit, settled), settled), settled)
+		young = f.Now - int64(d.Fresh().Seconds())
+	}
 	vars := []shellVar{
 		{"DIAGHOST", host}, {"DIAGPORT", port},
 		{"TRUST", truth(means.JoinedBy200())},
 		{"ASK", truth(means != versions.ReadyzListens && means != versions.ReadyzDegraded)},
 		{"TELLS", truth(f.Systemd >= systemdInvocation)},
-		{"SINCE", strconv.FormatInt(f.Now, 10)}, {"WATCH", seconds(opts.Watch, 3*time.Second)},
-		{"LIMIT", seconds(opts.Limit, 90*time.Second)}, {"PENDING", pendingPath},
+		{"SINCE", strconv.FormatInt(f.Now, 10)}, {"YOUNG", strconv.FormatInt(young, 10)}, {"WATCH", watch}, {"LIMIT", limit},
+		{"PENDING", pendingPath},
 		{"JOINED", joinedLine}, {"REFUSED", refusedLine},
 	}
 	return assignments(vars...) + scriptPrelude + verifyBody
@@ -94,15 +113,18 @@ const (
 	refusedLine = "Failed to renew bot identity|Unable to renew bot identity on startup"
 )
 
-// verifyBody watches. fresh: lines of the journal of the present start; log: those of every start that was seen, the end of
-// the service by systemd included. joins: does tbot's health say that it has joined? TRUST: a 200 says so. ASK: /readyz is 503
+// verifyBody watches. fresh: lines of the journal of the present start, YOUNG or younger; log: those of every start that was
+// seen, the end of the service by systemd included. latest: is the last of fresh that speaks of a join one that says so?
+// After a refused renewal an earlier join counts no more. joins: does tbot's health say that it has joined? TRUST: a 200 says so. ASK: /readyz is 503
 // for any service, and the bot's own is asked; of a tbot of no known version a 200 there is proof, since only those that know
 // health have it.
 const verifyBody = `prop() { printf '%s\n' "$all" | sed -n "s/^$1=//p"; }
 fresh() {
-  if [ -n "$TELLS" ] && [ -n "$start" ]; then journalctl "_SYSTEMD_INVOCATION_ID=$start" -o cat --no-pager -n 500 2>/dev/null
-  else log 500; fi
+  if [ -n "$TELLS" ] && [ -n "$start" ]; then set -- "_SYSTEMD_INVOCATION_ID=$start"
+  else set -- _SYSTEMD_UNIT=tbot.service "_PID=$pid" -b; fi
+  journalctl "$@" --since "@$YOUNG" -o cat --no-pager -n 500 2>/dev/null
 }
+latest() { fresh | grep -E "$JOINED|$REFUSED" | tail -n 1 | grep -q "$JOINED"; }
 log() {
   if [ -n "$starts" ]; then journalctl $starts -o cat --no-pager -n "$1" 2>/dev/null
   else journalctl -u tbot.service --since "@$SINCE" -o cat --no-pager -n "$1" 2>/dev/null; fi
@@ -129,7 +151,7 @@ while :; do
       last=$pid since=$now dead= by=
     fi
     if [ -z "$by" ] && joins; then by=readyz; fi
-    if [ -z "$by" ] && fresh | grep -q "$JOINED"; then by=journal; fi
+    if [ -z "$by" ] && latest; then by=journal; fi
     if [ -n "$by" ] && [ $((now - since)) -ge "$WATCH" ]; then state=joined; break; fi
   else
     if [ -z "$dead" ]; then ends=$((ends + 1)) dead=1 by=; fi

@@ -128,6 +128,7 @@ const (
 	StateUnhealthy   Code = "unhealthy"
 	StateUnverified  Code = "unverified"
 	StateNeverJoined Code = "never-joined"
+	StateStale       Code = "join-stale"
 	StateDrifted     Code = "drifted"
 	StateHealthy     Code = "healthy"
 )

@@ -71,8 +71,13 @@ type Installed struct {
 	Step  string   `json:"step,omitempty"`  // the step that it was at, when it is not through
 	Made  []string `json:"made,omitempty"`  // "user:teleport", "group:tss"…: what wasn't there before, for a removal
 
-	JoinedAt   *time.Time `json:"joined_at,omitempty"`   // the latest join that a run has seen in the cluster; nil: none has
+	// The run that last began to change what tbot is or how it runs, and when; 0 and nil in records of older versions.
+	ChangedRun int64      `json:"changed_run,omitempty"`
+	ChangedAt  *time.Time `json:"changed_at,omitempty"`
+
+	JoinedAt   *time.Time `json:"joined_at,omitempty"`   // the latest join that a run has seen; nil: none has
 	JoinedWith string     `json:"joined_with,omitempty"` // the token of that join
+	JoinedRun  int64      `json:"joined_run,omitempty"`  // the run that saw it, of the tbot as it is now; 0: none has
 
 	User    string `json:"user,omitempty"`    // who tbot runs as
 	Config  string `json:"config,omitempty"`  // the path of tbot.yaml
@@ -81,6 +86,19 @@ type Installed struct {
 	// How the host is reached, and what is set for it alone, while it is being removed: variables of the inventory without
 	// secrets, so that the removal comes to its end also when the host has left the inventory.
 	Vars map[string]any `json:"vars,omitempty"`
+}
+
+// JoinedBy says whether it is verified that the host, as it is configured now, has joined with that token: nothing of its
+// tbot was changed since a run saw the join, and nothing is half done. Runs are compared by their numbers, never by the
+// clock; but for records of older versions, which have none: there the join has to be later than the change. nil: no.
+func (i *Installed) JoinedBy(token string) bool {
+	switch {
+	case i == nil || token == "" || i.State != "" || i.Token != token || i.JoinedWith != token:
+		return false
+	case i.ChangedRun == 0 && i.JoinedRun == 0:
+		return i.JoinedAt != nil && i.JoinedAt.After(i.At)
+	}
+	return i.JoinedRun > 0 && i.JoinedRun >= i.ChangedRun
 }
 
 // Verdict is what Put made of an observation.

@@ -198,6 +198,7 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 	if i >= 0 {
 		known.Token = s.published[i]
 	}
+	want.frozen = s.frozen
 	want.behind = want.behind || known.ahead(have.stamp)
 	c := compareToken(want, have, s.written, opts, s.named)
 	c.judgeStamp(s, known, i >= 0)
@@ -208,7 +209,7 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 func newToken(want Token, written []store.Rule) Change {
 	c := Change{Name: want.Name, Action: ActionCreate, want: want}
 	for _, r := range written {
-		if r.Token == want.Name && !slices.ContainsFunc(want.Rules, func(w Rule) bool { return w.EKHash == r.EKHash }) {
+		if r.Token == want.Name && !want.frozen[r.EKHash] && !slices.ContainsFunc(want.Rules, func(w Rule) bool { return w.EKHash == r.EKHash }) {
 			c.removed = append(c.removed, r)
 		}
 	}
@@ -293,7 +294,7 @@ func (c *Change) compareRules(
 			}
 		case isWanted:
 			c.Removed = append(c.Removed, w.Host+" (a second rule for the same EK)")
-		case isOurs && !want.behind || named[hash]:
+		case isOurs && !want.behind && !want.frozen[hash] || named[hash]:
 			if host == "" {
 				host = remote.Clean(string(h.Description))
 			}

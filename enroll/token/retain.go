@@ -50,6 +50,7 @@ func (p *planner) split(all []candidate) (thawed, frozen []candidate) {
 		}
 		frozen = append(frozen, c)
 		p.frozen[c.rec.Accepted.EKHash] = true
+		p.set.frozen = p.frozen
 	}
 	return thawed, frozen
 }
@@ -63,8 +64,8 @@ func (p *planner) freeze(all []candidate) {
 	for _, c := range all {
 		ek := c.rec.Accepted.EKHash
 		was, ok := published[store.Rule{Token: c.rec.Token, EKHash: ek}]
-		if !ok {
-			continue
+		if has := func(w store.Way) bool { return w.Token == was.Token }; !ok || !was.Seen && !slices.ContainsFunc(p.in.Ways[ek], has) {
+			continue // what nobody has seen in the cluster is not brought there for others
 		}
 		t := p.token(was.Token, ek)
 		r := Rule{Host: c.host, Description: clean(c.host), EKHash: ek, EKSerial: was.EKSerial, frozen: true}

@@ -25,10 +25,11 @@ type Token struct {
 	KeepCAs bool
 	Held    []Hold // why its CAs are not what the policy asks for
 
-	Fleet  string // whose it is: the label fleetctl.dev/fleet
-	Epoch  int64  // of the content: the label fleetctl.dev/epoch
-	digest string // of the content, without labels
-	behind bool   // the cluster had newer content than the records: nothing is taken out of it
+	Fleet  string          // whose it is: the label fleetctl.dev/fleet
+	Epoch  int64           // of the content: the label fleetctl.dev/epoch
+	digest string          // of the content, without labels
+	frozen map[string]bool // EK hashes whose rules are left as they are, whether the token has them or not
+	behind bool            // the cluster had newer content than the records: nothing is taken out of it
 }
 
 // Hold is a machine that would not pass what the policy asks of a token that it may be configured with.

@@ -32,9 +32,9 @@ t=$BIN
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
-  if [ -n "$SUM" ]; then kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)"; fi
   if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
+  case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
 fi
 account() {
   if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null | head -n 1

@@ -4,6 +4,7 @@ TRUST=''
 ASK=1
 TELLS=1
 SINCE=0
+YOUNG=1
 WATCH=3
 LIMIT=90
 PENDING=/run/fleetctl-tbot.pending
@@ -12,9 +13,11 @@ REFUSED='Failed to renew bot identity|Unable to renew bot identity on startup'
 #prelude
 prop() { printf '%s\n' "$all" | sed -n "s/^$1=//p"; }
 fresh() {
-  if [ -n "$TELLS" ] && [ -n "$start" ]; then journalctl "_SYSTEMD_INVOCATION_ID=$start" -o cat --no-pager -n 500 2>/dev/null
-  else log 500; fi
+  if [ -n "$TELLS" ] && [ -n "$start" ]; then set -- "_SYSTEMD_INVOCATION_ID=$start"
+  else set -- _SYSTEMD_UNIT=tbot.service "_PID=$pid" -b; fi
+  journalctl "$@" --since "@$YOUNG" -o cat --no-pager -n 500 2>/dev/null
 }
+latest() { fresh | grep -E "$JOINED|$REFUSED" | tail -n 1 | grep -q "$JOINED"; }
 log() {
   if [ -n "$starts" ]; then journalctl $starts -o cat --no-pager -n "$1" 2>/dev/null
   else journalctl -u tbot.service --since "@$SINCE" -o cat --no-pager -n "$1" 2>/dev/null; fi
@@ -41,7 +44,7 @@ while :; do
       last=$pid since=$now dead= by=
     fi
     if [ -z "$by" ] && joins; then by=readyz; fi
-    if [ -z "$by" ] && fresh | grep -q "$JOINED"; then by=journal; fi
+    if [ -z "$by" ] && latest; then by=journal; fi
     if [ -n "$by" ] && [ $((now - since)) -ge "$WATCH" ]; then state=joined; break; fi
   else
     if [ -z "$dead" ]; then ends=$((ends + 1)) dead=1 by=; fi
