@@ -357,10 +357,14 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 	var before troubles
 	r := rollout{
 		pace: newPace(e.Config.Rollout, e.reachHosts.Forks, len(hosts)), n: len(hosts), stop: stop,
-		run: func(ctx context.Context, i int) bool {
-			res := e.oneName(ctx, hosts[order[i]], &before)
+		run: func(ctx context.Context, i int, change bool) deed {
+			res, did := e.oneName(ctx, hosts[order[i]], &before, change)
+			if did.deferred {
+				return did
+			}
 			end(i, res)
-			return !res.Bad()
+			did.ok = !res.Bad()
+			return did
 		},
 		machine: func(i int) string { return e.now.Machines.Name(hosts[order[i]].Name) },
 		skip:    func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },
