@@ -45,6 +45,9 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 		r.Watcher.Note(NothingLeft{Command: "remove"})
 		return HostsReport{}, nil
 	}
+	if _, _, err := r.belongs(ctx, TokensOptions{Apply: true}); err != nil {
+		return HostsReport{}, err
+	}
 	if err := r.show(ctx); err != nil {
 		return HostsReport{}, err
 	}
