@@ -115,7 +115,7 @@ func (e *enrollment) do(ctx context.Context) error {
 		if err := e.rollOut(ctx, reach); err != nil {
 			return err
 		}
-		if e.only() == nil && !e.opts.Check {
+		if e.only() == nil && !e.opts.Check && e.well() {
 			if _, err := e.resumeRemovals(ctx, run, reach); err != nil {
 				return err
 			}
@@ -175,6 +175,9 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	}
 	e.refuse(set.Refused)
 	e.leaveOut(set.Out)
+	if err := e.noteOpenRules(ctx); err != nil {
+		return err
+	}
 	e.tokenOf = set.TokenOf
 	switch {
 	case e.opts.InstallOnly:
@@ -193,6 +196,17 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	done, err := e.apply(ctx, set, e.applyOptions(opts))
 	e.alarms = done.Diff.Alarms()
 	return err
+}
+
+// well says whether no host has failed so far. What an earlier removal left to do waits for such a run: after a failed canary
+// nothing else is changed.
+func (e *enrollment) well() bool {
+	for _, r := range e.results {
+		if r.Bad() || r.Code == outcome.NotStarted {
+			return false
+		}
+	}
+	return true
 }
 
 // only names the chosen hosts where they are not the whole inventory: the rules of the others stay as they are.

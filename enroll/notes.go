@@ -83,6 +83,8 @@ type (
 		Dir string
 		Err error
 	}
+	// RulesOpen are rules of hosts that left the inventory, or that are kept for hosts which have not joined for long.
+	RulesOpen struct{ Rules []OpenRule }
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
 	PolicyChanges struct{ Changes []string }
 	// TokenAlarm is something about a token in the cluster that a person should hear of.
@@ -136,6 +138,7 @@ func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
 func (FilesKept) note()           {}
+func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}

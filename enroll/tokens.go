@@ -94,6 +94,9 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 		}
 	}
 	f.noteTokens(report.Set)
+	if err := f.noteOpenRules(ctx); err != nil {
+		return report, err
+	}
 	if opts.Applied > 0 {
 		if err := report.Set.Declare(ctx, f.Store, opts.Applied); err != nil {
 			return report, err

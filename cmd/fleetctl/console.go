@@ -171,6 +171,8 @@ func noteText(n enroll.Note) string {
 		return n.Host + ": its rule and its record are gone; the host itself was not contacted"
 	case enroll.FilesKept:
 		return fmt.Sprintf("the files in %s stay as they are; don't apply them, they still have what was removed: %v", n.Dir, n.Err)
+	case enroll.RulesOpen:
+		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
 	case enroll.TokenAlarm:
@@ -201,6 +203,28 @@ func alarmText(a token.Alarm) string {
 		text += " (fleetctl records recover)"
 	}
 	return text
+}
+
+// openRulesText names the hosts whose rules somebody should look at.
+func openRulesText(rules []enroll.OpenRule) string {
+	var orphans, stale []string
+	for _, r := range rules {
+		if r.Orphan && !slices.Contains(orphans, r.Host) {
+			orphans = append(orphans, r.Host)
+		}
+		if r.Stale && !slices.Contains(stale, r.Host) {
+			stale = append(stale, r.Host)
+		}
+	}
+	var parts []string
+	if len(orphans) > 0 {
+		parts = append(parts, fmt.Sprintf("%d hosts have rules and are not in the inventory (fleetctl remove --offline takes them out): %s",
+			len(orphans), some(orphans, 10)))
+	}
+	if len(stale) > 0 {
+		parts = append(parts, fmt.Sprintf("%d hosts keep an old rule and have not joined for long: %s", len(stale), some(stale, 10)))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // kept says which rules stay for a while.

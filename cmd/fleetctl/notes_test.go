@@ -77,6 +77,8 @@ var everyNote = []struct {
 	{enroll.TbotIgnores{Warnings: []outcome.Warning{{Reason: outcome.Because(outcome.UnknownKey, "fleet.yaml:9: no tbot reads kyes")}}},
 		"fleetctl: fleet.yaml:9: no tbot reads kyes\n"},
 	{enroll.FilesKept{Dir: "out", Err: errors.New("2 machines would lose their last rule")}, "the files in out stay as they are; don't apply them"},
+	{enroll.RulesOpen{Rules: []enroll.OpenRule{{Host: "old-01", Token: "fleet", Orphan: true}, {Host: "web-01", Token: "fleet", Until: "prod", Stale: true}}},
+		"1 hosts have rules and are not in the inventory (fleetctl remove --offline takes them out): old-01; 1 hosts keep an old rule and have not joined for long: web-01"},
 	{enroll.PolicyChanges{Changes: []string{"token.name: fleet → prod", "bot.name: a → b"}}, "the whole fleet changes: token.name: fleet → prod; bot.name: a → b"},
 	{enroll.TokenAlarm{Alarm: token.Alarm{Kind: token.AlarmAhead, Text: "token fleet: newer", Hosts: []string{"a", "b"}}},
 		"alarm: token fleet: newer: a, b (fleetctl records recover)"},
