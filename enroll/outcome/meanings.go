@@ -130,7 +130,7 @@ var codes = [...]Meaning{
 		"Another machine presents the same EK. A proof beats a claim; of equals the one that has a rule keeps it, and is only warned.",
 		"a cloned virtual TPM? If they are one machine under several names, set fleetctl_same_as on the others"},
 	{Renamed, OfRun, Attention,
-		"The host proves the EK of one that left the inventory: it has a new name, or it is a copy of the old one.",
+		"The host proves the EK of one that is not in the inventory: it has a new name, or it is a copy of the old one.",
 		"if it is the old machine under a new name: fleetctl records rename OLD HOST"},
 	{NoEKCert, OfRun, Attention,
 		"The TPM presents no EK certificate, or none that passes the cluster's check.",
