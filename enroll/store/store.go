@@ -126,9 +126,10 @@ type Store interface {
 
 	// Put appends an observation and returns when it is durable; concurrent Puts share a commit. The first proven
 	// identity of a host is accepted. A later one with another EK is pending, and the observation is kept as failed
-	// with status "changed-ek". A proven identity takes the place of a claimed one at once as long as no token was assigned
-	// for that; else it waits, since a rule goes by a person's word alone. An identity that is not proven is accepted only where none is yet, and only when the
-	// outcome is ok or changed: what a failed proof claimed is kept as evidence and nothing more.
+	// with status "changed-ek". A proven identity takes the place of a claimed one at once as long as no token was
+	// assigned for that; else it waits, since a rule goes by a person's word alone. An identity that is not proven is
+	// accepted only where none is yet, and only when the outcome is ok or changed: what a failed proof claimed is kept
+	// as evidence and nothing more.
 	Put(ctx context.Context, o Observation) (Verdict, error)
 
 	Record(ctx context.Context, host string) (Record, error) // ErrNotFound
