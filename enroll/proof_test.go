@@ -101,7 +101,7 @@ func TestAHostWithANewNameIsNoClone(t *testing.T) {
 	l.drop("web-01")
 	report, err := l.scan()
 	l.check("scan", report.Results, err, "web-02 failed renamed", outcome.ErrHostsFailed)
-	if r := report.Results[0]; r.Hint != "fleetctl records rename web-01 web-02" || !strings.Contains(r.Message, "left the inventory") {
+	if r := report.Results[0]; r.Hint != "fleetctl records rename web-01 web-02" || !strings.Contains(r.Message, "is not in the inventory") {
 		t.Errorf("%s; hint: %s", r.Message, r.Hint)
 	}
 	if made, _ := l.tokens(TokensOptions{Apply: true}); len(made.Set.Refused) != 1 || made.Set.Refused[0].Code != outcome.Renamed {
