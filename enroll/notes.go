@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 )
 
@@ -85,6 +86,11 @@ type (
 	RulesKept struct{ Kept map[string][]token.Rule }
 	// Learned is what the cluster knew better than the records.
 	Learned struct{ Lesson token.Lesson }
+	// TombstonesCount is what a file says of machines that were taken out and that the records had lost.
+	TombstonesCount struct {
+		Machines []store.Machine
+		File     string
+	}
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
 )
@@ -134,6 +140,7 @@ func (StillAdmitted) note()       {}
 func (UndoPending) note()         {}
 func (Locked) note()              {}
 func (NotLocked) note()           {}
+func (TombstonesCount) note()     {}
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.
