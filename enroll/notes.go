@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 )
 
@@ -93,9 +94,16 @@ type (
 	RulesKept struct{ Kept map[string][]token.Rule }
 	// Learned is what the cluster knew better than the records.
 	Learned struct{ Lesson token.Lesson }
+<<<<<<< HEAD
 	// JoinsVerified says for how many hosts which evidence of their join counted.
 	JoinsVerified struct {
 		By map[string]int // "readyz", "journal", "cluster", "readyz+cluster"…
+=======
+	// TombstonesCount is what a file says of machines that were taken out and that the records had lost.
+	TombstonesCount struct {
+		Machines []store.Machine
+		File     string
+>>>>>>> wip-rec2
 	}
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
@@ -148,7 +156,11 @@ func (StillAdmitted) note()       {}
 func (UndoPending) note()         {}
 func (Locked) note()              {}
 func (NotLocked) note()           {}
+<<<<<<< HEAD
 func (JoinsVerified) note()       {}
+=======
+func (TombstonesCount) note()     {}
+>>>>>>> wip-rec2
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

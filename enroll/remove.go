@@ -99,6 +99,10 @@ func (r *removal) check(ctx context.Context) (report HostsReport, err error) {
 // do removes the rules, then what is on the hosts. Nothing behind the tombstones gives a machine anything back.
 func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err error) {
 	joins := r.joins(ctx)
+	s := &settlement{Fleet: r.Fleet, opts: TokensOptions{Out: r.opts.Out}}
+	if err := s.tombstones(ctx); err != nil { // a file that can't be read is heard of before anything is done
+		return HostsReport{}, err
+	}
 	if err := r.bury(ctx); err != nil {
 		return HostsReport{}, err
 	}

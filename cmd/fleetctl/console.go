@@ -14,6 +14,7 @@ import (
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/token"
+	"fleetctl/remote"
 )
 
 // console tells a person on stderr how a use case gets on: a progress bar on a terminal, a line for every host that did
@@ -181,6 +182,8 @@ func noteText(n enroll.Note) string {
 		l := n.Lesson
 		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, %d tokens are newer",
 			len(l.Ways), len(l.Assign), len(l.Tokens))
+	case enroll.TombstonesCount:
+		return tombstonesText(n)
 	case enroll.UndoPending:
 		return n.Host + ": what enroll made on it is still there; fleetctl remove --resume takes it away when the host can be reached"
 	case enroll.StillAdmitted:
@@ -191,6 +194,16 @@ func noteText(n enroll.Note) string {
 		return n.Err.Error()
 	}
 	return fmt.Sprintf("%T", n) // a note that nobody has given words to: a test finds it
+}
+
+// tombstonesText names the machines that a file keeps out.
+func tombstonesText(n enroll.TombstonesCount) string {
+	var names []string
+	for _, m := range n.Machines {
+		names = append(names, cmp.Or(remote.Clean(m.Host), "EK "+m.EKHash[:min(12, len(m.EKHash))]))
+	}
+	return fmt.Sprintf("%s keeps %d machines out that the records had lost: %s (fleetctl records readmit lets them in again)",
+		n.File, len(names), some(names, 10))
 }
 
 // alarmText is an alarm with the hosts that it is about, and what to do.

@@ -50,8 +50,20 @@ func (p *planner) split(all []candidate) (thawed, frozen []candidate) {
 		}
 		frozen = append(frozen, c)
 		p.frozen[c.rec.Accepted.EKHash] = true
-		p.set.frozen = p.frozen
 	}
+	if p.in.Only == nil {
+		return thawed, frozen
+	}
+	may := map[string]bool{}
+	for _, c := range thawed {
+		may[c.rec.Accepted.EKHash] = true
+	}
+	for ek := range p.in.Ways { // machines without a host, and those that are refused, too
+		if !may[ek] {
+			p.frozen[ek] = true
+		}
+	}
+	p.set.frozen = p.frozen
 	return thawed, frozen
 }
 
