@@ -94,16 +94,13 @@ type (
 	RulesKept struct{ Kept map[string][]token.Rule }
 	// Learned is what the cluster knew better than the records.
 	Learned struct{ Lesson token.Lesson }
-<<<<<<< HEAD
 	// JoinsVerified says for how many hosts which evidence of their join counted.
 	JoinsVerified struct {
 		By map[string]int // "readyz", "journal", "cluster", "readyz+cluster"…
-=======
 	// TombstonesCount is what a file says of machines that were taken out and that the records had lost.
 	TombstonesCount struct {
 		Machines []store.Machine
 		File     string
->>>>>>> wip-rec2
 	}
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
@@ -156,11 +153,8 @@ func (StillAdmitted) note()       {}
 func (UndoPending) note()         {}
 func (Locked) note()              {}
 func (NotLocked) note()           {}
-<<<<<<< HEAD
 func (JoinsVerified) note()       {}
-=======
 func (TombstonesCount) note()     {}
->>>>>>> wip-rec2
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

@@ -128,4 +128,3 @@ func (s *settlement) confirmed(ctx context.Context, fresh map[string]string) err
 	}
 	return nil
 }
-

@@ -50,12 +50,9 @@ var everyNote = []struct {
 	{enroll.HostRefused{Result: outcome.Result{Host: "web-01", Outcome: outcome.OK, Warnings: []outcome.Warning{
 		{Reason: outcome.Because(outcome.FindingIssuerUnknown, "the issuer is not known"), Fatal: true}, {Reason: outcome.Because(outcome.FindingROCA, "weak")}}}},
 		"web-01: tbot will not join: the issuer is not known\nfleetctl: web-01: hint: add the certificate that directly issued it (fleetctl records --issuers names it)\n"},
-<<<<<<< HEAD
 	{enroll.HostWarned{Host: "web-01", Reason: outcome.Because(outcome.DuplicateEK, "like web-02")}, "web-01: warning: duplicate-ek: like web-02\nfleetctl: web-01: hint: "},
-=======
 	{enroll.TombstonesCount{File: "out/removed.yaml", Machines: []store.Machine{{Host: "web-01"}, {EKHash: strings.Repeat("a", 64)}}},
 		"out/removed.yaml keeps 2 machines out that the records had lost: web-01, EK aaaaaaaaaaaa (fleetctl records readmit"},
->>>>>>> wip-rec2
 	{enroll.NothingLeft{Command: "scan"}, "nothing to do: the last scan finished all of these hosts"},
 	{enroll.RuleGone{Host: "web-01"}, "web-01: its rule and its record are gone; the host itself was not contacted"},
 	{enroll.CredentialsLive{Bot: "fleet", Instances: []enroll.HostInstance{{Host: "web-01", Instance: "1-2"}}},
