@@ -97,6 +97,7 @@ type (
 	// JoinsVerified says for how many hosts which evidence of their join counted.
 	JoinsVerified struct {
 		By map[string]int // "readyz", "journal", "cluster", "readyz+cluster"…
+	}
 	// TombstonesCount is what a file says of machines that were taken out and that the records had lost.
 	TombstonesCount struct {
 		Machines []store.Machine
