@@ -85,7 +85,7 @@ func (r *rollout) canaries(ctx context.Context) (rest []int) {
 	}
 	for {
 		for proven < r.canary && r.mayGoOn(ctx) {
-			if len(rest) > 0 && slot() {
+			if len(rest) > 0 && slot() && r.first(rest[0]) {
 				r.start(ctx, rest[0], rest[0], true)
 				rest = rest[1:]
 				continue
@@ -108,6 +108,7 @@ func (r *rollout) canaries(ctx context.Context) (rest []int) {
 		delete(r.running, f.i)
 		if f.deferred { // its machine stays taken, under its other names, too
 			rest = append(rest, f.i)
+			slices.Sort(rest)
 			continue
 		}
 		queue.Done(f.i)
@@ -123,6 +124,16 @@ func (r *rollout) canaries(ctx context.Context) (rest []int) {
 	rest = append(rest, queue.Waiting()...)
 	slices.Sort(rest)
 	return rest
+}
+
+// first says whether no host that comes earlier is still looked at: it may be a canary.
+func (r *rollout) first(i int) bool {
+	for other := range r.running {
+		if other < i {
+			return false
+		}
+	}
+	return true
 }
 
 // batches goes through the hosts that the canaries have left.
