@@ -95,7 +95,7 @@ func (r *rollout) canaries(ctx context.Context) (rest []int) {
 				break
 			}
 			queue.Take(i)
-			r.start(ctx, i, i, slot())
+			r.start(ctx, i, i, slot() && r.first(i))
 		}
 		if len(r.running) == 0 {
 			break
@@ -128,8 +128,8 @@ func (r *rollout) canaries(ctx context.Context) (rest []int) {
 
 // first says whether no host that comes earlier is still looked at: it may be a canary.
 func (r *rollout) first(i int) bool {
-	for other := range r.running {
-		if other < i {
+	for other, change := range r.running {
+		if other < i && !change {
 			return false
 		}
 	}
