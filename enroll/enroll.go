@@ -274,7 +274,8 @@ func (e *enrollment) noteJoins(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if name := e.tokenOf(h.Name); name != "" && rec.Accepted != nil && rec.Installed.JoinedBy(name) && rec.Installed.JoinedRun == e.run {
+		name, in := e.tokenOf(h.Name), rec.Installed
+		if name != "" && rec.Accepted != nil && in.JoinedBy(name) && in.JoinedRun == e.run {
 			joined[rec.Accepted.EKHash] = name
 		}
 	}

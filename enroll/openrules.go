@@ -47,7 +47,8 @@ func (f Fleet) openRules(ctx context.Context) ([]OpenRule, error) {
 		if m.Out() {
 			continue
 		}
-		o := OpenRule{Host: r.Host, Token: r.Token, EKHash: r.EKHash, Orphan: len(f.Inventory) > 0 && !listed[r.EKHash], LastJoin: m.LastJoin}
+		o := OpenRule{Host: r.Host, Token: r.Token, EKHash: r.EKHash, LastJoin: m.LastJoin}
+		o.Orphan = len(f.Inventory) > 0 && !listed[r.EKHash]
 		if to := planned[r.EKHash]; to != "" && to != r.Token {
 			o.Until, o.Stale = to, !m.LastJoin.IsZero() && time.Since(m.LastJoin) > limit
 		}

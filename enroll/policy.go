@@ -143,7 +143,8 @@ func (f Fleet) confirmPolicy(bound store.Bound, now policy, opts TokensOptions) 
 		return nil
 	}
 	f.Watcher.Note(PolicyChanges{Changes: said})
-	if opts.AcceptPolicy || opts.Check || f.Confirm != nil && f.Confirm("the policy of the whole fleet has changed; go on with the new one?") {
+	const question = "the policy of the whole fleet has changed; go on with the new one?"
+	if opts.AcceptPolicy || opts.Check || f.Confirm != nil && f.Confirm(question) {
 		return nil
 	}
 	return outcome.Mark(&outcome.InputError{Msg: "the policy of the whole fleet has changed: " + strings.Join(said, "; ")}, ErrPolicy)

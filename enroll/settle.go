@@ -33,6 +33,9 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 	if err := s.learn(ctx); err != nil {
 		return nil, err
 	}
+	if !opts.Publish { // who installs sees the joins
+		return s, nil
+	}
 	return s, s.joined(ctx)
 }
 

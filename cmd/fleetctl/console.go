@@ -180,7 +180,8 @@ func noteText(n enroll.Note) string {
 		return alarmText(n.Alarm)
 	case enroll.Learned:
 		l := n.Lesson
-		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, %d tokens are newer",
+		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, "+
+			"%d tokens are newer",
 			len(l.Ways), len(l.Assign), len(l.Tokens))
 	case enroll.TombstonesCount:
 		return tombstonesText(n)

@@ -36,7 +36,7 @@ func (a *app) enrollCommand() *cli.Command {
 // policyFlags are those by which a person says that something large is meant.
 func policyFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "accept-policy", Usage: "go on although fleet.yaml's tokens, bot, cluster or CAs have changed for the whole fleet"},
+		&cli.BoolFlag{Name: "accept-policy", Usage: "go on although fleet.yaml's tokens, bot, cluster or CAs have changed"},
 		&cli.IntFlag{Name: "allow-removals", Usage: "let `N` machines lose their last rule; N has to be just their number"},
 	}
 }

@@ -99,7 +99,7 @@ func hintOf(err error) string {
 		enroll.ErrRemovalsDiffer: "look at what goes with --check, then give that number to --allow-removals",
 		token.ErrRemovals: "find out why (the records, the inventory, the CA files, the clock?); " +
 			"when it is meant: --allow-removals with just that number",
-		enroll.ErrPolicy:      "hosts move one by one, and keep their old rules until they have joined anew; when it is meant: --accept-policy",
+		enroll.ErrPolicy:      "hosts keep their old rules until they have joined anew; when it is meant: --accept-policy",
 		records.ErrClaim:      "scan the host with the proof; --unproven accepts the claim all the same",
 		token.ErrForeignRules: "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",
 	} {

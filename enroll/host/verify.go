@@ -115,7 +115,8 @@ const (
 
 // verifyBody watches. fresh: lines of the journal of the present start, YOUNG or younger; log: those of every start that was
 // seen, the end of the service by systemd included. latest: is the last of fresh that speaks of a join one that says so?
-// After a refused renewal an earlier join counts no more. joins: does tbot's health say that it has joined? TRUST: a 200 says so. ASK: /readyz is 503
+// After a refused renewal an earlier join counts no more. joins: does tbot's health say that it has joined? TRUST: a
+// 200 says so. ASK: /readyz is 503
 // for any service, and the bot's own is asked; of a tbot of no known version a 200 there is proof, since only those that know
 // health have it.
 const verifyBody = `prop() { printf '%s\n' "$all" | sed -n "s/^$1=//p"; }

@@ -209,7 +209,8 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 func newToken(want Token, written []store.Rule) Change {
 	c := Change{Name: want.Name, Action: ActionCreate, want: want}
 	for _, r := range written {
-		if r.Token == want.Name && !want.frozen[r.EKHash] && !slices.ContainsFunc(want.Rules, func(w Rule) bool { return w.EKHash == r.EKHash }) {
+		same := func(w Rule) bool { return w.EKHash == r.EKHash }
+		if r.Token == want.Name && !want.frozen[r.EKHash] && !slices.ContainsFunc(want.Rules, same) {
 			c.removed = append(c.removed, r)
 		}
 	}

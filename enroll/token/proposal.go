@@ -79,7 +79,7 @@ func ParseProposal(data []byte) (*Proposal, error) {
 		return nil, &outcome.InputError{Msg: fmt.Sprintf("it is no plan of fleetctl tokens: %v", err)}
 	}
 	if p.Version != proposalVersion {
-		return nil, &outcome.InputError{Msg: fmt.Sprintf("a plan of version %d; this fleetctl reads version %d", p.Version, proposalVersion)}
+		return nil, &outcome.InputError{Msg: fmt.Sprintf("a plan of version %d; this reads version %d", p.Version, proposalVersion)}
 	}
 	return &p, nil
 }
@@ -108,7 +108,8 @@ func (p *Proposal) Fits(now Proposal) error {
 	}
 	for _, name := range names {
 		if why := staleStep(was[name], is[name]); why != "" {
-			return &outcome.InputError{Msg: fmt.Sprintf("the plan is not what would be done any more: %s: %s; nothing was applied", name, why),
+			return &outcome.InputError{
+				Msg:  fmt.Sprintf("the plan is not what would be done any more: %s: %s; nothing was applied", name, why),
 				Hint: "make a new plan, and look at it"}
 		}
 	}

@@ -57,7 +57,8 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 	c.theirs = st.epoch > 0 && st.fleet == s.fleetName && (known.ahead(st) || st.epoch == known.Epoch && !known.wrote(st.write))
 	switch {
 	case known.ahead(st):
-		c.alarm(AlarmAhead, nil, "the cluster has epoch %d of it, the records know of %d: nothing is taken out of it", st.epoch, known.Epoch)
+		c.alarm(AlarmAhead, nil, "the cluster has epoch %d of it, the records know of %d: nothing is taken out of it",
+			st.epoch, known.Epoch)
 		if c.Action == ActionUpdate {
 			c.want.Epoch = max(c.want.Epoch, st.epoch+1)
 		} else {
@@ -109,7 +110,8 @@ func (c *Change) stampFields() {
 		st.fleet == c.want.Fleet && st.epoch >= c.want.Epoch {
 		return
 	}
-	c.Fields = append(c.Fields, FieldChange{Field: "labels", Have: st.String(), Want: stamp{fleet: c.want.Fleet, epoch: c.want.Epoch}.String()})
+	want := stamp{fleet: c.want.Fleet, epoch: c.want.Epoch}
+	c.Fields = append(c.Fields, FieldChange{Field: "labels", Have: st.String(), Want: want.String()})
 	c.Action, c.result = ActionUpdate, c.resultAsIs()
 }
 
@@ -134,7 +136,8 @@ func (c *Change) refuse(s *Set, st stamp, published bool) {
 	case c.Action == ActionDelete && !published:
 		return
 	case st.origin != "" && st.origin != "defaults" && c.Action != ActionNone:
-		c.Refused = &Refused{Reason: "it is managed by " + remote.Clean(st.origin), Hint: "commit the file of the token there, and let that apply it"}
+		c.Refused = &Refused{Reason: "it is managed by " + remote.Clean(st.origin),
+			Hint: "commit the file of the token there, and let that apply it"}
 	case st.fleet != "" && st.fleet != c.want.Fleet && s.fleet() != st.fleet:
 		c.Refused = &Refused{Reason: "it belongs to fleet " + remote.Clean(st.fleet), Hint: another}
 	case len(c.identityFields()) > 0:
@@ -162,7 +165,8 @@ func (s *Set) wroteInto(c *Change, published bool) bool {
 		return false
 	}
 	for _, r := range s.written {
-		if r.Token == c.Name && r.Seen && slices.ContainsFunc(c.have.rules, func(h allowRule) bool { return string(h.EKPublicHash) == r.EKHash }) {
+		same := func(h allowRule) bool { return string(h.EKPublicHash) == r.EKHash }
+		if r.Token == c.Name && r.Seen && slices.ContainsFunc(c.have.rules, same) {
 			return true
 		}
 	}
@@ -174,7 +178,9 @@ func (d Diff) Refusals() error {
 	var errs []error
 	for _, c := range d.Tokens {
 		if c.Refused != nil {
-			errs = append(errs, &outcome.InputError{Msg: fmt.Sprintf("token %s: %s; it stays as it is", c.Name, c.Refused.Reason), Hint: c.Refused.Hint})
+			errs = append(errs, &outcome.InputError{
+				Msg: fmt.Sprintf("token %s: %s; it stays as it is", c.Name, c.Refused.Reason), Hint: c.Refused.Hint,
+			})
 		}
 	}
 	return errors.Join(errs...)

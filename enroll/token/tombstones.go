@@ -21,8 +21,8 @@ import (
 // records: who loses them doesn't let these machines in again.
 const TombstoneFile = "removed.yaml"
 
-const tombstoneIntro = header + "# Machines that were taken out. Keep this file with those of the tokens: when the records are lost, it keeps these\n" +
-	"# machines out. It is for fleetctl alone: no program of Teleport's reads it.\n"
+const tombstoneIntro = header + "# Machines that were taken out. Keep this file with those of the tokens: when the records are lost, it\n" +
+	"# keeps these machines out. It is for fleetctl alone: no program of Teleport's reads it.\n"
 
 type (
 	tombstones struct {

@@ -40,7 +40,8 @@ func (s *Set) Files() (map[string][]byte, error) {
 	}
 	for _, t := range s.Tokens {
 		if fileOf(t.Name) == TombstoneFile {
-			return nil, &outcome.InputError{Msg: "the file of token " + t.Name + " would be called " + TombstoneFile + ", which says who was taken out",
+			return nil, &outcome.InputError{
+				Msg:  "the file of token " + t.Name + " would be called " + TombstoneFile + ", which says who was taken out",
 				Hint: "set another token.name in fleet.yaml"}
 		}
 		content, err := t.YAML()
