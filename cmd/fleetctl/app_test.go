@@ -255,3 +255,27 @@ func TestAQuestionEndsWithTheCommand(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestCommandLinesAreKeptWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ want, args string }{
+		{"fleetctl scan --limit 'web*' -i hosts.ini", "/opt/bin/fleetctl|scan|--limit|web*|-i|hosts.ini"},
+		{"fleetctl scan --become-password-file=/etc/pw --private-key id", "f|scan|--become-password-file=/etc/pw|--private-key|id"},
+		{"fleetctl scan --become-password-file /etc/pw", "f|scan|--become-password-file|/etc/pw"},
+		{"fleetctl scan -i 'web ansible_ssh_pass=(redacted) ansible_user=me,'", "f|scan|-i|web ansible_ssh_pass=hunter2 ansible_user=me,"},
+		{"fleetctl scan -i 'web ansible_become_password=(redacted) x=1'", "f|scan|-i|web ansible_become_password='hunter2 b' x=1"},
+		{"fleetctl scan --ssh-password=(redacted)", "f|scan|--ssh-password=hunter2"},
+		{"fleetctl scan --ssh-password (redacted) -v", "f|scan|--ssh-password|hunter2|-v"},
+		{"fleetctl scan -i https://me:(redacted)@example.com/hosts", "f|scan|-i|https://me:hunter2@example.com/hosts"},
+		{"fleetctl records forget a --reason ''", "f|records|forget|a|--reason|"},
+	} {
+		got := commandLine(strings.Split(tt.args, "|"))
+		if plain := strings.NewReplacer(`'\''`, "'").Replace(got); strings.Contains(got, "hunter2") ||
+			strings.ReplaceAll(plain, "'", "") != strings.ReplaceAll(tt.want, "'", "") {
+			t.Errorf("%s\nwant %s", got, tt.want)
+		}
+	}
+	if got := whoIsIt(); !strings.Contains(got, "@") || strings.HasPrefix(got, "@") || strings.HasSuffix(got, "@") {
+		t.Errorf("got %q", got)
+	}
+}

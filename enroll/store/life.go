@@ -241,7 +241,11 @@ func (s *sqlite) Rename(ctx context.Context, from, to string) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE rules SET host = ? WHERE host = ? AND ek_hash = ?", to, from, m.EKHash); err != nil {
 			return err
 		}
-		return s.note(ctx, tx, Entry{Action: "rename", Host: to, EKHash: m.EKHash, Why: cmp.Or(s.actor.Reason, "was "+from)})
+		why := "was " + from
+		if s.actor.Reason != "" {
+			why += ": " + s.actor.Reason
+		}
+		return s.note(ctx, tx, Entry{Action: "rename", Host: to, EKHash: m.EKHash, Why: why})
 	})
 }
 
