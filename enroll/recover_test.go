@@ -152,7 +152,10 @@ func TestRecoverTakesNothingThatIsNotOurs(t *testing.T) {
 	if len(report.Tokens) != 2 || report.Tokens[1].Name != "fleet-2" || report.Tokens[1].Strangers != 1 || report.Tokens[1].Marked {
 		t.Errorf("%+v", report.Tokens)
 	}
-	for w := range l.Store.Ways(t.Context()) {
+	for w, err := range l.Store.Ways(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if w.EKHash == stranger || w.Token == "other" || w.Token == "fleet-7" {
 			t.Errorf("%+v", w)
 		}
@@ -210,7 +213,10 @@ func TestRecoverMarksImpossibleTimes(t *testing.T) {
 		}
 	}
 	var said []string
-	for e := range records.Log(t.Context(), l.Store, "") {
+	for e, err := range records.Log(t.Context(), l.Store, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		said = append(said, e.Action)
 		if e.Run != run {
 			t.Errorf("%+v", e)
@@ -264,5 +270,43 @@ func TestADisabledHostKeepsEverythingButItsRule(t *testing.T) {
 	}
 	if l.admits("web-02", "fleet") == "" || l.record("web-02").Token != "fleet" || l.trees() != trees {
 		t.Errorf("rules %v, %+v", l.cluster.Rules("fleet"), l.record("web-02"))
+	}
+}
+
+func TestRecordsAreNotChangedInTheMiddleOfAnotherRun(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "fleet.db")
+	open := func() store.Store {
+		st, err := store.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = st.Close() })
+		return st
+	}
+	scanning, f := open(), Fleet{Store: open()}
+	enrolltest.See(t, scanning, "a", 1)
+	run, err := scanning.BeginRun(t.Context(), "scan", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func() error{
+		"forget":  func() error { return ForgetRecords(t.Context(), f, "a") },
+		"accept":  func() error { _, err := AcceptRecords(t.Context(), f, false, "a"); return err },
+		"rename":  func() error { _, err := RenameRecord(t.Context(), f, "a", "b"); return err },
+		"disable": func() error { _, err := DisableRecords(t.Context(), f, "a"); return err },
+		"enable":  func() error { _, err := EnableRecords(t.Context(), f, "a"); return err },
+		"readmit": func() error { _, err := ReadmitRecords(t.Context(), f, "a"); return err },
+		"recover": func() error { _, err := Recover(t.Context(), f, RecoverOptions{}); return err },
+	} {
+		if err := change(); !errors.Is(err, store.ErrLocked) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := scanning.EndRun(t.Context(), run, store.StateDone); err != nil {
+		t.Fatal(err)
+	}
+	if err := ForgetRecords(t.Context(), f, "a"); err != nil {
+		t.Error(err)
 	}
 }

@@ -279,3 +279,33 @@ func TestCommandLinesAreKeptWithoutSecrets(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestRecoverSaysWhatItFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
+	if got := w.inProcess("enroll", "--tokens-only", "--out", w.out()); got.code != exitOK {
+		t.Fatalf("%+v", got)
+	}
+	removed := "- ek_public_hash: \"" + enrolltest.Hash(77) + "\"\n  host: web-99\n  state: removed\n  run: 3\n"
+	if err := os.WriteFile(filepath.Join(w.out(), "removed.yaml"), []byte(removed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--check", exitChanges, "would recover that web-99 was removed"},
+		{"", exitOK, "recovered 1 removals, 0 tokens that machines may be configured with, 0 assignments"},
+		{"--check", exitOK, "would recover 0 removals"},
+	} {
+		args := append([]string{"records", "recover", "--out", w.out(), "-o", "csv"}, strings.Fields(tt.args)...)
+		got := w.inProcess(args...)
+		if got.code != tt.code || !strings.Contains(got.stderr, tt.want) || !strings.Contains(got.stdout, "fleet,true,2,0,1,1") {
+			t.Errorf("%s: %+v", tt.args, got)
+		}
+	}
+	if got := w.inProcess("records", "--removed"); !strings.Contains(got.stdout, "web-99  removed") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -121,7 +121,8 @@ func whoIsIt() string {
 
 // secretWord is a variable or a flag whose value is a secret by its name: ansible_ssh_pass=…, also among others in one
 // argument. The name of a file that holds one is none.
-var secretWord = regexp.MustCompile(`(?i)([\w.-]*(?:pass|passwd|password|passphrase|secret|credential|private_?key|api_?key)s?=)("[^"]*"|'[^']*'|[^\s,]+)`)
+var secretWord = regexp.MustCompile(`(?i)([\w.-]*(?:pass|passwd|password|passphrase|secret|credential|private_?key|api_?key)s?=)` +
+	`("[^"]*"|'[^']*'|[^\s,]+)`)
 
 // secretFlag is a flag, none of ours, whose next argument is a secret by its name.
 var secretFlag = regexp.MustCompile(`(?i)^--?[\w-]*(?:password|passwd|passphrase|secret|api-key)$`)

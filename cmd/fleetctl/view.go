@@ -264,7 +264,8 @@ func (v recoverView) sayRecovered(r enroll.RecoverReport) {
 	}
 	for _, t := range r.Tokens {
 		if t.Strangers > 0 {
-			v.app.say("token %s has no mark of fleetctl, and %d rules of machines that the records don't know: scan the hosts first", t.Name, t.Strangers)
+			v.app.say("token %s has no mark of fleetctl, and %d rules of machines that the records don't know: scan the hosts first",
+				t.Name, t.Strangers)
 		}
 	}
 	for _, host := range r.Undecided {
@@ -273,5 +274,6 @@ func (v recoverView) sayRecovered(r enroll.RecoverReport) {
 	for _, run := range r.Impossible {
 		v.app.say("run %d (%s) began at an impossible time: %s", run.ID, run.Command, shortTime(run.Started))
 	}
-	v.app.say("%s %d removals, %d tokens that machines may be configured with, %d assignments", did, len(r.Tombstones), len(r.Ways), len(r.Assigned))
+	v.app.say("%s %d removals, %d tokens that machines may be configured with, %d assignments",
+		did, len(r.Tombstones), len(r.Ways), len(r.Assigned))
 }

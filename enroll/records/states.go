@@ -140,7 +140,8 @@ func (r *roll) ofHost(host string) (store.Machine, error) {
 	id, ok := r.accepted[host]
 	switch {
 	case !ok:
-		return store.Machine{}, &outcome.InputError{Msg: host + ": there is no record of this host", Hint: "\"fleetctl records\" lists them"}
+		return store.Machine{}, &outcome.InputError{Msg: host + ": there is no record of this host",
+			Hint: "\"fleetctl records\" lists them"}
 	case id.EKHash == "":
 		return store.Machine{}, &outcome.InputError{Msg: host + ": its TPM has never been identified: it has no rule"}
 	}

@@ -56,7 +56,10 @@ func TestDisableAndEnable(t *testing.T) {
 		t.Errorf("%+v, %v", changes, err)
 	}
 	entries := 0
-	for range Log(t.Context(), st, "b") {
+	for _, err := range Log(t.Context(), st, "b") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		entries++
 	}
 	if entries != 1 {
@@ -105,7 +108,10 @@ func TestReadmit(t *testing.T) {
 	if got := states(t, st); got != "b removed 2, c disabled 4" {
 		t.Errorf("%s", got)
 	}
-	for m := range st.Machines(t.Context()) {
+	for m, err := range st.Machines(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if want := map[string]int64{a.EKHash: 50, b2.EKHash: 7}[m.EKHash]; want != 0 && m.Run != want {
 			t.Errorf("%+v, want run %d", m, want)
 		}
@@ -138,7 +144,10 @@ func TestRename(t *testing.T) {
 		t.Errorf("%+v, %v", done, err)
 	}
 	said := 0
-	for e := range Log(t.Context(), st, "x") {
+	for e, err := range Log(t.Context(), st, "x") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		said++
 		if e.Action != "rename" || e.Why != "was other" {
 			t.Errorf("%+v", e)

@@ -260,7 +260,8 @@ func unite(ctx context.Context, tx *sql.Tx, old Machine, name string) error {
 	}
 	const (
 		proof = `UPDATE hosts SET accepted = (SELECT accepted FROM hosts WHERE name = ?1) WHERE name = ?2
-			AND (SELECT proven FROM identities WHERE id = accepted) < (SELECT i.proven FROM hosts h JOIN identities i ON i.id = h.accepted WHERE h.name = ?1)`
+			AND (SELECT proven FROM identities WHERE id = accepted) <
+			(SELECT i.proven FROM hosts h JOIN identities i ON i.id = h.accepted WHERE h.name = ?1)`
 		assignment = `UPDATE hosts SET (token, token_ek) = (SELECT token, token_ek FROM hosts WHERE name = ?1)
 			WHERE name = ?2 AND (token = '' OR installed IS NULL) AND (SELECT token FROM hosts WHERE name = ?1) <> ''`
 		installed = `UPDATE hosts SET installed = (SELECT installed FROM hosts WHERE name = ?1) WHERE name = ?2 AND installed IS NULL`

@@ -37,10 +37,16 @@ func TestRenameUnitesTwoRecordsOfOneMachine(t *testing.T) {
 		t.Errorf("the old name is still there: %v", err)
 	}
 	seen := 0
-	for range s.History(t.Context(), "new") {
+	for _, err := range s.History(t.Context(), "new") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		seen++
 	}
-	for rule := range s.Rules(t.Context()) {
+	for rule, err := range s.Rules(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if rule.Host != "new" {
 			t.Errorf("%+v", rule)
 		}
