@@ -3,11 +3,7 @@ package enroll
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -93,7 +89,7 @@ func (r *recovery) do(ctx context.Context) error {
 	if err := r.bind(ctx, TokensOptions{Diff: true, Check: true}); err != nil {
 		return err
 	}
-	if err := r.tombstones(ctx); err != nil {
+	if err := r.buried(ctx); err != nil {
 		return err
 	}
 	if r.opts.Clock {
@@ -119,37 +115,19 @@ func (r *recovery) do(ctx context.Context) error {
 	return r.write(ctx)
 }
 
-// tombstones takes in what the file says of machines that were taken out.
-func (r *recovery) tombstones(ctx context.Context) error {
+// buried takes in what the file says of machines that were taken out and that the records have no word against.
+func (r *recovery) buried(ctx context.Context) (err error) {
 	r.out = map[string]bool{}
-	fromFile, err := readTombstones(r.opts.Out)
-	if err != nil {
+	if r.report.Tombstones, err = r.lostTombstones(ctx, r.opts.Out); err != nil {
 		return err
-	}
-	if r.opts.Check {
-		r.report.Tombstones, err = token.UnknownTombstones(ctx, r.Store, fromFile)
-	} else {
-		r.report.Tombstones, err = token.MergeTombstones(ctx, r.Store, fromFile)
 	}
 	for _, m := range r.report.Tombstones {
 		r.out[m.EKHash] = true
 	}
-	return err
-}
-
-// readTombstones reads the file beside the tokens; without one, nobody was taken out.
-func readTombstones(dir string) ([]store.Machine, error) {
-	if dir == "" {
-		return nil, nil
+	if r.opts.Check || len(r.report.Tombstones) == 0 {
+		return nil
 	}
-	data, err := os.ReadFile(filepath.Join(dir, token.TombstoneFile)) //nolint:gosec // the user chose the directory
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return token.ParseTombstones(data)
+	return r.Store.SetStates(ctx, "tombstone", r.report.Tombstones...)
 }
 
 // read takes in what the records know.

@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,10 +41,7 @@ func (l *lab) writeTombstones() {
 		}
 		all = append(all, m)
 	}
-	if err := os.MkdirAll(l.out, 0o755); err != nil {
-		l.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(l.out, token.TombstoneFile), token.Tombstones(all), 0o600); err != nil {
+	if _, err := token.WriteTombstones(l.out, all); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -308,5 +304,37 @@ func TestRecordsAreNotChangedInTheMiddleOfAnotherRun(t *testing.T) {
 	}
 	if err := ForgetRecords(t.Context(), f, "a"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhoIsReadmittedIsNotTakenOutByTheFile(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	for range 3 { // so that the removal's run is later than those of the new records
+		if _, err := l.scan(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-02"}}); err != nil {
+		t.Fatal(err)
+	}
+	removed := l.machine("web-02").Run
+	l.Store = enrolltest.Store(t)
+	enrolltest.See(t, l.Store, "somebody", 5)
+	l.recover(RecoverOptions{})
+	if m := l.machine("web-02"); m.State != store.Removed || m.Run != removed {
+		t.Fatalf("%+v", m)
+	}
+	if changes, err := ReadmitRecords(t.Context(), l.Fleet, "web-02"); err != nil || len(changes) != 1 {
+		t.Fatalf("%+v, %v", changes, err)
+	}
+	for range 2 { // the file is read before it is written anew
+		if report := l.recover(RecoverOptions{}); len(report.Tombstones) != 0 || l.machine("web-02").Out() {
+			t.Errorf("%+v, %+v", report, l.machine("web-02"))
+		}
+	}
+	if _, err := l.enroll(); err != nil || l.admits("web-02", "fleet") == "" {
+		t.Errorf("%v, rules %v", err, l.cluster.Rules("fleet"))
 	}
 }

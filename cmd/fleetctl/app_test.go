@@ -14,6 +14,7 @@ import (
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/token"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -286,8 +287,8 @@ func TestRecoverSaysWhatItFound(t *testing.T) {
 	if got := w.inProcess("enroll", "--tokens-only", "--out", w.out()); got.code != exitOK {
 		t.Fatalf("%+v", got)
 	}
-	removed := "- ek_public_hash: \"" + enrolltest.Hash(77) + "\"\n  host: web-99\n  state: removed\n  run: 3\n"
-	if err := os.WriteFile(filepath.Join(w.out(), "removed.yaml"), []byte(removed), 0o600); err != nil {
+	lost := store.Machine{EKHash: enrolltest.Hash(77), Host: "web-99", State: store.Removed, Run: 3}
+	if _, err := token.WriteTombstones(w.out(), []store.Machine{lost}); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
