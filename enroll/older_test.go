@@ -162,3 +162,41 @@ func TestIssuersOfTheFirstVersionsRecords(t *testing.T) {
 		t.Errorf("%+v, %v", issuers, err)
 	}
 }
+
+func TestWhatTheFirstVersionPublishedOrInstalledMayBeConfigured(t *testing.T) {
+	t.Parallel()
+	st := openFirst(t)
+	host := map[string]string{}
+	for r, err := range st.Records(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Accepted != nil && host[r.Accepted.EKHash] == "" {
+			host[r.Accepted.EKHash] = r.Host
+		}
+	}
+	var ways []string
+	for w, err := range st.Ways(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ways = append(ways, host[w.EKHash]+" "+w.Token+" "+w.Evidence)
+	}
+	slices.Sort(ways)
+	want := []string{
+		"cache-01 fleet-hash-only installed", "db-01 fleet published", "old-01 fleet-hash-only published", "web-01 fleet installed",
+	}
+	if !slices.Equal(ways, want) {
+		t.Errorf("got  %q\nwant %q", ways, want)
+	}
+	known := 0
+	for m, err := range st.Machines(t.Context()) {
+		if err != nil || m.Out() || m.Run != 0 {
+			t.Errorf("%+v, %v", m, err)
+		}
+		known++
+	}
+	if known != len(host) {
+		t.Errorf("%d machines for %d EKs", known, len(host))
+	}
+}

@@ -28,12 +28,14 @@ type app struct {
 	interrupts     *interrupts
 	helpers        fs.FS       // identify-linux-ARCH.gz
 	tctl           tctl.Runner // in place of the program; nil: the program of fleet.yaml
+	args           []string    // the command line, with the program's name
 	goesOn         string      // how a run of this command that was interrupted goes on
 }
 
 // run runs one command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	c := a.command()
+	a.args = args
 	everywhere := slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags())
 	return a.exit(ctx, c.RunContext(ctx, reorder(c, everywhere, args)))
 }
@@ -105,6 +107,7 @@ func (a *app) commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table, json, jsonl, yaml or csv"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say on stderr what is done"},
 		&cli.BoolFlag{Name: "no-progress", Usage: "no progress bar"},
+		&cli.StringFlag{Name: "reason", Usage: "why: `TEXT` for the records of runs and of what was changed"},
 		&cli.DurationFlag{Name: "wait", Usage: "wait so long for another run on the same records to end"},
 	}
 }

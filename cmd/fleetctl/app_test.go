@@ -14,6 +14,7 @@ import (
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/token"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -253,5 +254,59 @@ func TestAQuestionEndsWithTheCommand(t *testing.T) {
 	defer func() { _ = in.Close() }()
 	if _, err := (&app{stdin: r, stderr: io.Discard}).question(ctx, "sure?"); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestCommandLinesAreKeptWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ want, args string }{
+		{"fleetctl scan --limit 'web*' -i hosts.ini", "/opt/bin/fleetctl|scan|--limit|web*|-i|hosts.ini"},
+		{"fleetctl scan --become-password-file=/etc/pw --private-key id", "f|scan|--become-password-file=/etc/pw|--private-key|id"},
+		{"fleetctl scan --become-password-file /etc/pw", "f|scan|--become-password-file|/etc/pw"},
+		{"fleetctl scan -i 'web ansible_ssh_pass=(redacted) ansible_user=me,'", "f|scan|-i|web ansible_ssh_pass=hunter2 ansible_user=me,"},
+		{"fleetctl scan -i 'web ansible_become_password=(redacted) x=1'", "f|scan|-i|web ansible_become_password='hunter2 b' x=1"},
+		{"fleetctl scan --ssh-password=(redacted)", "f|scan|--ssh-password=hunter2"},
+		{"fleetctl scan --ssh-password (redacted) -v", "f|scan|--ssh-password|hunter2|-v"},
+		{"fleetctl scan -i https://me:(redacted)@example.com/hosts", "f|scan|-i|https://me:hunter2@example.com/hosts"},
+		{"fleetctl records forget a --reason ''", "f|records|forget|a|--reason|"},
+	} {
+		got := commandLine(strings.Split(tt.args, "|"))
+		if plain := strings.NewReplacer(`'\''`, "'").Replace(got); strings.Contains(got, "hunter2") ||
+			strings.ReplaceAll(plain, "'", "") != strings.ReplaceAll(tt.want, "'", "") {
+			t.Errorf("%s\nwant %s", got, tt.want)
+		}
+	}
+	if got := whoIsIt(); !strings.Contains(got, "@") || strings.HasPrefix(got, "@") || strings.HasSuffix(got, "@") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestRecoverSaysWhatItFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
+	if got := w.inProcess("enroll", "--tokens-only", "--out", w.out()); got.code != exitOK {
+		t.Fatalf("%+v", got)
+	}
+	lost := store.Machine{EKHash: enrolltest.Hash(77), Host: "web-99", State: store.Removed, Run: 3}
+	if _, err := token.WriteTombstones(w.out(), []store.Machine{lost}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--check", exitChanges, "would recover that web-99 was removed"},
+		{"", exitOK, "recovered 1 removals, 0 tokens that machines may be configured with, 0 assignments"},
+		{"--check", exitOK, "would recover 0 removals"},
+	} {
+		args := append([]string{"records", "recover", "--out", w.out(), "-o", "csv"}, strings.Fields(tt.args)...)
+		got := w.inProcess(args...)
+		if got.code != tt.code || !strings.Contains(got.stderr, tt.want) || !strings.Contains(got.stdout, "fleet,true,2,0,1,1") {
+			t.Errorf("%s: %+v", tt.args, got)
+		}
+	}
+	if got := w.inProcess("records", "--removed"); !strings.Contains(got.stdout, "web-99  removed") {
+		t.Errorf("%+v", got)
 	}
 }

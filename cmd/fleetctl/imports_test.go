@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "templates",
 	},
 	"fleetctl/cmd/fleetctl": {
-		"enroll", "enroll/config", "enroll/outcome", "enroll/records", "enroll/scan", "enroll/store", "enroll/tctl",
+		"enroll", "enroll/config", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/scan", "enroll/store", "enroll/tctl",
 		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "remote", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.

@@ -16,12 +16,13 @@ import (
 func (a *app) recordsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "records",
-		Usage: "list what is known of every host; export, import, accept, forget",
+		Usage: "list what is known of every host, who changed it and why; change it, back it up, recover it",
 		Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "issuers", Usage: "list who issued the fleet's EK certificates"},
+			&cli.BoolFlag{Name: "removed", Usage: "list the machines that were taken out, also where no host has a record of them"},
 		}),
 		Action: a.records,
-		Subcommands: []*cli.Command{
+		Subcommands: slices.Concat([]*cli.Command{
 			{
 				Name: "export", Usage: "write every record, with keys and certificates",
 				Description: "-o jsonl (default), json, yaml or csv. The file can be imported into other records.",
@@ -39,18 +40,6 @@ func (a *app) recordsCommand() *cli.Command {
 				Action: a.importRecords,
 			},
 			{
-				Name: "accept", Usage: "accept the changed EK of hosts", ArgsUsage: "HOST…",
-				Description: "Boards that hosts swapped are accepted together, in one command.",
-				Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), []cli.Flag{
-					&cli.BoolFlag{Name: "unproven", Usage: "accept also what nobody has proven in the place of what is proven"},
-				}),
-				Action: a.acceptRecords,
-			},
-			{
-				Name: "forget", Usage: "drop hosts from the records; the next tokens are made without them", ArgsUsage: "HOST…",
-				Flags: a.commonFlags(), Action: a.forgetRecords,
-			},
-			{
 				Name: "runs", Usage: "list the latest runs",
 				Flags: slices.Concat(a.commonFlags(), []cli.Flag{
 					&cli.IntFlag{Name: "last", Value: 20, Usage: "how many"},
@@ -61,7 +50,7 @@ func (a *app) recordsCommand() *cli.Command {
 				Name: "history", Usage: "list every observation of a host", ArgsUsage: "HOST",
 				Flags: a.commonFlags(), Action: a.recordHistory,
 			},
-		},
+		}, a.changeCommands()),
 	}
 }
 
@@ -95,8 +84,11 @@ func (a *app) records(c *cli.Context) error {
 		return err
 	}
 	return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
-		if c.Bool("issuers") {
+		switch {
+		case c.Bool("issuers"):
 			return a.issuers(c, p, f)
+		case c.Bool("removed"):
+			return a.removedMachines(c, p, f.Store)
 		}
 		return printAll(p, recordHeader, records.List(c.Context, f.Store, f.Inventory), recordCells)
 	})
@@ -171,43 +163,7 @@ func (a *app) files(names []string) iter.Seq2[enroll.File, error] {
 	}
 }
 
-func (a *app) acceptRecords(c *cli.Context) error {
-	hosts := c.Args().Slice()
-	if len(hosts) == 0 {
-		return usage("accept which hosts?")
-	}
-	p, err := a.printer(c)
-	if err != nil {
-		return err
-	}
-	return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
-		accepted, err := records.Accept(c.Context, f.Store, records.AcceptOptions{
-			Inventory: f.Inventory, Unproven: c.Bool("unproven"),
-		}, hosts...)
-		if err != nil {
-			return err
-		}
-		a.say("next: \"fleetctl enroll\", or \"fleetctl tokens --apply\" for the rules alone")
-		return p.write([]string{"HOST", "OLD EK PUBLIC HASH", "NEW EK PUBLIC HASH"}, len(accepted), func(i int) (any, []string) {
-			return accepted[i], []string{accepted[i].Host, accepted[i].Old, accepted[i].New}
-		}, func() any { return accepted })
-	})
-}
-
-func (a *app) forgetRecords(c *cli.Context) error {
-	hosts := c.Args().Slice()
-	if len(hosts) == 0 {
-		return usage("forget which hosts?")
-	}
-	return a.withStore(c, func(st store.Store) error {
-		if err := records.Forget(c.Context, st, hosts...); err != nil {
-			return err
-		}
-		a.say("forgot %d hosts; next: \"fleetctl tokens --diff\" shows the rules that go, --apply takes them out of the cluster",
-			len(hosts))
-		return nil
-	})
-}
+var runHeader = []string{"RUN", "COMMAND", "STARTED", "ENDED", "STATE", "HOSTS", "BY", "REASON", "COMMAND LINE"}
 
 func (a *app) listRuns(c *cli.Context) error {
 	p, err := a.printer(c)
@@ -219,10 +175,11 @@ func (a *app) listRuns(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return p.write([]string{"RUN", "COMMAND", "STARTED", "ENDED", "STATE", "HOSTS"}, len(runs), func(i int) (any, []string) {
+		return p.write(runHeader, len(runs), func(i int) (any, []string) {
 			r := runs[i]
 			return r, []string{
 				strconv.FormatInt(r.ID, 10), r.Command, shortTime(r.Started), shortTime(r.Ended), r.State, strconv.Itoa(r.Hosts),
+				r.By, r.Reason, r.Args,
 			}
 		}, func() any { return runs })
 	})

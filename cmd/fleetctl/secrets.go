@@ -7,10 +7,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
+	"regexp"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
+
+	"fleetctl/enroll/redact"
+	"fleetctl/enroll/store"
+	"fleetctl/remote"
 )
 
 // The environment variables that may hold secrets, besides prompts and files. Flags never do: argv is public.
@@ -87,4 +93,63 @@ func (a *app) question(ctx context.Context, text string) (string, error) {
 		fmt.Fprintln(a.stderr)
 		return "", ctx.Err()
 	}
+}
+
+// actor is who runs this command line, for the records.
+func (a *app) actor(c *cli.Context) store.Actor {
+	return store.Actor{By: whoIsIt(), Args: commandLine(a.args), Reason: remote.Cut(unsecret(c.String("reason")), maxReason)}
+}
+
+// Bounds of what records keep of a command line.
+const (
+	maxReason = 1000
+	maxArgs   = 2000
+)
+
+// whoIsIt is user@host. Where the system doesn't say, the number of the user does.
+func whoIsIt() string {
+	name := fmt.Sprint("uid ", os.Getuid())
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return remote.Clean(name + "@" + host)
+}
+
+// secretWord is a variable or a flag whose value is a secret by its name: ansible_ssh_pass=…, also among others in one
+// argument. The name of a file that holds one is none.
+var secretWord = regexp.MustCompile(`(?i)([\w.-]*(?:pass|passwd|password|passphrase|secret|credential|private_?key|api_?key)s?=)` +
+	`("[^"]*"|'[^']*'|[^\s,]+)`)
+
+// secretFlag is a flag, none of ours, whose next argument is a secret by its name.
+var secretFlag = regexp.MustCompile(`(?i)^--?[\w-]*(?:password|passwd|passphrase|secret|api-key)$`)
+
+// unsecret takes secrets out of a text.
+func unsecret(text string) string {
+	return redact.Secrets(secretWord.ReplaceAllString(text, "${1}(redacted)"))
+}
+
+// commandLine is a command line as the records keep it: quoted where a shell needs it, and without secrets.
+func commandLine(args []string) string {
+	var words []string
+	hide := false
+	for i, arg := range args {
+		switch {
+		case i == 0:
+			arg = "fleetctl"
+		case hide:
+			arg = "(redacted)"
+		default:
+			arg = unsecret(arg)
+		}
+		hide = i > 0 && secretFlag.MatchString(args[i])
+		if arg == "" || strings.ContainsAny(arg, " \t\n\"'$`\\;&|<>*?[]#~!{}") {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
+	}
+	return remote.Cut(strings.Join(words, " "), maxArgs)
 }

@@ -186,7 +186,9 @@ func (a *app) cluster(c *cli.Context, cfg config.Config, n need) (*tctl.Tctl, er
 
 // open opens the records.
 func (a *app) open(c *cli.Context, existing bool) (store.Store, error) {
-	st, err := store.OpenWith(c.Context, c.String("db"), store.Options{Wait: c.Duration("wait"), Existing: existing})
+	st, err := store.OpenWith(c.Context, c.String("db"), store.Options{
+		Wait: c.Duration("wait"), Existing: existing, Actor: a.actor(c),
+	})
 	if errors.Is(err, store.ErrNoRecords) {
 		return nil, &outcome.InputError{Msg: fmt.Sprintf("there are no records at %s", c.String("db")),
 			Hint: "\"fleetctl scan\" makes them; if there have been some, name their file with --db or bring it back from a backup"}

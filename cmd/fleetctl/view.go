@@ -225,3 +225,55 @@ func (a *app) viewOf(c *cli.Context) (resultsView, error) {
 	p, err := a.printer(c)
 	return resultsView{app: a, printer: p}, err
 }
+
+func joinNames(names []string) string { return strings.Join(names, ", ") }
+
+// recoverView is the view of records recover.
+type recoverView struct {
+	app     *app
+	printer *printer
+	check   bool
+}
+
+func (v recoverView) Report(r enroll.RecoverReport) error {
+	if r.Run == 0 {
+		return nil
+	}
+	header := []string{"TOKEN", "MARKED", "RULES", "STRANGERS", "EPOCH", "WAS"}
+	err := v.printer.write(header, len(r.Tokens), func(i int) (any, []string) {
+		t := r.Tokens[i]
+		return t, []string{t.Name, strconv.FormatBool(t.Marked), strconv.Itoa(t.Rules), strconv.Itoa(t.Strangers),
+			strconv.FormatInt(t.Epoch, 10), strconv.FormatInt(t.Was, 10)}
+	}, func() any { return r })
+	v.sayRecovered(r)
+	return err
+}
+
+// sayRecovered says in words what was found.
+func (v recoverView) sayRecovered(r enroll.RecoverReport) {
+	did := "recovered"
+	if v.check {
+		did = "would recover"
+	}
+	for _, m := range r.Tombstones {
+		v.app.say("%s that %s was %s (EK %s)", did, m.Host, m.State, m.EKHash)
+	}
+	for _, rule := range r.Admitted {
+		v.app.say("alarm: token %s has a rule for EK %s (%s), which was taken out: \"fleetctl tokens --apply\" takes it out of the cluster",
+			rule.Token, rule.EKHash, rule.Host)
+	}
+	for _, t := range r.Tokens {
+		if t.Strangers > 0 {
+			v.app.say("token %s has no mark of fleetctl, and %d rules of machines that the records don't know: scan the hosts first",
+				t.Name, t.Strangers)
+		}
+	}
+	for _, host := range r.Undecided {
+		v.app.say("%s has rules in several tokens, and no join says which it is configured with: all of them stay", host)
+	}
+	for _, run := range r.Impossible {
+		v.app.say("run %d (%s) began at an impossible time: %s", run.ID, run.Command, shortTime(run.Started))
+	}
+	v.app.say("%s %d removals, %d tokens that machines may be configured with, %d assignments",
+		did, len(r.Tombstones), len(r.Ways), len(r.Assigned))
+}

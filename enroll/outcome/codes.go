@@ -118,6 +118,9 @@ const (
 	// States of a record.
 	StateAccepted   Code = "accepted"
 	StateNoIdentity Code = "no-identity"
+	StateDisabled   Code = "disabled"
+	StateRemoved    Code = "removed"
+	StateReplaced   Code = "replaced"
 
 	// States of a host, from bad to good.
 	StateUnreachable Code = "unreachable"

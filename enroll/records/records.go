@@ -47,16 +47,42 @@ func List(ctx context.Context, st store.Store, inv []inventory.Host) iter.Seq2[V
 			yield(View{}, err)
 			return
 		}
+		out, err := statesOut(ctx, st)
+		if err != nil {
+			yield(View{}, err)
+			return
+		}
 		for r, err := range st.Records(ctx) {
 			if err != nil {
 				yield(View{}, err)
 				return
 			}
-			if !yield(viewOf(r, disputed), nil) {
+			v := viewOf(r, disputed)
+			if state := out[v.EKHash]; state != "" && v.State != outcome.ChangedEK {
+				v.State = state
+			}
+			if !yield(v, nil) {
 				return
 			}
 		}
 	}
+}
+
+// statesOut are the states of machines that a person took out, by EK hash. What waits to be accepted is more pressing.
+func statesOut(ctx context.Context, st store.Store) (map[string]outcome.Code, error) {
+	codes := map[string]outcome.Code{
+		store.Disabled: outcome.StateDisabled, store.Removed: outcome.StateRemoved, store.Replaced: outcome.StateReplaced,
+	}
+	out := map[string]outcome.Code{}
+	for m, err := range st.Machines(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if code := codes[m.State]; code != "" {
+			out[m.EKHash] = code
+		}
+	}
+	return out, nil
 }
 
 // disputes maps each EK that different machines present to what they are to each other.

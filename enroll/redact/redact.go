@@ -74,11 +74,7 @@ var (
 // Text redacts a text: keys and certificates, values of keys that say that they are secret, tokens of every form; hashes,
 // serials, UUIDs and addresses get stand-ins of the same form; names that were told get theirs.
 func (r *Redactor) Text(s string) string {
-	s = pemBlock.ReplaceAllString(s, "-----BEGIN $1-----(redacted)-----END $1-----")
-	s = secretKV.ReplaceAllString(s, "${1}(redacted)")
-	s = bearer.ReplaceAllString(s, "$1 (redacted)")
-	s = userInfo.ReplaceAllString(s, "${1}(redacted)@")
-	s = jwt.ReplaceAllString(s, "(redacted)")
+	s = Secrets(s)
 	s = uuid.ReplaceAllStringFunc(s, r.hexLike)
 	s = hexRun.ReplaceAllStringFunc(s, r.hexLike)
 	s = hexPairs.ReplaceAllStringFunc(s, func(m string) string {
@@ -99,6 +95,16 @@ func (r *Redactor) Text(s string) string {
 		s = n.pattern.ReplaceAllLiteralString(s, n.standIn)
 	}
 	return s
+}
+
+// Secrets takes out of a text what lets somebody in: keys and certificates, values of keys that say that they are secret,
+// tokens. Identities, addresses and names stay.
+func Secrets(s string) string {
+	s = pemBlock.ReplaceAllString(s, "-----BEGIN $1-----(redacted)-----END $1-----")
+	s = secretKV.ReplaceAllString(s, "${1}(redacted)")
+	s = bearer.ReplaceAllString(s, "$1 (redacted)")
+	s = userInfo.ReplaceAllString(s, "${1}(redacted)@")
+	return jwt.ReplaceAllString(s, "(redacted)")
 }
 
 // hexLike keeps the form of hex digits and what stands between them, and changes the digits.

@@ -209,33 +209,70 @@ func (s *sqlite) LookedAt(ctx context.Context, run int64, joins map[string]time.
 	})
 }
 
-// Rename gives a host another name, with everything that is known of it. A name that was forgotten may be taken.
+// Rename gives a host another name, with everything that is known of it. A name that was forgotten may be taken. When the
+// new name has a record of the same EK already, the two become one: what was assigned and installed under the old name
+// counts, unless something was under the new one.
 func (s *sqlite) Rename(ctx context.Context, from, to string) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		var known bool
 		err := tx.QueryRowContext(ctx, "SELECT known FROM hosts WHERE name = ?", to).Scan(&known)
-		switch {
-		case err != nil && !isNoRows(err):
+		if err != nil && !isNoRows(err) {
 			return err
-		case known:
-			return fmt.Errorf("%w: %s", ErrTaken, to)
-		case err == nil: // its observations are the new name's, too
-			if err := giveWay(ctx, tx, to, from); err != nil {
-				return err
-			}
 		}
+		recorded := err == nil
 		m, err := machineOf(ctx, tx, from)
 		if err != nil {
 			return err
 		}
-		if err := mustChange(ctx, tx, from, "UPDATE hosts SET name = ? WHERE name = ? AND known = 1", to, from); err != nil {
+		switch {
+		case known:
+			err = unite(ctx, tx, m, to)
+		case recorded: // its observations are the new name's, too
+			err = giveWay(ctx, tx, to, from)
+			fallthrough
+		default:
+			if err == nil {
+				err = mustChange(ctx, tx, from, "UPDATE hosts SET name = ? WHERE name = ? AND known = 1", to, from)
+			}
+		}
+		if err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "UPDATE rules SET host = ? WHERE host = ? AND ek_hash = ?", to, from, m.EKHash); err != nil {
 			return err
 		}
-		return s.note(ctx, tx, Entry{Action: "rename", Host: to, EKHash: m.EKHash, Why: "was " + from})
+		why := "was " + from
+		if s.actor.Reason != "" {
+			why += ": " + s.actor.Reason
+		}
+		return s.note(ctx, tx, Entry{Action: "rename", Host: to, EKHash: m.EKHash, Why: why})
 	})
+}
+
+// unite makes the record of a machine's old name a part of that of its new one, which has to have the same EK (ErrTaken).
+func unite(ctx context.Context, tx *sql.Tx, old Machine, name string) error {
+	now, err := machineOf(ctx, tx, name)
+	if err != nil {
+		return err
+	}
+	if old.EKHash == "" || now.EKHash != old.EKHash || now.Host == old.Host {
+		return fmt.Errorf("%w: %s", ErrTaken, name)
+	}
+	const (
+		proof = `UPDATE hosts SET accepted = (SELECT accepted FROM hosts WHERE name = ?1) WHERE name = ?2
+			AND (SELECT proven FROM identities WHERE id = accepted) <
+			(SELECT i.proven FROM hosts h JOIN identities i ON i.id = h.accepted WHERE h.name = ?1)`
+		assignment = `UPDATE hosts SET (token, token_ek) = (SELECT token, token_ek FROM hosts WHERE name = ?1)
+			WHERE name = ?2 AND (token = '' OR installed IS NULL) AND (SELECT token FROM hosts WHERE name = ?1) <> ''`
+		installed = `UPDATE hosts SET installed = (SELECT installed FROM hosts WHERE name = ?1) WHERE name = ?2 AND installed IS NULL`
+		leave     = `UPDATE hosts SET known = 0, last = NULL WHERE name = ?1 AND ?2 <> ''`
+	)
+	for _, query := range []string{proof, assignment, installed, leave} {
+		if _, err := tx.ExecContext(ctx, query, old.Host, name); err != nil {
+			return err
+		}
+	}
+	return giveWay(ctx, tx, old.Host, name)
 }
 
 // giveWay hands the observations of a forgotten name to the host that takes it over, and drops its row.

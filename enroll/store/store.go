@@ -288,8 +288,11 @@ type Store interface {
 	// SetStates says that a person took machines out (or, with an empty state, let them in again), with an entry of the
 	// journal each.
 	SetStates(ctx context.Context, action string, machines ...Machine) error
-	Rename(ctx context.Context, from, to string) error // ErrNotFound; ErrTaken when another host has the new name
-	Note(ctx context.Context, entries ...Entry) error  // to the journal
+
+	// Rename gives a host another name; two records of one EK become one. ErrNotFound; ErrTaken when another machine has the
+	// new name.
+	Rename(ctx context.Context, from, to string) error
+	Note(ctx context.Context, entries ...Entry) error // to the journal
 	Journal(ctx context.Context) iter.Seq2[Entry, error]
 	Bound(ctx context.Context) (Bound, error)
 	Bind(ctx context.Context, b Bound) error       // all but the epoch

@@ -1,0 +1,340 @@
+package enroll
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/token"
+)
+
+// lose loses the records, and scans anew.
+func (l *lab) lose() {
+	l.t.Helper()
+	l.Store = enrolltest.Store(l.t)
+	_, _ = l.scan() // some hosts may be out
+}
+
+func (l *lab) recover(opts RecoverOptions) RecoverReport {
+	l.t.Helper()
+	opts.Out = l.out
+	report, err := Recover(l.t.Context(), l.Fleet, opts)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return report
+}
+
+func (l *lab) writeTombstones() {
+	l.t.Helper()
+	var all []store.Machine
+	for m, err := range l.Store.Machines(l.t.Context()) {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	if _, err := token.WriteTombstones(l.out, all); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// waysOf are the tokens that the machine of a host may be configured with.
+func (l *lab) waysOf(host string) string {
+	l.t.Helper()
+	var out []string
+	for w, err := range l.Store.Ways(l.t.Context()) {
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if w.EKHash == l.host[host].TPM.EKHash() {
+			out = append(out, w.Token+" "+w.Evidence)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestRecoverRebuildsWhatTheClusterAndTheFilesKnow(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	l.enrolled()
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-03"}}); err != nil {
+		t.Fatal(err)
+	}
+	l.writeTombstones()
+	before, err := l.Store.Tokens(t.Context())
+	if err != nil || len(before) != 1 || before[0].Epoch == 0 {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	l.lose()
+	if l.machine("web-03").Out() {
+		t.Fatal("the new records know of the removal")
+	}
+
+	report, err := Recover(t.Context(), l.Fleet, RecoverOptions{Out: l.out, Check: true})
+	if !errors.Is(err, outcome.ErrChanges) || len(report.Tombstones) != 1 || l.machine("web-03").Out() || l.waysOf("web-01") != "" {
+		t.Errorf("a dry run: %+v, %v", report, err)
+	}
+	report = l.recover(RecoverOptions{})
+	if len(report.Tombstones) != 1 || report.Assigned["web-01"] != "fleet" || len(report.Ways) != 2 || len(report.Undecided)+len(report.Admitted) != 0 {
+		t.Errorf("%+v", report)
+	}
+	if want := (RecoveredToken{Name: "fleet", Marked: true, Rules: 2, Epoch: before[0].Epoch}); len(report.Tokens) != 1 || report.Tokens[0] != want {
+		t.Errorf("tokens %+v, want %+v", report.Tokens, want)
+	}
+	if m := l.machine("web-03"); m.State != store.Removed || m.Host != "web-03" {
+		t.Errorf("%+v", m)
+	}
+	if l.waysOf("web-01") != "fleet cluster" || l.waysOf("web-03") != "" || l.record("web-02").Token != "fleet" {
+		t.Errorf("ways %q, %q; %+v", l.waysOf("web-01"), l.waysOf("web-03"), l.record("web-02"))
+	}
+	after, err := l.Store.Tokens(t.Context())
+	if err != nil || len(after) != 1 || after[0].Epoch != before[0].Epoch || after[0].Seen != before[0].Epoch || after[0].Behind {
+		t.Errorf("%+v, then %+v, %v", after, before, err)
+	}
+
+	// Again, there is nothing to find, and the cluster is as it should be.
+	if again := l.recover(RecoverOptions{}); !again.Empty() {
+		t.Errorf("again: %+v", again)
+	}
+	if _, err := l.tokens(TokensOptions{Apply: true}); err != nil {
+		t.Error(err)
+	}
+	if l.admits("web-01", "fleet") == "" || l.admits("web-03", "fleet") != "" {
+		t.Errorf("rules %v", l.cluster.Rules("fleet"))
+	}
+}
+
+func TestRecoverLetsRulesLeaveAgain(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	tokens, err := l.Store.Tokens(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := tokens[0]
+	old.Epoch, old.Behind = 0, true // as an older copy, which has learned that it is one
+	if err := l.Store.Publish(t.Context(), store.Publication{Tokens: []store.Token{old}}); err != nil {
+		t.Fatal(err)
+	}
+	if report := l.recover(RecoverOptions{}); !report.Tokens[0].Cleared || report.Tokens[0].Was != 0 || report.Tokens[0].Epoch == 0 {
+		t.Errorf("%+v", report.Tokens)
+	}
+	if after, err := l.Store.Tokens(t.Context()); err != nil || after[0].Behind || after[0].Epoch != tokens[0].Epoch {
+		t.Errorf("%+v, %v", after, err)
+	}
+}
+
+func TestRecoverTakesNothingThatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	stranger := enrolltest.Hash(0xabc)
+	l.put(foreign("fleet-7", "{ek_public_hash: \""+stranger+"\"}"))                                // another bot
+	l.put(foreign("other", "{ek_public_hash: \""+l.host["web-01"].TPM.EKHash()+"\"}"))             // another name
+	l.put("kind: token\nversion: v2\nmetadata: {name: fleet-2}\nspec: {roles: [Bot], bot_name: " + // as ours, without a mark
+		l.Config.Bot.Name + ", join_method: tpm, tpm: {allow: [{ek_public_hash: \"" + stranger + "\"}, {ek_public_hash: \"" +
+		l.host["web-02"].TPM.EKHash() + "\"}]}}\n")
+	l.lose()
+	report := l.recover(RecoverOptions{})
+	if len(report.Tokens) != 2 || report.Tokens[1].Name != "fleet-2" || report.Tokens[1].Strangers != 1 || report.Tokens[1].Marked {
+		t.Errorf("%+v", report.Tokens)
+	}
+	for w, err := range l.Store.Ways(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.EKHash == stranger || w.Token == "other" || w.Token == "fleet-7" {
+			t.Errorf("%+v", w)
+		}
+	}
+	if l.waysOf("web-02") != "fleet cluster, fleet-2 cluster" || l.waysOf("web-01") != "fleet cluster" {
+		t.Errorf("ways %q, %q", l.waysOf("web-01"), l.waysOf("web-02"))
+	}
+	// web-02 has joined with the first one.
+	if report.Assigned["web-02"] != "fleet" || len(report.Undecided) != 0 {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestRecoverNamesWhatIsOutAndAdmittedAllTheSame(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	ek := l.host["web-02"].TPM.EKHash()
+	if err := l.Store.SetStates(t.Context(), "remove", store.Machine{EKHash: ek, Host: "web-02", State: store.Removed}); err != nil {
+		t.Fatal(err)
+	}
+	l.writeTombstones()
+	l.lose()
+	report := l.recover(RecoverOptions{})
+	if len(report.Admitted) != 1 || report.Admitted[0].EKHash != ek || l.waysOf("web-02") != "" || report.Assigned["web-02"] != "" {
+		t.Errorf("%+v, ways %q", report, l.waysOf("web-02"))
+	}
+}
+
+func TestRecoverMarksImpossibleTimes(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	for at, want := range map[string]bool{
+		"1970-01-01T00:01:00Z": false, "2024-12-31T23:59:59Z": false, "2025-01-01T00:00:00Z": true, "2026-11-26T00:30:00Z": true,
+		"2026-11-26T02:00:00Z": false, "2036-01-01T00:00:00Z": false,
+	} {
+		when, err := time.Parse(time.RFC3339, at)
+		if err != nil || possible(when, now) != want {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+	l := newLab(t, 1)
+	run, err := l.Store.BeginRun(t.Context(), "scan", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Store.EndRun(t.Context(), run, store.StateDone); err != nil {
+		t.Fatal(err)
+	}
+	r := &recovery{Fleet: l.Fleet}
+	for i, want := range []int{1, 0} {
+		r.report = RecoverReport{Run: run + 1}
+		if err := r.clock(t.Context(), time.Now().AddDate(-1, 0, 0)); err != nil || len(r.report.Impossible) != want {
+			t.Errorf("%d: %+v, %v", i, r.report, err)
+		}
+	}
+	var said []string
+	for e, err := range records.Log(t.Context(), l.Store, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = append(said, e.Action)
+		if e.Run != run {
+			t.Errorf("%+v", e)
+		}
+	}
+	if !slices.Equal(said, []string{actionImpossible}) {
+		t.Errorf("%v", said)
+	}
+}
+
+func TestChangesOfRecordsAreRunsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	if _, err := l.scan(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := DisableRecords(t.Context(), l.Fleet, "web-01")
+	_, err2 := EnableRecords(t.Context(), l.Fleet, "web-01")
+	_, err3 := ReadmitRecords(t.Context(), l.Fleet, "web-01")
+	err4 := ForgetRecords(t.Context(), l.Fleet, "web-02")
+	if err := errors.Join(err, err2, err4); err != nil || !errors.Is(err3, outcome.ErrInput) {
+		t.Errorf("%v, %v", err, err3)
+	}
+	if got := l.runs(); got != "scan done, disable done, enable done, readmit failed, forget done" {
+		t.Errorf("%s", got)
+	}
+	if m := l.machine("web-01"); m.Out() || m.Run != 3 {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestADisabledHostKeepsEverythingButItsRule(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	was, trees := l.waysOf("web-02"), l.trees()
+	if _, err := DisableRecords(t.Context(), l.Fleet, "web-02"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.tokens(TokensOptions{Apply: true, AllowRemovals: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if l.admits("web-02", "fleet") != "" || l.admits("web-01", "fleet") == "" || l.waysOf("web-02") != was || l.record("web-02").Installed == nil {
+		t.Errorf("rules %v, ways %q", l.cluster.Rules("fleet"), l.waysOf("web-02"))
+	}
+	if _, err := EnableRecords(t.Context(), l.Fleet, "web-02"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.tokens(TokensOptions{Apply: true}); err != nil {
+		t.Fatal(err)
+	}
+	if l.admits("web-02", "fleet") == "" || l.record("web-02").Token != "fleet" || l.trees() != trees {
+		t.Errorf("rules %v, %+v", l.cluster.Rules("fleet"), l.record("web-02"))
+	}
+}
+
+func TestRecordsAreNotChangedInTheMiddleOfAnotherRun(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "fleet.db")
+	open := func() store.Store {
+		st, err := store.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = st.Close() })
+		return st
+	}
+	scanning, f := open(), Fleet{Store: open()}
+	enrolltest.See(t, scanning, "a", 1)
+	run, err := scanning.BeginRun(t.Context(), "scan", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func() error{
+		"forget":  func() error { return ForgetRecords(t.Context(), f, "a") },
+		"accept":  func() error { _, err := AcceptRecords(t.Context(), f, false, "a"); return err },
+		"rename":  func() error { _, err := RenameRecord(t.Context(), f, "a", "b"); return err },
+		"disable": func() error { _, err := DisableRecords(t.Context(), f, "a"); return err },
+		"enable":  func() error { _, err := EnableRecords(t.Context(), f, "a"); return err },
+		"readmit": func() error { _, err := ReadmitRecords(t.Context(), f, "a"); return err },
+		"recover": func() error { _, err := Recover(t.Context(), f, RecoverOptions{}); return err },
+	} {
+		if err := change(); !errors.Is(err, store.ErrLocked) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := scanning.EndRun(t.Context(), run, store.StateDone); err != nil {
+		t.Fatal(err)
+	}
+	if err := ForgetRecords(t.Context(), f, "a"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhoIsReadmittedIsNotTakenOutByTheFile(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	for range 3 { // so that the removal's run is later than those of the new records
+		if _, err := l.scan(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-02"}}); err != nil {
+		t.Fatal(err)
+	}
+	removed := l.machine("web-02").Run
+	l.Store = enrolltest.Store(t)
+	enrolltest.See(t, l.Store, "somebody", 5)
+	l.recover(RecoverOptions{})
+	if m := l.machine("web-02"); m.State != store.Removed || m.Run != removed {
+		t.Fatalf("%+v", m)
+	}
+	if changes, err := ReadmitRecords(t.Context(), l.Fleet, "web-02"); err != nil || len(changes) != 1 {
+		t.Fatalf("%+v, %v", changes, err)
+	}
+	for range 2 { // the file is read before it is written anew
+		if report := l.recover(RecoverOptions{}); len(report.Tombstones) != 0 || l.machine("web-02").Out() {
+			t.Errorf("%+v, %+v", report, l.machine("web-02"))
+		}
+	}
+	if _, err := l.enroll(); err != nil || l.admits("web-02", "fleet") == "" {
+		t.Errorf("%v, rules %v", err, l.cluster.Rules("fleet"))
+	}
+}
