@@ -26,49 +26,52 @@ type installation struct {
 }
 
 // hostInTime is host with the time that one may take.
-func (e *installation) hostInTime(ctx context.Context, h inventory.Host) outcome.Result {
+func (e *installation) hostInTime(ctx context.Context, h inventory.Host, may bool) (outcome.Result, deed) {
 	start := time.Now()
 	if limit := e.reachHosts.Timeout; limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	r := e.host(ctx, h)
+	r, did := e.host(ctx, h, may)
 	r.Took = time.Since(start)
-	return r
+	return r, did
 }
 
-// host takes one host all the way: facts, plan, apply, verify.
-func (e *installation) host(ctx context.Context, h inventory.Host) outcome.Result {
+// host takes one host all the way: facts, plan, apply, verify. Without may, one on which there is something to do is left as
+// it is, and deferred.
+func (e *installation) host(ctx context.Context, h inventory.Host, may bool) (outcome.Result, deed) {
 	d, err := e.desired(h)
 	if err != nil {
-		return outcome.Failure(ctx, h, err)
+		return outcome.Failure(ctx, h, err), deed{}
 	}
 	if hopeless := d.Hopeless(); hopeless != nil {
-		return refused(h.Name, hopeless.Problems())
+		return refused(h.Name, hopeless.Problems()), deed{refused: true}
 	}
 	v, err := e.visit(ctx, h, d)
 	if err != nil {
-		return outcome.Failure(ctx, h, err)
+		return outcome.Failure(ctx, h, err), deed{}
 	}
 	defer v.close()
 	c := change{visit: v, steps: host.Plan(v.facts, v.desired)}
 	switch bad := c.steps.Problems(); {
 	case len(bad) > 0:
-		return refused(h.Name, bad)
+		return refused(h.Name, bad), deed{refused: true}
 	case e.check:
-		return e.planned(c)
+		return e.planned(c), deed{}
 	case !c.steps.Changes():
-		return e.unchanged(ctx, c)
+		return e.unchanged(ctx, c), deed{}
+	case !may:
+		return outcome.Result{}, deed{deferred: true}
 	}
 	if err := e.beforeHost(ctx, c); err != nil {
 		r := outcome.Failure(ctx, h, err)
 		r.Code, r.Hint = outcome.Hook, "nothing was changed on the host"
-		return r
+		return r, deed{touched: true} // it would have been
 	}
 	r := e.change(ctx, c)
 	e.afterHost(ctx, h, &r)
-	return r
+	return r, deed{touched: true}
 }
 
 // change is one host's plan with what it was made from.

@@ -46,10 +46,14 @@ type confirmation struct {
 	*crew
 	before map[string]tctl.Join // by EKPub hash, as it was before the run
 	silent error                // why the cluster doesn't say
+	began  time.Time
 }
 
 // begin remembers how things are before anything is done.
-func (c *confirmation) begin(ctx context.Context) { c.before, c.silent = c.clusterJoins(ctx) }
+func (c *confirmation) begin(ctx context.Context) {
+	c.began = time.Now()
+	c.before, c.silent = c.clusterJoins(ctx)
+}
 
 // proven is the join of a host that nothing was changed on, where the cluster has one that proves that it is joined as it
 // is; nil for none. It can be asked of a nil confirmation.
@@ -72,7 +76,8 @@ func (c *confirmation) proves(ctx context.Context, name string, j tctl.Join, fre
 		return false
 	}
 	in := rec.Installed
-	return in == nil || in.JoinedBy(token) || j.At.After(lastChange(in))
+	firstSeen := in != nil && in.ChangedAt == nil && !in.At.Before(c.began) // under this name, and nothing was done
+	return in == nil || firstSeen || in.JoinedBy(token) || j.At.After(lastChange(in))
 }
 
 // lastChange is when a run last changed a host's tbot.

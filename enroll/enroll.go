@@ -115,7 +115,7 @@ func (e *enrollment) do(ctx context.Context) error {
 		if err := e.rollOut(ctx, reach); err != nil {
 			return err
 		}
-		if e.only() == nil && !e.opts.Check {
+		if e.only() == nil && !e.opts.Check && e.well() {
 			if _, err := e.resumeRemovals(ctx, run, reach); err != nil {
 				return err
 			}
@@ -175,6 +175,9 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	}
 	e.refuse(set.Refused)
 	e.leaveOut(set.Out)
+	if err := e.noteOpenRules(ctx); err != nil {
+		return err
+	}
 	e.tokenOf = set.TokenOf
 	switch {
 	case e.opts.InstallOnly:
@@ -193,6 +196,17 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	done, err := e.apply(ctx, set, e.applyOptions(opts))
 	e.alarms = done.Diff.Alarms()
 	return err
+}
+
+// well says whether no host has failed so far. What an earlier removal left to do waits for such a run: after a failed canary
+// nothing else is changed.
+func (e *enrollment) well() bool {
+	for _, r := range e.results {
+		if r.Bad() || r.Code == outcome.NotStarted {
+			return false
+		}
+	}
+	return true
 }
 
 // only names the chosen hosts where they are not the whole inventory: the rules of the others stay as they are.
@@ -357,10 +371,14 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 	var before troubles
 	r := rollout{
 		pace: newPace(e.Config.Rollout, e.reachHosts.Forks, len(hosts)), n: len(hosts), stop: stop,
-		run: func(ctx context.Context, i int) bool {
-			res := e.oneName(ctx, hosts[order[i]], &before)
+		run: func(ctx context.Context, i int, change bool) deed {
+			res, did := e.oneName(ctx, hosts[order[i]], &before, change)
+			if did.deferred {
+				return did
+			}
 			end(i, res)
-			return !res.Bad()
+			did.ok = !res.Bad()
+			return did
 		},
 		machine: func(i int) string { return e.now.Machines.Name(hosts[order[i]].Name) },
 		skip:    func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },

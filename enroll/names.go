@@ -31,14 +31,14 @@ func (t *troubles) of(machine string) string {
 
 // oneName takes a host all the way. A change that failed under one name of a machine, and was taken back, is not tried again
 // under another in the same rollout; a name under which the machine wasn't reached says nothing about the others.
-func (e *installation) oneName(ctx context.Context, h inventory.Host, before *troubles) outcome.Result {
+func (e *installation) oneName(ctx context.Context, h inventory.Host, before *troubles, may bool) (outcome.Result, deed) {
 	machine := e.now.Machines.Name(h.Name)
 	if other := before.of(machine); other != "" {
-		return notStarted(h.Name, other+", another name of this machine, failed")
+		return notStarted(h.Name, other+", another name of this machine, failed"), deed{}
 	}
-	r := e.hostInTime(ctx, h)
+	r, did := e.hostInTime(ctx, h, may)
 	if r.Outcome == outcome.Failed && len(r.Steps) > 0 {
 		before.note(machine, h.Name)
 	}
-	return r
+	return r, did
 }

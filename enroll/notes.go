@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 )
 
@@ -83,6 +84,8 @@ type (
 		Dir string
 		Err error
 	}
+	// RulesOpen are rules of hosts that left the inventory, or that are kept for hosts which have not joined for long.
+	RulesOpen struct{ Rules []OpenRule }
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
 	PolicyChanges struct{ Changes []string }
 	// TokenAlarm is something about a token in the cluster that a person should hear of.
@@ -94,6 +97,11 @@ type (
 	// JoinsVerified says for how many hosts which evidence of their join counted.
 	JoinsVerified struct {
 		By map[string]int // "readyz", "journal", "cluster", "readyz+cluster"…
+	}
+	// TombstonesCount is what a file says of machines that were taken out and that the records had lost.
+	TombstonesCount struct {
+		Machines []store.Machine
+		File     string
 	}
 	// HookFailed is a hook after a run that failed.
 	HookFailed struct{ Err error }
@@ -136,6 +144,7 @@ func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
 func (FilesKept) note()           {}
+func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}
@@ -146,6 +155,7 @@ func (UndoPending) note()         {}
 func (Locked) note()              {}
 func (NotLocked) note()           {}
 func (JoinsVerified) note()       {}
+func (TombstonesCount) note()     {}
 func (HookFailed) note()          {}
 
 // Adoption is a rule of the cluster that became a record.

@@ -25,7 +25,8 @@ type ImportOptions struct {
 	TrustProofs bool   // what an export says was proven is recorded as proven
 }
 
-// Import records identities that were found without SSH, in one run: of every file what records.Import takes. A file that cannot be read ends the import of that file alone.
+// Import records identities that were found without SSH, in one run: of every file what records.Import takes. A file
+// that cannot be read ends the import of that file alone.
 func Import(ctx context.Context, f Fleet, opts ImportOptions, files iter.Seq2[File, error]) (report HostsReport, err error) {
 	how := records.ImportOptions{Host: opts.Host, TrustProofs: opts.TrustProofs, Fleet: claim.FleetOf(f.Inventory)}
 	err = f.inRun(ctx, "import", 0, func(run int64) error {

@@ -45,6 +45,9 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 		r.Watcher.Note(NothingLeft{Command: "remove"})
 		return HostsReport{}, nil
 	}
+	if _, _, err := r.belongs(ctx, TokensOptions{Apply: true}); err != nil {
+		return HostsReport{}, err
+	}
 	if err := r.show(ctx); err != nil {
 		return HostsReport{}, err
 	}
@@ -96,6 +99,10 @@ func (r *removal) check(ctx context.Context) (report HostsReport, err error) {
 // do removes the rules, then what is on the hosts. Nothing behind the tombstones gives a machine anything back.
 func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err error) {
 	joins := r.joins(ctx)
+	s := &settlement{Fleet: r.Fleet, opts: TokensOptions{Out: r.opts.Out}}
+	if err := s.tombstones(ctx); err != nil { // a file that can't be read is heard of before anything is done
+		return HostsReport{}, err
+	}
 	if err := r.bury(ctx); err != nil {
 		return HostsReport{}, err
 	}

@@ -124,7 +124,7 @@ func TestADryRunOfARemovalRemovesNothing(t *testing.T) {
 		if w := l.writes(); len(w) > 0 || l.trees() != trees || l.runs() != runs || l.gone("web-01") {
 			t.Errorf("it wrote %v; runs %s", w, l.runs())
 		}
-		if got := l.asked(mark); !slices.Equal(got, []string{"get"}) {
+		if got := l.asked(mark); slices.Contains(got, "create") || slices.Contains(got, "rm") || slices.Contains(got, "lock") {
 			t.Errorf("it asked the cluster to %v", got)
 		}
 	}

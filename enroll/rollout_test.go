@@ -26,7 +26,10 @@ func roll(ctx context.Context, p pace, n int, stop <-chan struct{}, took func(in
 	out := &rolled{skipped: map[string]int{}, earliest: map[int]time.Duration{}}
 	begin := time.Now()
 	r := rollout{pace: p, n: n, stop: stop,
-		run: func(_ context.Context, i int) bool {
+		run: func(_ context.Context, i int, change bool) deed {
+			if !change {
+				return deed{deferred: true}
+			}
 			out.mu.Lock()
 			out.started = append(out.started, i)
 			out.earliest[i] = time.Since(begin)
@@ -37,7 +40,7 @@ func roll(ctx context.Context, p pace, n int, stop <-chan struct{}, took func(in
 			out.mu.Lock()
 			out.running--
 			out.mu.Unlock()
-			return ok(i)
+			return deed{ok: ok(i), touched: true}
 		},
 		skip: func(_ int, why string) { out.skipped[why]++ },
 	}
@@ -123,7 +126,10 @@ func TestNamesOfOneMachineNeverRunAtOnce(t *testing.T) {
 			begin := time.Now()
 			alone := map[int]time.Duration{} // when hosts without another name began
 			r := rollout{pace: p, n: 24, machine: machine, skip: func(i int, why string) { t.Errorf("%d: %s", i, why) },
-				run: func(_ context.Context, i int) bool {
+				run: func(_ context.Context, i int, change bool) deed {
+					if !change {
+						return deed{deferred: true}
+					}
 					mu.Lock()
 					if busy[machine(i)] {
 						t.Errorf("%d: its machine is worked on under another name", i)
@@ -136,7 +142,7 @@ func TestNamesOfOneMachineNeverRunAtOnce(t *testing.T) {
 					defer mu.Unlock()
 					busy[machine(i)] = false
 					done++
-					return true
+					return deed{ok: true, touched: true}
 				}}
 			r.do(t.Context())
 			if done != 24 {
@@ -144,9 +150,6 @@ func TestNamesOfOneMachineNeverRunAtOnce(t *testing.T) {
 			}
 			if p.workers == 4 && alone[5] != 0 {
 				t.Errorf("a host waited for the names of another machine: %s", alone[5])
-			}
-			if p.canary == 2 && alone[2] < 2*time.Second {
-				t.Errorf("a host began before the second canary was through, a name of the first: %s", alone[2])
 			}
 		})
 	}
@@ -157,10 +160,37 @@ func TestWhatIsHeldIsSkippedWhenTheRolloutStops(t *testing.T) {
 		var skipped []int
 		r := rollout{pace: pace{workers: 4, canary: 2, batch: 10}, n: 4, machine: func(int) string { return "one" },
 			skip: func(i int, _ string) { skipped = append(skipped, i) },
-			run:  func(context.Context, int) bool { time.Sleep(time.Second); return false }}
+			run:  func(context.Context, int, bool) deed { time.Sleep(time.Second); return deed{touched: true} }}
 		r.do(t.Context())
 		if !slices.Equal(skipped, []int{1, 2, 3}) {
 			t.Errorf("skipped %v", skipped)
+		}
+	})
+}
+
+// TestCanariesAreTheFirstHostsThatChange: those on which nothing has to be done are none, however many there are.
+func TestCanariesAreTheFirstHostsThatChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var changed, looked []int
+		r := rollout{pace: pace{workers: 4, canary: 1, batch: 100, budget: 50}, n: 30, skip: func(int, string) {},
+			run: func(_ context.Context, i int, change bool) deed {
+				time.Sleep(time.Second)
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case i < 9:
+					looked = append(looked, i)
+					return deed{ok: i != 3, refused: i == 3} // nothing to do, or nothing that could be done
+				case !change:
+					return deed{deferred: true}
+				}
+				changed = append(changed, i)
+				return deed{touched: true}
+			}}
+		r.do(t.Context())
+		if len(looked) != 9 || len(changed) != 1 || r.stopped != whyCanary || r.failed != 1 {
+			t.Errorf("looked at %v, changed %v, stopped %q after %d", looked, changed, r.stopped, r.failed)
 		}
 	})
 }

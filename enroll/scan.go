@@ -48,6 +48,9 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 	if err != nil {
 		return report, err
 	}
+	if err := f.noteOpenRules(ctx); err != nil {
+		return report, err
+	}
 	return report, report.Summary().Err()
 }
 

@@ -17,14 +17,14 @@ type settlement struct {
 	adopted bool // rules of others in our tokens were taken over in this run
 }
 
-// settle prepares making tokens: it takes in tombstones that outlived the records, checks what the records belong to and
-// that the policy is meant, and learns from the cluster what it knows better. Nothing goes to files or to the cluster.
+// settle prepares making tokens: it checks what the records belong to and that the policy is meant, takes in tombstones that
+// outlived the records, and learns from the cluster what it knows better. Nothing goes to files or to the cluster.
 func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*settlement, error) {
 	s := &settlement{Fleet: f, run: run, opts: opts}
-	if err := s.tombstones(ctx); err != nil {
+	if err := f.bind(ctx, opts); err != nil {
 		return nil, err
 	}
-	if err := f.bind(ctx, opts); err != nil {
+	if err := s.tombstones(ctx); err != nil {
 		return nil, err
 	}
 	if f.Cluster == nil || opts.Check || !opts.asks() {
@@ -128,6 +128,3 @@ func (s *settlement) confirmed(ctx context.Context, fresh map[string]string) err
 	}
 	return nil
 }
-
-// tombstones takes in what files say of machines that were taken out and that the records don't know of any more.
-func (s *settlement) tombstones(context.Context) error { return nil }

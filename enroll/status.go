@@ -49,6 +49,7 @@ type StatusReport struct {
 	Counts  map[outcome.Code]int `json:"counts"`
 	Hosts   []HostStatus         `json:"hosts"`             // in the order of hosts
 	Strange []StrangeJoin        `json:"strange,omitempty"` // by EKPub hash
+	Rules   []OpenRule           `json:"rules,omitempty"`   // that somebody should look at
 }
 
 // Status looks at the chosen hosts and at the cluster and changes nothing. The error is ErrHostsFailed when a host is not
@@ -90,6 +91,9 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 		return StatusReport{}, err
 	}
 	if rep.Strange, err = f.strange(ctx, known.joins); err != nil {
+		return StatusReport{}, err
+	}
+	if rep.Rules, err = f.openRules(ctx); err != nil {
 		return StatusReport{}, err
 	}
 	return rep, rep.verdict()

@@ -133,7 +133,8 @@ func TestStatusOfHostsThatNeverCameSoFar(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.host["web-02"].Cluster = joinsAnything{other}
-	l.enrolled()
+	report, err := l.enroll()
+	l.check("enroll", report.Results, err, "web-01 ok, web-02 failed join-unconfirmed", outcome.ErrHostsFailed)
 	l.Hosts = l.Inventory
 	rep, err := Status(t.Context(), l.Fleet)
 	if got, want := states(rep), "web-01 healthy, web-02 never-joined, web-03 not-enrolled"; got != want || !errors.Is(err, outcome.ErrHostsFailed) {
@@ -304,7 +305,7 @@ func TestAStatusThatCannotBeHad(t *testing.T) {
 func TestHostStatesGoFromGoodToBad(t *testing.T) {
 	t.Parallel()
 	all := HostStates()
-	if all[0] != outcome.StateHealthy || all[len(all)-1] != outcome.StateUnreachable || len(slices.Compact(slices.Sorted(slices.Values(all)))) != 10 {
+	if all[0] != outcome.StateHealthy || all[len(all)-1] != outcome.StateUnreachable || len(slices.Compact(slices.Sorted(slices.Values(all)))) != 11 {
 		t.Errorf("%v", all)
 	}
 	for _, tt := range []struct {

@@ -94,6 +94,9 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 		}
 	}
 	f.noteTokens(report.Set)
+	if err := f.noteOpenRules(ctx); err != nil {
+		return report, err
+	}
 	if opts.Applied > 0 {
 		if err := report.Set.Declare(ctx, f.Store, opts.Applied); err != nil {
 			return report, err
@@ -136,17 +139,21 @@ func (f Fleet) noteTokens(set *token.Set) {
 	}
 }
 
-// files writes the files, or says in a dry run that compares nothing else which of them would change.
+// files writes the files, or says in a dry run that compares nothing else which of them would change. Who was taken out is
+// written first.
 func (f Fleet) files(ctx context.Context, set *token.Set, opts TokensOptions) (differ []string, err error) {
 	if opts.Check {
 		if opts.Diff {
 			return nil, nil
 		}
-		differ, err := set.Differs(opts.Out, opts.Format)
+		differ, err := f.differingFiles(ctx, set, opts)
 		for _, name := range differ {
 			f.Watcher.Note(FileDiffers{Path: filepath.Join(opts.Out, name)})
 		}
 		return differ, err
+	}
+	if err := f.writeTombstones(ctx, opts.Out); err != nil {
+		return nil, err
 	}
 	if err := set.CheckFiles(opts.Out, opts.Format, f.applyOptions(opts)); err != nil {
 		return nil, err

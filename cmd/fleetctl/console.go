@@ -14,6 +14,7 @@ import (
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/token"
+	"fleetctl/remote"
 )
 
 // console tells a person on stderr how a use case gets on: a progress bar on a terminal, a line for every host that did
@@ -171,6 +172,8 @@ func noteText(n enroll.Note) string {
 		return n.Host + ": its rule and its record are gone; the host itself was not contacted"
 	case enroll.FilesKept:
 		return fmt.Sprintf("the files in %s stay as they are; don't apply them, they still have what was removed: %v", n.Dir, n.Err)
+	case enroll.RulesOpen:
+		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
 	case enroll.TokenAlarm:
@@ -179,6 +182,8 @@ func noteText(n enroll.Note) string {
 		l := n.Lesson
 		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, %d tokens are newer",
 			len(l.Ways), len(l.Assign), len(l.Tokens))
+	case enroll.TombstonesCount:
+		return tombstonesText(n)
 	case enroll.UndoPending:
 		return n.Host + ": what enroll made on it is still there; fleetctl remove --resume takes it away when the host can be reached"
 	case enroll.StillAdmitted:
@@ -191,6 +196,16 @@ func noteText(n enroll.Note) string {
 	return fmt.Sprintf("%T", n) // a note that nobody has given words to: a test finds it
 }
 
+// tombstonesText names the machines that a file keeps out.
+func tombstonesText(n enroll.TombstonesCount) string {
+	var names []string
+	for _, m := range n.Machines {
+		names = append(names, cmp.Or(remote.Clean(m.Host), "EK "+m.EKHash[:min(12, len(m.EKHash))]))
+	}
+	return fmt.Sprintf("%s keeps %d machines out that the records had lost: %s (fleetctl records readmit lets them in again)",
+		n.File, len(names), some(names, 10))
+}
+
 // alarmText is an alarm with the hosts that it is about, and what to do.
 func alarmText(a token.Alarm) string {
 	text := "alarm: " + a.Text
@@ -201,6 +216,28 @@ func alarmText(a token.Alarm) string {
 		text += " (fleetctl records recover)"
 	}
 	return text
+}
+
+// openRulesText names the hosts whose rules somebody should look at.
+func openRulesText(rules []enroll.OpenRule) string {
+	var orphans, stale []string
+	for _, r := range rules {
+		if r.Orphan && !slices.Contains(orphans, r.Host) {
+			orphans = append(orphans, r.Host)
+		}
+		if r.Stale && !slices.Contains(stale, r.Host) {
+			stale = append(stale, r.Host)
+		}
+	}
+	var parts []string
+	if len(orphans) > 0 {
+		parts = append(parts, fmt.Sprintf("%d hosts have rules and are not in the inventory (fleetctl remove --offline takes them out): %s",
+			len(orphans), some(orphans, 10)))
+	}
+	if len(stale) > 0 {
+		parts = append(parts, fmt.Sprintf("%d hosts keep an old rule and have not joined for long: %s", len(stale), some(stale, 10)))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // kept says which rules stay for a while.

@@ -15,6 +15,7 @@ import (
 
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 )
 
@@ -50,6 +51,8 @@ var everyNote = []struct {
 		{Reason: outcome.Because(outcome.FindingIssuerUnknown, "the issuer is not known"), Fatal: true}, {Reason: outcome.Because(outcome.FindingROCA, "weak")}}}},
 		"web-01: tbot will not join: the issuer is not known\nfleetctl: web-01: hint: add the certificate that directly issued it (fleetctl records --issuers names it)\n"},
 	{enroll.HostWarned{Host: "web-01", Reason: outcome.Because(outcome.DuplicateEK, "like web-02")}, "web-01: warning: duplicate-ek: like web-02\nfleetctl: web-01: hint: "},
+	{enroll.TombstonesCount{File: "out/removed.yaml", Machines: []store.Machine{{Host: "web-01"}, {EKHash: strings.Repeat("a", 64)}}},
+		"out/removed.yaml keeps 2 machines out that the records had lost: web-01, EK aaaaaaaaaaaa (fleetctl records readmit"},
 	{enroll.NothingLeft{Command: "scan"}, "nothing to do: the last scan finished all of these hosts"},
 	{enroll.RuleGone{Host: "web-01"}, "web-01: its rule and its record are gone; the host itself was not contacted"},
 	{enroll.CredentialsLive{Bot: "fleet", Instances: []enroll.HostInstance{{Host: "web-01", Instance: "1-2"}}},
@@ -77,6 +80,8 @@ var everyNote = []struct {
 	{enroll.TbotIgnores{Warnings: []outcome.Warning{{Reason: outcome.Because(outcome.UnknownKey, "fleet.yaml:9: no tbot reads kyes")}}},
 		"fleetctl: fleet.yaml:9: no tbot reads kyes\n"},
 	{enroll.FilesKept{Dir: "out", Err: errors.New("2 machines would lose their last rule")}, "the files in out stay as they are; don't apply them"},
+	{enroll.RulesOpen{Rules: []enroll.OpenRule{{Host: "old-01", Token: "fleet", Orphan: true}, {Host: "web-01", Token: "fleet", Until: "prod", Stale: true}}},
+		"1 hosts have rules and are not in the inventory (fleetctl remove --offline takes them out): old-01; 1 hosts keep an old rule and have not joined for long: web-01"},
 	{enroll.PolicyChanges{Changes: []string{"token.name: fleet → prod", "bot.name: a → b"}}, "the whole fleet changes: token.name: fleet → prod; bot.name: a → b"},
 	{enroll.TokenAlarm{Alarm: token.Alarm{Kind: token.AlarmAhead, Text: "token fleet: newer", Hosts: []string{"a", "b"}}},
 		"alarm: token fleet: newer: a, b (fleetctl records recover)"},

@@ -207,7 +207,10 @@ func (p *printer) status(r enroll.StatusReport) error {
 			return err
 		}
 	}
-	return nil
+	if len(r.Rules) > 0 {
+		_, err = fmt.Fprintln(p.w, openRulesText(r.Rules))
+	}
+	return err
 }
 
 func shortTime(t time.Time) string {

@@ -145,11 +145,13 @@ func (d Dispute) Reason(host string) outcome.Reason {
 	case d.renamed(at):
 		old, now := d.oldName(at), d.Machines[at].Names[0]
 		return outcome.Reason{Code: outcome.Renamed, Hint: fmt.Sprintf("fleetctl records rename %s %s", old, now),
-			Message: fmt.Sprintf("presents the EK of %s, which left the inventory%s: was it renamed?", old, d.keeps(d.Holder))}
+			Message: fmt.Sprintf("presents the EK of %s, which is not in the inventory%s: was it renamed?", old, d.keeps(d.Holder))}
 	case at == d.Holder && d.Alarm():
-		return outcome.Because(outcome.DuplicateEK, fmt.Sprintf("%s proved to hold the same EK: one of them is a copy%s", others, d.keeps(at)))
+		return outcome.Because(outcome.DuplicateEK,
+			fmt.Sprintf("%s proved to hold the same EK: one of them is a copy%s", others, d.keeps(at)))
 	case at == d.Holder:
-		return outcome.Because(outcome.DuplicateEK, fmt.Sprintf("%s only claimed the same EK, and was refused", others))
+		return outcome.Reason{Code: outcome.DuplicateEK, Message: others + " only claimed the same EK, and gets no rule",
+			Hint: "find out who says so; fleetctl records forget takes the claim away"}
 	case d.Holder < 0:
 		return outcome.Because(outcome.DuplicateEK, "presents the same EK as "+others)
 	}
@@ -158,19 +160,25 @@ func (d Dispute) Reason(host string) outcome.Reason {
 
 // keeps says why a machine is the holder.
 func (d Dispute) keeps(i int) string {
-	switch {
-	case i < 0:
+	if i < 0 {
 		return ""
-	case d.Machines[i].Token != "":
-		return fmt.Sprintf("; %s had it first and keeps its rule in token %s, the others get none", d.Machines[i].Names[0], d.Machines[i].Token)
-	case d.Machines[i].Proven:
-		return fmt.Sprintf("; %s has proven it, which counts for more than a claim", d.Machines[i].Names[0])
+	}
+	switch m := d.Machines[i]; {
+	case m.Token != "":
+		return fmt.Sprintf("; %s had it first and keeps its rule in token %s, the others get none", m.Names[0], m.Token)
+	case m.Proven:
+		return fmt.Sprintf("; %s has proven it, which counts for more than a claim", m.Names[0])
 	}
 	return ""
 }
 
-// renamed says whether a machine has proven an EK, while all others that present it have left the inventory. A copy of a machine that was taken out looks like that, too, so a person has to say which.
+// renamed says whether a machine has proven an EK, while all others that present it are not in the inventory. A
+// copy of a machine that was taken out looks like that, too, so a person has to say which.
 func (d Dispute) renamed(at int) bool {
+	weighs := func(m Machine) bool { return m.Proven || m.Token != "" } // a bare claim is no name that it had
+	if at == d.Holder && !slices.ContainsFunc(slices.Delete(slices.Clone(d.Machines), at, at+1), weighs) {
+		return false
+	}
 	if d.listed == nil || !d.Machines[at].Proven || !slices.ContainsFunc(d.Machines[at].Names, d.listed) {
 		return false
 	}

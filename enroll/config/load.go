@@ -242,6 +242,9 @@ func checkHostPort(v *checks, path, value string) {
 	}
 }
 
+// labelValue is what a label of Kubernetes' syntax may have as its value.
+var labelValue = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+
 func (c *Config) checkToken(v *checks) {
 	const names = "letters, digits, '-', '_', '.', '@' and '+', beginning with a letter or digit"
 	if !resourceName.MatchString(c.Token.Name) {
@@ -255,6 +258,16 @@ func (c *Config) checkToken(v *checks) {
 	}
 	if c.Token.MaxBytes < 4096 {
 		v.fail("token.max_bytes", "", "%d is too small for a rule and a CA; 4096 at least", c.Token.MaxBytes)
+	}
+	if c.Token.MaxRemovals < 0 {
+		v.fail("token.max_removals", "", "%d is no number of machines", c.Token.MaxRemovals)
+	}
+	if err := c.Token.StaleAfter.Check(); err != nil {
+		v.fail("token.stale_after", "for example 720h", "%v", err)
+	}
+	if c.Fleet != "" && !labelValue.MatchString(c.Fleet) {
+		v.fail("fleet", "up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+			"%q is no name that fits a label", c.Fleet)
 	}
 	if c.Token.Kind == "node" {
 		return // agents have no bot

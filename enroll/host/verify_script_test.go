@@ -57,7 +57,7 @@ func (c stubConn) Close() error { return nil }
 const (
 	runningUnit = "echo ActiveState=active; echo SubState=running; echo MainPID=7; echo InvocationID=0123abcd\n"
 	// A journal that knows starts: what the present one logged, and what an older process did since.
-	journalOfStarts = `case $* in *_SYSTEMD_INVOCATION_ID=0123abcd*) cat $d/fresh;; *) cat $d/fresh; echo "INFO Fetched new bot identity of the old process";; esac
+	journalOfStarts = `case $* in *_SYSTEMD_INVOCATION_ID=0123abcd*|*_PID=7\ *) cat $d/fresh;; *) cat $d/fresh; echo "INFO Fetched new bot identity of the old process";; esac
 `
 )
 
@@ -86,6 +86,8 @@ func TestVerifyScript(t *testing.T) {
 		{name: "the journal alone", version: "15.3.0", journal: joined, joined: "journal"},
 		{name: "an old process logged after the facts", version: "15.3.0", code: "join-unknown"},
 		{name: "an old systemd knows no starts", version: "15.3.0", systemd: 219, journal: joined, joined: "journal"},
+		{name: "an old process, which an old systemd doesn't tell", version: "15.3.0", systemd: 219, code: "join-unknown"},
+		{name: "a renewal that was refused after the join", version: "18.0.1", journal: joined + "\n" + refused, code: "no-rule"},
 		{name: "a refused re-join without an address", version: "18.0.1", journal: refused, code: "no-rule"},
 		{name: "tbot ends again and again", version: "18.8.0", journal: strings.Join(journalSample(t, "lock-held"), "\n"), code: "storage-in-use",
 			systemctl: "n=$(cat $d/n 2>/dev/null || echo 0); n=$((n + 1)); echo $n >$d/n\necho ActiveState=active; echo SubState=running; echo MainPID=$n; echo InvocationID=0123abcd\n"},

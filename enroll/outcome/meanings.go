@@ -133,7 +133,7 @@ var codes = [...]Meaning{
 		"Somebody took the host's EK out: it gets no rule, whatever name it has. Under another name it is an error.",
 		"if it shall be let in again: fleetctl records readmit HOST"},
 	{Renamed, OfRun, Attention,
-		"The host proves the EK of one that left the inventory: it has a new name, or it is a copy of the old one.",
+		"The host proves the EK of one that is not in the inventory: it has a new name, or it is a copy of the old one.",
 		"if it is the old machine under a new name: fleetctl records rename OLD HOST"},
 	{NoEKCert, OfRun, Attention,
 		"The TPM presents no EK certificate, or none that passes the cluster's check.",

@@ -78,7 +78,7 @@ func stale(format string) func(name string, head []byte) bool {
 		return func(name string, head []byte) bool { return strings.HasSuffix(name, ".k8s.yaml") && marked(head) }
 	}
 	return func(name string, head []byte) bool {
-		return path.Ext(name) == ".yaml" && !strings.HasSuffix(name, ".k8s.yaml") && marked(head)
+		return path.Ext(name) == ".yaml" && !strings.HasSuffix(name, ".k8s.yaml") && name != TombstoneFile && marked(head)
 	}
 }
 

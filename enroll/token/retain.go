@@ -50,8 +50,20 @@ func (p *planner) split(all []candidate) (thawed, frozen []candidate) {
 		}
 		frozen = append(frozen, c)
 		p.frozen[c.rec.Accepted.EKHash] = true
-		p.set.frozen = p.frozen
 	}
+	if p.in.Only == nil {
+		return thawed, frozen
+	}
+	may := map[string]bool{}
+	for _, c := range thawed {
+		may[c.rec.Accepted.EKHash] = true
+	}
+	for ek := range p.in.Ways { // machines without a host, and those that are refused, too
+		if !may[ek] {
+			p.frozen[ek] = true
+		}
+	}
+	p.set.frozen = p.frozen
 	return thawed, frozen
 }
 
@@ -64,7 +76,7 @@ func (p *planner) freeze(all []candidate) {
 	for _, c := range all {
 		ek := c.rec.Accepted.EKHash
 		was, ok := published[store.Rule{Token: c.rec.Token, EKHash: ek}]
-		if has := func(w store.Way) bool { return w.Token == was.Token }; !ok || !was.Seen && !slices.ContainsFunc(p.in.Ways[ek], has) {
+		if !ok || !was.Seen {
 			continue // what nobody has seen in the cluster is not brought there for others
 		}
 		t := p.token(was.Token, ek)
@@ -109,7 +121,7 @@ func (p *planner) retain() {
 		planned := p.set.rules[ek]
 		for _, w := range p.in.Ways[ek] {
 			switch {
-			case w.Token == planned:
+			case w.Token == planned, p.frozen[ek] && !p.seen(ek, w.Token):
 			case planned != "" && !p.frozen[ek] && p.ended(ek, planned, w):
 				p.set.ended = append(p.set.ended, w)
 			default:
@@ -123,6 +135,11 @@ func (p *planner) retain() {
 		p.settleCAs(t)
 	}
 	p.sortTokens()
+}
+
+// seen says whether the cluster was seen to have a rule.
+func (p *planner) seen(ek, token string) bool {
+	return slices.ContainsFunc(p.written[ek], func(r store.Rule) bool { return r.Token == token && r.Seen })
 }
 
 // ended says whether a machine has a token no more: it has joined with the planned one, and there is no later evidence of

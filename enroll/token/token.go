@@ -94,6 +94,7 @@ type Set struct {
 	ended      []store.Way                // ways that a verified join, or a person's word, has ended
 	rules      map[string]string          // EK hash → planned token
 	machineOf  map[string]string          // host → EK hash
+	frozen     map[string]bool            // EK hashes whose rules are left as they are
 	writes     map[string]string          // token → the id of our latest write in this run
 	unassigned map[string][]string        // EK hash → hosts that have no token yet
 	fleetName  string                     // whose the tokens are

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"fleetctl/enroll/outcome"
 )
 
 func fileOf(name string) string { return name + ".yaml" }
@@ -37,6 +39,10 @@ func (s *Set) Files() (map[string][]byte, error) {
 		files[s.botFile(b)] = content
 	}
 	for _, t := range s.Tokens {
+		if fileOf(t.Name) == TombstoneFile {
+			return nil, &outcome.InputError{Msg: "the file of token " + t.Name + " would be called " + TombstoneFile + ", which says who was taken out",
+				Hint: "set another token.name in fleet.yaml"}
+		}
 		content, err := t.YAML()
 		if err != nil {
 			return nil, fmt.Errorf("token %s: %w", t.Name, err)

@@ -21,7 +21,7 @@ func TestRollout(t *testing.T) {
 		{Name: "node-02", Tbot: installed, NoUdev: true}, // neither
 		{Name: "rules-01", Tbot: installed, TSS: true},   // both
 		{Name: "root-01", Tbot: installed, Vars: asRoot},
-		{Name: "canary-0", NoTbot: true}, {Name: "canary-1"},
+		{Name: "canary-0"}, {Name: "canary-1"},
 		{Name: "cut-0"}, {Name: "full-0"},
 	}
 	for i := range stages {
@@ -72,10 +72,10 @@ func (f fleet) tctl(args ...string) string {
 }
 
 func (f fleet) canary() {
-	f.edit("fleet.yaml", "max_failures: 100%", "max_failures: 0")
+	f.edit("fleet.yaml", "max_failures: 100%", "max_failures: 0\n    hooks: {before_host: exit 1}") // of a host that is to be changed
 	disks := f.disks()
 	r := f.fleetctl(exitFailed, "enroll")
-	if got := r.host(f.t, "canary-0"); got.Outcome != "failed" || got.Status != "no-tbot" {
+	if got := r.host(f.t, "canary-0"); got.Outcome != "failed" || got.Status != "hook" {
 		f.t.Errorf("%+v", got)
 	}
 	if got := r.host(f.t, "canary-1"); got.Outcome != "skipped" {
