@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,16 +52,47 @@ type actor struct {
 	n       map[string]int
 	wrote   []string // what it changed, or tried to, in the cluster and on hosts
 	notes   []string
+	last    map[string]write // what it wrote last, by token
 
 	op         op
 	names      []string            // of the hosts that it is about; nil: all
 	eks        []string            // that a person takes the rule from
+	own        []string            // that the hosts which it is about had in the records
 	lifts      []string            // those of them that nobody did before
 	before     map[string][]string // the rules of the cluster before
 	disturbed  bool                // somebody else changed the cluster before, and nobody has healed it
 	configured map[*machine]string // the tokens of the machines before
 	err        error               // how it ended
 	results    []outcome.Result    // of an enroll
+}
+
+// write is a token as it was written.
+type write struct {
+	at           int // the how-manieth command of the cluster
+	epoch, write string
+}
+
+var labels = regexp.MustCompile(`(?m)^\s+(name|fleetctl\.dev/epoch|fleetctl\.dev/write): "?([^"\s]+)"?$`)
+
+// note remembers a document that was created.
+func (a *actor) note(document string, at int) {
+	found := map[string]string{}
+	for _, m := range labels.FindAllStringSubmatch(document, -1) {
+		if found[m[1]] == "" {
+			found[m[1]] = m[2]
+		}
+	}
+	if a.last == nil {
+		a.last = map[string]write{}
+	}
+	if found["fleetctl.dev/epoch"] != "" {
+		a.last[found["name"]] = write{at, found["fleetctl.dev/epoch"], found["fleetctl.dev/write"]}
+	}
+}
+
+// heard says whether it was told of something.
+func (a *actor) heard(what string) bool {
+	return slices.ContainsFunc(a.notes, func(n string) bool { return strings.Contains(n, what) })
 }
 
 // event is something that a command does to the world. do hears of what goes wrong with it, "" for nothing. It returns
@@ -115,6 +148,7 @@ func (a *actor) tctl(ctx context.Context, stdin []byte, args []string) (stdout, 
 		stdout, stderr, code = c.Run(ctx, stdin, args)
 		if writes && code == 0 {
 			a.wrote = append(a.wrote, "tctl "+label)
+			a.note(string(stdin), len(c.Commands()))
 			a.w.say("    %s: tctl %s → %s", a.name, label, strings.TrimSpace(string(stdout)))
 			a.w.checkCluster(a)
 		}

@@ -28,6 +28,7 @@ var (
 	flagReplay    = flag.String("life.replay", "", "run this history alone, as a failure prints it (JSON)")
 	flagVerbose   = flag.Bool("life.verbose", false, "with -life.replay: show all that happened, also when nothing is wrong")
 	flagOnly      = flag.String("life.only", "", "what is broken counts only when it begins with this (LOCKED OUT, …)")
+	flagWithout   = flag.String("life.without", "", "kinds of things that don't happen, with commas")
 	flagLength    = flag.Int("life.length", 26, "how many things happen in a history, on the average")
 )
 

@@ -48,6 +48,7 @@ var kinds = map[string]int{
 	"down": 3, "up": 3, "left": 2, "new": 2, "board": 2, "swap": 1, "clone": 1, "reimage": 1, "reboot": 1,
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
 	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "foreign-token": 1, "wrong-cluster": 1, "check": 2, "gitops": 2,
+	"old-records": 1, "lost-records": 1,
 }
 
 // commands are those that a fault can hit.
@@ -58,6 +59,9 @@ func pick[T any](all []T, n int) T { return all[n%len(all)] }
 
 // do does one thing.
 func (w *world) do(o op) {
+	if slices.Contains(strings.Split(*flagWithout, ","), o.Kind) {
+		return
+	}
 	w.say("%s", o)
 	c := pick(w.ctls, o.Ctl)
 	n := pick(w.names, o.A)
@@ -76,6 +80,11 @@ func (w *world) do(o op) {
 		w.foreignToken(pick([]string{"fleet", "prod", "site", "fleet-2", "prod-hash-only"}, o.B))
 	case "race":
 		w.race(o)
+	case "old-records":
+		w.inTurn(o, op{Kind: "token-name", B: o.B}, op{Kind: "enroll"}, op{Kind: "db-copy"}, op{Kind: "token-name", B: o.B + 1}, op{Kind: "enroll"},
+			op{Kind: "db-restore", B: -1}, op{Kind: "token-name", B: o.B}, op{Kind: pick([]string{"enroll", "apply"}, o.A)})
+	case "lost-records":
+		w.inTurn(o, op{Kind: "tokens"}, op{Kind: "db-lost"}, op{Kind: "enroll-limit", A: o.A}, op{Kind: "gitops", B: o.B})
 	case "wrong-cluster":
 		w.astray = true
 		w.command(c, op{Kind: []string{"apply", "remove", "enroll"}[o.B%3], A: o.A, B: 1})
@@ -145,6 +154,9 @@ func (w *world) do(o op) {
 		}
 	case "db-restore":
 		if len(c.copies) > 0 {
+			if o.B < 0 {
+				o.B += len(c.copies) // the newest
+			}
 			data, err := os.ReadFile(pick(c.copies, o.B))
 			w.must(err)
 			w.must(os.WriteFile(c.db, data, 0o600))
@@ -284,6 +296,11 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 	case "enroll":
 		return a.enroll(ctx, all, enroll.EnrollOptions{})
 	case "enroll-limit":
+		for _, name := range a.names {
+			if rec, err := st.Record(ctx, name); err == nil && rec.Accepted != nil {
+				a.own = append(a.own, rec.Accepted.EKHash)
+			}
+		}
 		some := a.fleet(st, func(name string) bool { return slices.Contains(a.names, name) })
 		return a.enroll(ctx, some, enroll.EnrollOptions{})
 	case "enroll-canary":
@@ -410,8 +427,8 @@ func (w *world) ended(a *actor) {
 	}
 	applied := a.op.Kind == "enroll" || a.op.Kind == "apply" || a.op.Kind == "enroll-canary" || a.op.Kind == "enroll-limit"
 	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed)
-	if a.cluster == 0 && applied && a.err == nil {
-		w.outsider = false
+	if a.cluster == 0 && (a.op.Kind == "enroll" || a.op.Kind == "apply") && a.err == nil && a.n["tctl"] > 0 {
+		w.outsider = false // it had the whole fleet in its hands
 	}
 	switch a.op.Kind {
 	case "remove", "remove-offline":
@@ -448,19 +465,20 @@ func (w *world) ended(a *actor) {
 	if a.op.Kind == "enroll-limit" && a.fault.What != "other" && !a.disturbed {
 		but := func(ek string) bool {
 			return slices.ContainsFunc(w.names, func(n *name) bool { return slices.Contains(a.names, n.name) && n.m.board.ek == ek }) ||
+				slices.Contains(a.own, ek) ||
 				w.waiting[ek] != "" || w.out[ek] != "" || w.excused[ek] != ""
 		}
 		for _, ek := range sameRules(a.before, w.allRules(), but) {
 			w.broken("LIMIT: %s had rules in %v, and has them in %v", w.whose(ek), a.before[ek], w.allRules()[ek])
 		}
 	}
-	if !w.outsider && a.cluster == 0 {
+	if !w.outsider && !w.racing && a.cluster == 0 {
 		w.checkResults(a)
 	}
 	if a.op.Kind == "enroll-canary" {
 		var changed []string
 		for m, was := range a.configured {
-			if m.configured() != was {
+			if now := m.configured(); now != was && now != "" { // one that a removal had left waits for no canary
 				changed = append(changed, m.String())
 			}
 		}
@@ -563,30 +581,78 @@ func (w *world) files(c *controller) map[string]string {
 	return all
 }
 
-// race lets two controllers publish at once; after one more run each the cluster has the union.
+// inTurn does what belongs together, at one controller.
+func (w *world) inTurn(o op, all ...op) {
+	for _, next := range all {
+		if next.Ctl = o.Ctl; w.bad == "" {
+			w.do(next)
+		}
+	}
+}
+
+// race lets two controllers with the same records publish at once, each with a host that the other does not know; after one
+// more run each the cluster has the union, and whoever was overwritten has heard of it.
 func (w *world) race(o op) {
 	if len(w.ctls) < 2 {
-		return
+		w.do(op{Kind: "controller"})
 	}
-	kind := pick([]string{"apply", "enroll"}, o.A)
-	a, first := w.start(w.ctls[0], op{Kind: kind}, 0)
-	b, second := w.start(w.ctls[1], op{Kind: kind}, 0)
-	w.turns.run(uint64(o.B), first, second)
-	w.ended(a)
-	w.ended(b)
-	if w.outsider {
-		return
+	for i := range 2 {
+		if len(w.machines) < 14 {
+			w.ctls[1-i].absent[w.addName(fmt.Sprintf("r%d", len(w.names)), w.newMachine(w.newBoard(-1))).name] = true
+		}
 	}
-	well := true
+	kind := pick([]string{"enroll", "enroll", "apply"}, o.A)
+	if kind == "apply" {
+		w.inTurn(op{}, op{Kind: "scan"})
+		w.inTurn(op{Ctl: 1}, op{Kind: "scan"})
+	}
+	var actors []*actor
+	var jobs []func()
 	for _, c := range w.ctls[:2] {
+		a, job := w.start(c, op{Kind: kind}, 0)
+		actors, jobs = append(actors, a), append(jobs, job)
+	}
+	w.racing = true
+	w.turns.run(uint64(o.B), jobs...)
+	lost := overwritten(actors)
+	for _, a := range actors {
+		w.ended(a)
+	}
+	w.racing = false
+	well := !w.outsider
+	for i, c := range w.ctls[:2] {
 		a, job := w.start(c, op{Kind: "apply"}, 0)
 		w.turns.run(1, job)
 		w.ended(a)
 		well = well && (a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed))
+		if token := lost[i]; token != "" && a.err == nil && !actors[i].heard("TokenAlarm") && !a.heard("TokenAlarm") {
+			w.broken("LOST RACE: %s wrote token %q, somebody else wrote the same epoch over it, and neither run says so", actors[i].name, token)
+		}
 	}
-	if well {
-		w.checkUnion(w.ctls[:2])
+	if !well {
+		return
 	}
+	w.checkUnion(w.ctls[:2])
+	for _, m := range w.machines {
+		for _, token := range m.tokens() {
+			if m.owed[token] && w.admits(m, token) != nil && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" {
+				w.broken("NOT MERGED: %s has token %q, and after one more run of each controller it does not admit it", m, token)
+			}
+		}
+	}
+}
+
+// overwritten says for each of two actors which token of its the other one has written in the same epoch after it.
+func overwritten(actors []*actor) (lost [2]string) {
+	for i, a := range actors {
+		for token, mine := range a.last {
+			if other, ok := actors[1-i].last[token]; ok && other.at > mine.at && other.epoch == mine.epoch && other.write != mine.write &&
+				(lost[i] == "" || token < lost[i]) {
+				lost[i] = token
+			}
+		}
+	}
+	return lost
 }
 
 // checkUnion: after one more run of each publisher, everybody that one of them admits is in.

@@ -36,6 +36,7 @@ type world struct {
 	archive  []string          // documents of tokens that once stood in out/
 	outsider bool              // somebody else changed the cluster, and no run has come to its end since
 	astray   bool              // the next command asks the wrong cluster
+	racing   bool              // two publishers are at work
 	bad      string            // the first invariant that was broken
 	trace    []string
 	casFiles []string
