@@ -187,9 +187,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 		e.compareTokens(ctx, set)
 		return nil
 	}
-	if kept := set.Kept(); len(kept) > 0 {
-		e.Watcher.Note(RulesKept{Kept: kept})
-	}
+	e.noteKept(set)
 	if _, err := e.files(ctx, set, opts); err != nil {
 		return err
 	}
@@ -229,7 +227,7 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 		}
 	}
 	for _, h := range e.Hosts {
-		if _, done := e.results[h.Name]; !done && e.tokenOf(h.Name) != "" && !set.Seen(h.Name) {
+		if _, done := e.results[h.Name]; !done && e.tokenOf(h.Name) != "" && !set.SeenIn(h.Name, e.tokenOf(h.Name)) {
 			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.RuleNotSeen,
 				"nobody has seen its rule in token "+e.tokenOf(h.Name)+" of the cluster")}
 		}

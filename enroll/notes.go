@@ -84,6 +84,11 @@ type (
 		Dir string
 		Err error
 	}
+	// CAsHeld says which hosts would not pass what fleet.yaml asks of a token, so that its CAs stay as they are.
+	CAsHeld struct {
+		Token string
+		By    []token.Hold
+	}
 	// RulesOpen are rules of hosts that left the inventory, or that are kept for hosts which have not joined for long.
 	RulesOpen struct{ Rules []OpenRule }
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
@@ -144,6 +149,7 @@ func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
 func (FilesKept) note()           {}
+func (CAsHeld) note()             {}
 func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
 func (TokenAlarm) note()          {}

@@ -201,7 +201,7 @@ func (r *removal) tokens(ctx context.Context) (stale int, err error) {
 	case err != nil:
 		return 0, err
 	}
-	if _, err := r.apply(ctx, set, token.ApplyOptions{Store: r.Store}); err != nil {
+	if _, err := r.apply(ctx, set, token.ApplyOptions{Store: r.Store, SkipRefused: true}); err != nil {
 		return stale, outcome.WithHint(fmt.Errorf("the rules may still be in the cluster: %w", err),
 			"the next run that applies the tokens takes them out")
 	}

@@ -50,11 +50,13 @@ func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 // learn reads the cluster's tokens before anything is planned for good: rules of ours that the records don't know stay, and
 // a token that is not ours is refused before anything is written.
 func (s *settlement) learn(ctx context.Context) error {
-	first, err := token.Make(ctx, s.Store, s.Config, token.Options{Inventory: s.Inventory})
+	first, err := token.Make(ctx, s.Store, s.Config, token.Options{
+		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run,
+	})
 	if err != nil {
 		return err
 	}
-	d, err := first.Diff(ctx, *s.Cluster, token.DiffOptions{})
+	d, err := first.Diff(ctx, *s.Cluster, token.DiffOptions{Prune: s.opts.Prune})
 	if err != nil {
 		return err
 	}

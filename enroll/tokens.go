@@ -93,6 +93,15 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 			return report, err
 		}
 	}
+	if opts.Adopt && !opts.Apply && !opts.Diff { // what was taken over was seen: the token is ours from now on
+		d, err := report.Set.Diff(ctx, *f.Cluster, token.DiffOptions{})
+		if err == nil {
+			err = report.Set.Saw(ctx, f.Store, d)
+		}
+		if err != nil {
+			return report, err
+		}
+	}
 	f.noteTokens(report.Set)
 	if err := f.noteOpenRules(ctx); err != nil {
 		return report, err
@@ -115,7 +124,7 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 	case len(report.Set.Refused) > 0:
 		return report, outcome.Mark(
 			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
-	case report.Diff != nil && alarming(report.Diff.Alarms()):
+	case report.Diff != nil && (alarming(report.Diff.Alarms()) || report.Diff.Refusals() != nil):
 		return report, errAlarm
 	}
 	return report, nil
@@ -134,8 +143,18 @@ func alarming(alarms []token.Alarm) bool {
 // noteTokens notes what the records make of the fleet, and what is kept besides.
 func (f Fleet) noteTokens(set *token.Set) {
 	f.Watcher.Note(TokensMade{Set: set})
+	f.noteKept(set)
+}
+
+// noteKept notes which rules stay for a while, and which machines keep a token's CAs as they are.
+func (f Fleet) noteKept(set *token.Set) {
 	if kept := set.Kept(); len(kept) > 0 {
 		f.Watcher.Note(RulesKept{Kept: kept})
+	}
+	for _, t := range set.Tokens {
+		if len(t.Held) > 0 {
+			f.Watcher.Note(CAsHeld{Token: t.Name, By: t.Held})
+		}
 	}
 }
 

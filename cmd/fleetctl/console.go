@@ -172,6 +172,13 @@ func noteText(n enroll.Note) string {
 		return n.Host + ": its rule and its record are gone; the host itself was not contacted"
 	case enroll.FilesKept:
 		return fmt.Sprintf("the files in %s stay as they are; don't apply them, they still have what was removed: %v", n.Dir, n.Err)
+	case enroll.CAsHeld:
+		var hosts []string
+		for _, h := range n.By {
+			hosts = append(hosts, h.Host)
+		}
+		return fmt.Sprintf("token %s: its CA check stays as it is: %d hosts may have it and would not pass the new one: %s "+
+			"(fleetctl enroll moves them; remove, records disable and tokens --contract are a person's word)", n.Token, len(hosts), some(hosts, 10))
 	case enroll.RulesOpen:
 		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:

@@ -80,6 +80,7 @@ var everyNote = []struct {
 	{enroll.TbotIgnores{Warnings: []outcome.Warning{{Reason: outcome.Because(outcome.UnknownKey, "fleet.yaml:9: no tbot reads kyes")}}},
 		"fleetctl: fleet.yaml:9: no tbot reads kyes\n"},
 	{enroll.FilesKept{Dir: "out", Err: errors.New("2 machines would lose their last rule")}, "the files in out stay as they are; don't apply them"},
+	{enroll.CAsHeld{Token: "fleet", By: []token.Hold{{Host: "web-01"}}}, "token fleet: its CA check stays as it is: 1 hosts may have it and would not pass the new one: web-01"},
 	{enroll.RulesOpen{Rules: []enroll.OpenRule{{Host: "old-01", Token: "fleet", Orphan: true}, {Host: "web-01", Token: "fleet", Until: "prod", Stale: true}}},
 		"1 hosts have rules and are not in the inventory (fleetctl remove --offline takes them out): old-01; 1 hosts keep an old rule and have not joined for long: web-01"},
 	{enroll.PolicyChanges{Changes: []string{"token.name: fleet → prod", "bot.name: a → b"}}, "the whole fleet changes: token.name: fleet → prod; bot.name: a → b"},

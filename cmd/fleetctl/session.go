@@ -58,6 +58,12 @@ type session struct {
 func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 	s.close = func() {}
 	s.Watcher = a.console(c)
+	if a.interactive {
+		s.Confirm = func(question string) bool {
+			answer, err := a.question(c.Context, question+" [y/N]")
+			return err == nil && (answer == "y" || answer == "yes")
+		}
+	}
 	if s.Config, err = a.config(c, n.config); err != nil {
 		return s, err
 	}

@@ -86,6 +86,10 @@ func writeBotChange(w io.Writer, c token.BotChange) {
 }
 
 func writeTokenChange(w io.Writer, c token.Change) {
+	if c.Refused != nil {
+		fmt.Fprintf(w, "token %s: stays as it is: %s (%s)\n", c.Name, c.Refused.Reason, c.Refused.Hint)
+		return
+	}
 	if c.Action == token.ActionNone && len(c.Foreign) == 0 {
 		return
 	}

@@ -84,7 +84,7 @@ func removedEK(r Result, m store.Machine, reused bool) Result {
 	r.Message = "its EK was removed " + tombstone(m)
 	if reused {
 		r.Outcome = Failed
-		r.Message = fmt.Sprintf("its EK is that of %s, which was removed %s: hardware used again?", remote.Clean(m.Host), tombstone(m))
+		r.Message = fmt.Sprintf("its EK is that of %s, which was %s %s: hardware used again?", remote.Clean(m.Host), m.State, tombstone(m))
 	}
 	r.Hint = "if it shall be let in again: fleetctl records readmit " + m.Host
 	return r

@@ -146,7 +146,8 @@ func (p *putStatements) prepare(ctx context.Context, db *sql.DB) error {
 		{&p.update, "UPDATE hosts SET known = 1, accepted = ?, pending = ?, last = ? WHERE id = ?"},
 		{&p.duplicates, "SELECT DISTINCT h.name FROM identities i JOIN hosts h ON h.accepted = i.id OR h.pending = i.id " +
 			"WHERE i.ek_hash = ? AND h.id <> ? ORDER BY h.name"},
-		{&p.removed, "SELECT host, serial, run, at, by, why FROM machines WHERE ek_hash = ? AND state = 'removed'"},
+		{&p.removed, "SELECT state, host, serial, run, at, by, why FROM machines WHERE ek_hash = ? " +
+			"AND (state = 'removed' OR state = 'replaced' AND host <> ?)"},
 		{&p.had, "SELECT count(*) FROM observations o JOIN identities i ON i.id = o.identity " +
 			"WHERE o.host = ? AND i.ek_hash = ? AND o.run <= ?"},
 	} {
@@ -213,7 +214,7 @@ func (p putTx) judge(h *hostState, o *Observation) (identity int64, v Verdict, e
 	if err != nil {
 		return 0, v, err
 	}
-	if v.Removed, err = p.removed(o.Identity.EKHash); err != nil {
+	if v.Removed, err = p.removed(o.Identity.EKHash, o.Host); err != nil {
 		return 0, v, err
 	}
 	if v.Removed != nil {
@@ -245,10 +246,11 @@ func (p putTx) judge(h *hostState, o *Observation) (identity int64, v Verdict, e
 	return identity, v, err
 }
 
-// removed is the machine of an EK that a person took out; nil for one that nobody has.
-func (p putTx) removed(hash string) (*Machine, error) {
-	m, at := Machine{EKHash: hash, State: Removed}, int64(0)
-	err := p.row(p.st.removed, hash).Scan(&m.Host, &m.EKSerial, &m.Run, &at, &m.By, &m.Why)
+// removed is the machine of an EK that a person took out, or whose board was replaced on another host; nil for one that is
+// in. A board that comes back to its own host is a changed EK like any other.
+func (p putTx) removed(hash, host string) (*Machine, error) {
+	m, at := Machine{EKHash: hash}, int64(0)
+	err := p.row(p.st.removed, hash, host).Scan(&m.State, &m.Host, &m.EKSerial, &m.Run, &at, &m.By, &m.Why)
 	if isNoRows(err) {
 		return nil, nil //nolint:nilnil // nobody has
 	}

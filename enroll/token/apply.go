@@ -22,6 +22,8 @@ type ApplyOptions struct {
 	Roles bool        // overwrite the roles of bots that exist
 	Store store.Store // where is noted what is written and seen, and where rules that are gone are forgotten; may be nil
 
+	SkipRefused bool // tokens that are not ours are left alone instead of ending it: for rules that have to go
+
 	Proposal *Proposal // what a person has seen: something else is not applied; nil: nobody asked for one
 
 	MaxRemovals   int // machines that may lose their last rule without anybody having named them; 1 at least
@@ -45,7 +47,10 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 	if done.Diff, err = s.Diff(ctx, cluster, DiffOptions{Prune: opts.Prune}); err != nil {
 		return done, err
 	}
-	if err := errors.Join(done.Diff.Refusals(), s.checkSizes(done.Diff)); err != nil {
+	if err := done.Diff.Refusals(); err != nil && !opts.SkipRefused {
+		return done, err
+	}
+	if err := s.checkSizes(done.Diff); err != nil {
 		return done, err
 	}
 	if err := opts.Proposal.Fits(s.Propose(done.Diff)); err != nil {
@@ -218,6 +223,9 @@ func withoutServerFields(raw map[string]any) map[string]any {
 func (s *Set) applyToken(
 	ctx context.Context, cluster tctl.Tctl, opts ApplyOptions, dir string, c Change, done *Applied,
 ) error {
+	if c.Refused != nil {
+		return nil
+	}
 	switch c.Action {
 	case ActionNone:
 		return retract(ctx, opts.Store, c.removed)

@@ -34,8 +34,8 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 		if c.have == nil || c.Refused != nil {
 			continue
 		}
-		if slices.ContainsFunc(c.Alarms, func(a Alarm) bool { return a.Kind == AlarmAhead }) {
-			l.Tokens = append(l.Tokens, s.newer(c))
+		if t, differs := s.learnToken(c); differs {
+			l.Tokens = append(l.Tokens, t)
 		}
 		for _, r := range c.have.rules {
 			ek := string(r.EKPublicHash)
@@ -59,18 +59,27 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 	return l
 }
 
-// newer is a token whose content in the cluster is newer than the records: from then on they know its epoch, and that
-// nothing may be taken out of it.
-func (s *Set) newer(c Change) store.Token {
-	t := c.want.entry().Token
-	if i := slices.IndexFunc(s.published, func(p store.Token) bool { return p.Name == c.Name }); i >= 0 {
+// learnToken is a token as the records have to know it, and whether they don't. Where its content in the cluster is newer, they
+// know from then on its epoch, and that nothing may be taken out of it. The CAs are those that the cluster has, unless the
+// records know what they published.
+func (s *Set) learnToken(c Change) (t store.Token, differs bool) {
+	ahead := slices.ContainsFunc(c.Alarms, func(a Alarm) bool { return a.Kind == AlarmAhead })
+	i := slices.IndexFunc(s.published, func(p store.Token) bool { return p.Name == c.Name })
+	if i >= 0 {
 		t = s.published[i]
+	} else {
+		t = store.Token{Name: c.Name, Kind: KindBot, Bot: c.have.bot}
+		if slices.Contains(c.have.roles, "Node") {
+			t.Kind, t.Bot = KindNode, ""
+		}
 	}
-	if t.Kind == "" {
-		t.Kind, t.Bot = KindBot, c.have.bot
+	if differs = ahead || i < 0 || !t.CAsKnown; differs {
+		t.CAs, t.CAsKnown = c.have.cas, true
 	}
-	t.Epoch, t.Behind = c.have.stamp.epoch, true
-	return t
+	if ahead {
+		t.Epoch, t.Behind = c.have.stamp.epoch, true
+	}
+	return t, differs
 }
 
 // samePool says whether two tokens are shards of one pool.

@@ -71,6 +71,15 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 			st.epoch, remote.Clean(st.write), known.Write)
 	}
 	c.stampFields()
+	if c.managed() && c.Action != ActionNone {
+		c.Refused = &Refused{Reason: "it is managed by " + remote.Clean(st.origin),
+			Hint: "commit " + fileOf(c.Name) + " where that takes it from, and let it apply the file"}
+	}
+}
+
+// managed says whether another tool keeps the token: Teleport's own label says so.
+func (c *Change) managed() bool {
+	return c.have.stamp.origin != "" && c.have.stamp.origin != "defaults"
 }
 
 func (c *Change) alarm(kind AlarmKind, hosts []string, format string, args ...any) {
@@ -135,9 +144,8 @@ func (c *Change) refuse(s *Set, st stamp, published bool) {
 	switch {
 	case c.Action == ActionDelete && !published:
 		return
-	case st.origin != "" && st.origin != "defaults" && c.Action != ActionNone:
-		c.Refused = &Refused{Reason: "it is managed by " + remote.Clean(st.origin),
-			Hint: "commit the file of the token there, and let that apply it"}
+	case c.managed():
+		return // judged when it is known whether anything differs
 	case st.fleet != "" && st.fleet != c.want.Fleet && s.fleet() != st.fleet:
 		c.Refused = &Refused{Reason: "it belongs to fleet " + remote.Clean(st.fleet), Hint: another}
 	case len(c.identityFields()) > 0:

@@ -125,6 +125,9 @@ func (s *Set) Kept() map[string][]Rule {
 // Contracts says whether rules may leave tokens that their machines have no more.
 func (s *Set) Contracts() bool { return len(s.ended) > 0 }
 
+// SeenIn says whether the cluster was seen to have the rule of a host in a token.
+func (s *Set) SeenIn(host, token string) bool { return s.seen[token][s.machineOf[host]] }
+
 // Seen says whether the cluster was seen to admit a host through its token.
 func (s *Set) Seen(host string) bool {
 	token := s.hosts[host]
