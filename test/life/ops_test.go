@@ -75,7 +75,7 @@ func (w *world) do(o op) {
 	case "check":
 		w.dryRun(c, o)
 	case "gitops":
-		w.gitops(c, o.B%2 == 1)
+		w.gitops(c, pick([]string{"tokens", "tokens-blind"}, o.A), o.B%2 == 1)
 	case "foreign-token":
 		w.foreignToken(pick([]string{"fleet", "prod", "site", "fleet-2", "prod-hash-only"}, o.B))
 	case "race":
@@ -84,7 +84,8 @@ func (w *world) do(o op) {
 		w.inTurn(o, op{Kind: "token-name", B: o.B}, op{Kind: "enroll"}, op{Kind: "db-copy"}, op{Kind: "token-name", B: o.B + 1}, op{Kind: "enroll"},
 			op{Kind: "db-restore", B: -1}, op{Kind: "token-name", B: o.B}, op{Kind: pick([]string{"enroll", "apply"}, o.A)})
 	case "lost-records":
-		w.inTurn(o, op{Kind: "tokens"}, op{Kind: "db-lost"}, op{Kind: "enroll-limit", A: o.A}, op{Kind: "gitops", B: o.B})
+		w.inTurn(o, op{Kind: "tokens"}, op{Kind: "db-lost"}, op{Kind: "down", A: o.A}, op{Kind: "down", A: o.A + 1},
+			op{Kind: "down", A: o.A + 2}, op{Kind: "scan"}, op{Kind: "gitops", A: 1, B: o.B})
 	case "wrong-cluster":
 		w.astray = true
 		w.command(c, op{Kind: []string{"apply", "remove", "enroll"}[o.B%3], A: o.A, B: 1})
@@ -314,9 +315,12 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 	case "tokens-check":
 		_, err := enroll.Tokens(ctx, all, enroll.TokensOptions{Out: a.c.out, Format: "tctl", Check: true, Diff: true})
 		return err
-	case "tokens", "apply", "apply-rebalance":
+	case "tokens", "tokens-blind", "apply", "apply-rebalance":
+		if o.Kind == "tokens-blind" {
+			all.Cluster = nil // a controller that nobody gave a tctl
+		}
 		_, err := enroll.Tokens(ctx, all, enroll.TokensOptions{
-			Out: a.c.out, Format: "tctl", Apply: o.Kind != "tokens", Rebalance: o.Kind == "apply-rebalance",
+			Out: a.c.out, Format: "tctl", Apply: strings.HasPrefix(o.Kind, "apply"), Rebalance: o.Kind == "apply-rebalance",
 		})
 		return err
 	case "remove", "remove-offline":
@@ -725,11 +729,11 @@ func (w *world) dryRun(c *controller, o op) {
 
 // gitops writes the files, and applies them in their order as a pipeline does; prune: it deletes tokens whose files are
 // gone, as Terraform does.
-func (w *world) gitops(c *controller, prune bool) {
+func (w *world) gitops(c *controller, kind string, prune bool) {
 	if len(w.ctls) > 1 || w.outsider {
 		return // whose files are older, only people know
 	}
-	a, job := w.start(c, op{Kind: "tokens"}, 0)
+	a, job := w.start(c, op{Kind: kind}, 0)
 	w.turns.run(1, job)
 	w.ended(a)
 	if a.err != nil && !errors.Is(a.err, outcome.ErrHostsFailed) {
