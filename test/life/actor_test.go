@@ -279,7 +279,7 @@ func (a *actor) askTPM(ctx context.Context, h inventory.Host, opts tpm.ExamineOp
 			err = &remote.Error{Kind: remote.ErrDisconnected, Err: errors.New("the connection ended")}
 			return
 		}
-		key := fmt.Sprint(n.m.board.ek, n.m.board.serial, bases(a.c.config.Token.EKCertCAs), time.Now().Year(), opts.Proof)
+		key := fmt.Sprint(n.m.board.ek, string(n.m.board.tpm.Cert), bases(a.c.config.Token.EKCertCAs), time.Now().Year(), opts.Proof)
 		r, err = reports.get(key, func() (*tpm.Report, error) {
 			return tpm.Examine(ctx, tpm.TPMLink(n.m.board.tpm), opts)
 		})

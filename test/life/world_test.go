@@ -79,7 +79,7 @@ func (w *world) broken(format string, args ...any) {
 }
 
 func (w *world) say(format string, args ...any) {
-	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+	w.trace = append(w.trace, strings.ReplaceAll(fmt.Sprintf(format, args...), w.dir, ""))
 }
 
 // now is the time of the cluster and the hosts.
