@@ -178,7 +178,8 @@ func noteText(n enroll.Note) string {
 			hosts = append(hosts, h.Host)
 		}
 		return fmt.Sprintf("token %s: its CA check stays as it is: %d hosts may have it and would not pass the new one: %s "+
-			"(fleetctl enroll moves them; remove, records disable and tokens --contract are a person's word)", n.Token, len(hosts), some(hosts, 10))
+			"(fleetctl enroll moves them; remove, records disable and tokens --contract are a person's word)",
+			n.Token, len(hosts), some(hosts, 10))
 	case enroll.RulesOpen:
 		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:
