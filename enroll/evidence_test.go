@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,17 +166,18 @@ func TestTheRecordsForgetAJoinBeforeTheHostIsChanged(t *testing.T) {
 		t.Fatalf("installed %+v", in)
 	}
 	l.Config.Tbot.Services = []map[string]any{identityIn("/opt/machine-id/app")}
-	var at store.Installed
+	var seen atomic.Pointer[store.Installed]
 	l.breaks(func(e enrolltest.Event) error {
 		if e.Kind == "file" && e.What == "/etc/tbot.yaml" {
-			at = *l.record("web-01").Installed
+			seen.Store(l.record("web-01").Installed)
 			return enrolltest.ErrDrop
 		}
 		return nil
 	})
 	report, err := l.enroll()
 	l.check("enroll", report.Results, err, "web-01 unreachable disconnected", outcome.ErrHostsFailed)
-	if at.State != stateApplying || at.ChangedRun != report.Run || at.JoinedRun != 0 || at.JoinedBy("fleet") {
+	at := seen.Load()
+	if at == nil || at.State != stateApplying || at.ChangedRun != report.Run || at.JoinedRun != 0 || at.JoinedBy("fleet") {
 		t.Errorf("before the file was written: %+v", at)
 	}
 	if in := l.record("web-01").Installed; in.JoinedBy("fleet") || in.JoinedAt == nil {
