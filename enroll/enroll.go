@@ -298,12 +298,18 @@ func (e *enrollment) compareTokens(ctx context.Context, set *token.Set) {
 	e.Watcher.Note(ClusterDiffers{Diff: d})
 }
 
-// refuse notes chosen hosts that get no rule.
-func (e *enrollment) refuse(refused []token.Refusal) {
+// selected are the names of the chosen hosts.
+func (e *enrollment) selected() map[string]bool {
 	selected := map[string]bool{}
 	for _, h := range e.Hosts {
 		selected[h.Name] = true
 	}
+	return selected
+}
+
+// refuse notes chosen hosts that get no rule.
+func (e *enrollment) refuse(refused []token.Refusal) {
+	selected := e.selected()
 	for _, r := range refused {
 		if selected[r.Host] && e.results[r.Host].Outcome != outcome.Failed {
 			e.results[r.Host] = outcome.Result{Host: r.Host, Outcome: outcome.Failed, Reason: r.Reason}
@@ -313,10 +319,7 @@ func (e *enrollment) refuse(refused []token.Refusal) {
 
 // leaveOut skips chosen hosts whose machine a person took out.
 func (e *enrollment) leaveOut(out []token.Refusal) {
-	selected := map[string]bool{}
-	for _, h := range e.Hosts {
-		selected[h.Name] = true
-	}
+	selected := e.selected()
 	for _, r := range out {
 		if res, ok := e.results[r.Host]; selected[r.Host] && (!ok || res.Outcome == outcome.OK) {
 			e.results[r.Host] = outcome.Result{Host: r.Host, Outcome: outcome.Skipped, Reason: r.Reason}

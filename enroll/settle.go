@@ -85,7 +85,7 @@ func (s *settlement) joined(ctx context.Context) error {
 		return nil //nolint:nilerr // a cluster that doesn't say ends no way
 	}
 	delete(joins, tctl.Unattributed)
-	fresh, latest := map[string]string{}, map[string]time.Time{}
+	fresh, latest := map[int64]map[string]string{}, map[string]time.Time{} // fresh by the run that looked before
 	for m, err := range s.Store.Machines(ctx) {
 		if err != nil {
 			return err
@@ -96,40 +96,18 @@ func (s *settlement) joined(ctx context.Context) error {
 			continue
 		}
 		latest[m.EKHash] = j.At
-		if m.LastRun > 0 && j.At.After(m.LastJoin) && j.Token != "" {
-			fresh[m.EKHash] = j.Token
+		if m.LastRun == 0 || !j.At.After(m.LastJoin) || j.Token == "" {
+			continue
 		}
+		if fresh[m.LastRun] == nil {
+			fresh[m.LastRun] = map[string]string{}
+		}
+		fresh[m.LastRun][m.EKHash] = j.Token
 	}
-	if err := s.confirmed(ctx, fresh); err != nil {
-		return err
+	for run, tokens := range fresh { // a join says nothing of what was configured since that run
+		if err := s.Store.Joined(ctx, run, tokens); err != nil {
+			return err
+		}
 	}
 	return s.Store.LookedAt(ctx, s.run, latest)
-}
-
-// confirmed notes joins that were made after the run that looked last. They say nothing of what was configured since.
-func (s *settlement) confirmed(ctx context.Context, fresh map[string]string) error {
-	if len(fresh) == 0 {
-		return nil
-	}
-	looked := map[string]int64{}
-	for m, err := range s.Store.Machines(ctx) {
-		if err != nil {
-			return err
-		}
-		looked[m.EKHash] = m.LastRun
-	}
-	byRun := map[int64]map[string]string{}
-	for ek, name := range fresh {
-		run := looked[ek]
-		if byRun[run] == nil {
-			byRun[run] = map[string]string{}
-		}
-		byRun[run][ek] = name
-	}
-	for run, joins := range byRun {
-		if err := s.Store.Joined(ctx, run, joins); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -59,7 +59,7 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 	if err := s.brake(done.Diff.lost(s.named), opts); err != nil {
 		return done, err
 	}
-	if err := s.saw(ctx, opts.Store, done.Diff); err != nil {
+	if err := s.Saw(ctx, opts.Store, done.Diff); err != nil {
 		return done, err
 	}
 	dir, err := os.MkdirTemp("", "fleetctl-apply-")
@@ -246,7 +246,7 @@ func (s *Set) applyToken(
 	if err := s.lostRace(after); err != nil {
 		return err
 	}
-	if err := s.saw(ctx, opts.Store, Diff{Tokens: []Change{after}}); err != nil {
+	if err := s.Saw(ctx, opts.Store, Diff{Tokens: []Change{after}}); err != nil {
 		return err
 	}
 	return retract(ctx, opts.Store, c.removed)
@@ -263,9 +263,6 @@ func (s *Set) write(ctx context.Context, cluster tctl.Tctl, st store.Store, dir 
 	}
 	return applyFile(ctx, cluster, filepath.Join(dir, fileOf(c.Name)), c.document(id), true)
 }
-
-// Saw notes which of our rules the cluster was seen to have: hosts may be configured with them.
-func (s *Set) Saw(ctx context.Context, st store.Store, d Diff) error { return s.saw(ctx, st, d) }
 
 // Declare takes a person's word that the files of an epoch were applied: all rules of tokens that are not newer are seen.
 func (s *Set) Declare(ctx context.Context, st store.Store, epoch int64) error {
@@ -288,8 +285,8 @@ func (s *Set) Declare(ctx context.Context, st store.Store, epoch int64) error {
 	return nil
 }
 
-// saw notes what the cluster was seen to have of ours: from then on hosts may be configured with it.
-func (s *Set) saw(ctx context.Context, st store.Store, d Diff) error {
+// Saw notes what the cluster was seen to have of ours: from then on hosts may be configured with it.
+func (s *Set) Saw(ctx context.Context, st store.Store, d Diff) error {
 	for _, c := range d.Tokens {
 		if c.have == nil || c.Refused != nil {
 			continue
@@ -300,7 +297,7 @@ func (s *Set) saw(ctx context.Context, st store.Store, d Diff) error {
 		}
 		var rules []store.Rule
 		for _, r := range c.want.stored() {
-			if in[r.EKHash] && !c.waits(r.EKHash) {
+			if in[r.EKHash] && !c.waits() {
 				s.note(c.Name, r.EKHash)
 				rules = append(rules, r)
 			}
@@ -319,8 +316,8 @@ func (s *Set) saw(ctx context.Context, st store.Store, d Diff) error {
 	return nil
 }
 
-// waits says whether the cluster's token would not admit a machine yet although it has its rule: its CAs have to change first.
-func (c Change) waits(string) bool {
+// waits says whether the cluster's token may not admit machines yet although it has their rules: CAs have to come first.
+func (c Change) waits() bool {
 	return slices.ContainsFunc(c.Fields, func(f FieldChange) bool { return f.Field == "ekcert_allowed_cas" && f.Have == "" })
 }
 

@@ -149,6 +149,14 @@ type clusterToken struct {
 	raw        map[string]any
 }
 
+// kind is KindNode for a token that lets agents join.
+func (t *clusterToken) kind() string {
+	if slices.Contains(t.roles, "Node") {
+		return KindNode
+	}
+	return KindBot
+}
+
 func parseClusterToken(data json.RawMessage) (*clusterToken, error) {
 	var doc struct {
 		Kind     string `json:"kind"`
@@ -193,15 +201,11 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 	if err != nil {
 		return Change{}, fmt.Errorf("token %s in the cluster: %w", name, err)
 	}
-	var known knownToken
-	i := slices.IndexFunc(s.published, func(t store.Token) bool { return t.Name == name })
-	if i >= 0 {
-		known.Token = s.published[i]
-	}
+	known, published := s.known(name)
 	want.frozen = s.frozen
 	want.behind = want.behind || known.ahead(have.stamp)
 	c := compareToken(want, have, s.written, opts, s.named)
-	c.judgeStamp(s, known, i >= 0)
+	c.judgeStamp(s, known, published)
 	return c, nil
 }
 

@@ -55,10 +55,7 @@ func FindIn(all []json.RawMessage, w Whose) ([]Found, error) {
 		if err != nil {
 			return nil, errUnreadableToken
 		}
-		f := Found{Name: head.Metadata.Name, Kind: KindBot, Bot: t.bot, Ours: t.stamp.fleet == w.Fleet && w.Fleet != ""}
-		if slices.Contains(t.roles, "Node") {
-			f.Kind = KindNode
-		}
+		f := Found{Name: head.Metadata.Name, Kind: t.kind(), Bot: t.bot, Ours: t.stamp.fleet == w.Fleet && w.Fleet != ""}
 		if !f.Ours && (t.stamp.fleet != "" || !w.named(f)) {
 			continue
 		}

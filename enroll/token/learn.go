@@ -2,7 +2,6 @@ package token
 
 import (
 	"slices"
-	"strings"
 
 	"fleetctl/enroll/store"
 	"fleetctl/remote"
@@ -64,16 +63,11 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 // records know what they published.
 func (s *Set) learnToken(c Change) (t store.Token, differs bool) {
 	ahead := slices.ContainsFunc(c.Alarms, func(a Alarm) bool { return a.Kind == AlarmAhead })
-	i := slices.IndexFunc(s.published, func(p store.Token) bool { return p.Name == c.Name })
-	if i >= 0 {
-		t = s.published[i]
-	} else {
-		t = store.Token{Name: c.Name, Kind: KindBot, Bot: c.have.bot}
-		if slices.Contains(c.have.roles, "Node") {
-			t.Kind, t.Bot = KindNode, ""
-		}
+	known, published := s.known(c.Name)
+	if t = known.Token; !published {
+		t = store.Token{Name: c.Name, Kind: c.have.kind(), Bot: c.have.bot}
 	}
-	if differs = ahead || i < 0 || !t.CAsKnown; differs {
+	if differs = ahead || !published || !t.CAsKnown; differs {
 		t.CAs, t.CAsKnown = c.have.cas, true
 	}
 	if ahead {
@@ -84,11 +78,7 @@ func (s *Set) learnToken(c Change) (t store.Token, differs bool) {
 
 // samePool says whether two tokens are shards of one pool.
 func samePool(a, b string) bool {
-	base := func(name string) string {
-		if i := strings.LastIndexByte(name, '-'); i > 0 && shardNumber(name[:i], name) > 0 {
-			return name[:i]
-		}
-		return name
-	}
-	return base(a) == base(b)
+	baseA, _ := poolOf(a)
+	baseB, _ := poolOf(b)
+	return baseA == baseB
 }

@@ -316,18 +316,9 @@ func standsFor(kind, bot string) string {
 
 // sortTokens puts the tokens of each pool in the order of their numbers, pools by name.
 func (p *planner) sortTokens() {
-	base := func(name string) (string, int) {
-		i := strings.LastIndexByte(name, '-')
-		if i > 0 {
-			if n := shardNumber(name[:i], name); n > 0 {
-				return name[:i], n
-			}
-		}
-		return name, 1
-	}
 	slices.SortStableFunc(p.set.Tokens, func(a, b Token) int {
-		nameA, nA := base(a.Name)
-		nameB, nB := base(b.Name)
+		nameA, nA := poolOf(a.Name)
+		nameB, nB := poolOf(b.Name)
 		return cmp.Or(cmp.Compare(nameA, nameB), cmp.Compare(nA, nB))
 	})
 }

@@ -92,6 +92,16 @@ func shardNumber(base, name string) int {
 	return n
 }
 
+// poolOf is the base of a token's name, and which shard of that pool it is.
+func poolOf(name string) (base string, n int) {
+	if i := strings.LastIndexByte(name, '-'); i > 0 {
+		if n := shardNumber(name[:i], name); n > 0 {
+			return name[:i], n
+		}
+	}
+	return name, 1
+}
+
 // fill puts every host of a pool into a shard: first those that have one, which stay while the limits allow, then the
 // others into the first gap.
 func (p *planner) fill(q *pool) {

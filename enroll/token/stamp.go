@@ -39,16 +39,24 @@ type Refused struct {
 
 // alarmOfMissing says so when a token that the cluster had is gone.
 func (c *Change) alarmOfMissing(s *Set) {
-	i := slices.IndexFunc(s.published, func(t store.Token) bool { return t.Name == c.Name })
-	if c.Action == ActionCreate && i >= 0 && s.published[i].Seen > 0 {
+	if known, _ := s.known(c.Name); c.Action == ActionCreate && known.Seen > 0 {
 		c.alarm(AlarmDeleted, c.Added, "the cluster had it, and somebody deleted it")
 	}
+}
+
+// known is a token as the records have it, if they do.
+func (s *Set) known(name string) (t knownToken, ok bool) {
+	i := slices.IndexFunc(s.published, func(t store.Token) bool { return t.Name == name })
+	if i >= 0 {
+		t.Token = s.published[i]
+	}
+	return t, i >= 0
 }
 
 // judgeStamp compares who wrote the token last with what the records know, and decides whether it is ours at all.
 func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 	st := c.have.stamp
-	if c.refuse(s, st, published); c.Refused != nil {
+	if c.refuse(s, published); c.Refused != nil {
 		return
 	}
 	if back := c.returned(s); len(back) > 0 {
@@ -121,13 +129,8 @@ func (c *Change) stampFields() {
 	}
 	want := stamp{fleet: c.want.Fleet, epoch: c.want.Epoch}
 	c.Fields = append(c.Fields, FieldChange{Field: "labels", Have: st.String(), Want: want.String()})
-	c.Action, c.result = ActionUpdate, c.resultAsIs()
-}
-
-// resultAsIs is the token as the cluster has it, which is as it should be but for its labels.
-func (c *Change) resultAsIs() *clusterToken {
 	result := *c.have
-	return &result
+	c.Action, c.result = ActionUpdate, &result
 }
 
 func (s stamp) String() string {
@@ -139,14 +142,15 @@ func (s stamp) String() string {
 
 // refuse says why a token is not ours to change: it stands for something else, belongs to another fleet or to another
 // tool, or has no mark of ours and none of our rules.
-func (c *Change) refuse(s *Set, st stamp, published bool) {
+func (c *Change) refuse(s *Set, published bool) {
+	st := c.have.stamp
 	another := fmt.Sprintf("set another token.name in fleet.yaml, for example %s-%s", c.Name, cmp.Or(c.want.Bot, "tpm"))
 	switch {
 	case c.Action == ActionDelete && !published:
 		return
 	case c.managed():
 		return // judged when it is known whether anything differs
-	case st.fleet != "" && st.fleet != c.want.Fleet && s.fleet() != st.fleet:
+	case st.fleet != "" && st.fleet != s.fleetName:
 		c.Refused = &Refused{Reason: "it belongs to fleet " + remote.Clean(st.fleet), Hint: another}
 	case len(c.identityFields()) > 0:
 		c.Refused = &Refused{Reason: "the cluster has it for something else: " + strings.Join(c.identityFields(), ", "), Hint: another}
@@ -154,16 +158,6 @@ func (c *Change) refuse(s *Set, st stamp, published bool) {
 		c.Refused = &Refused{Reason: "somebody else made it: it has no mark of fleetctl, and no rule that these records know",
 			Hint: "fleetctl tokens can adopt it with its rules; or " + another}
 	}
-}
-
-// fleet is the fleet of the set.
-func (s *Set) fleet() string {
-	for _, t := range s.Tokens {
-		if t.Fleet != "" {
-			return t.Fleet
-		}
-	}
-	return s.fleetName
 }
 
 // wroteInto says whether the records know a token without a mark as one of theirs: they list it, and the cluster has a rule

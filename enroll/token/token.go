@@ -128,12 +128,6 @@ func (s *Set) Contracts() bool { return len(s.ended) > 0 }
 // SeenIn says whether the cluster was seen to have the rule of a host in a token.
 func (s *Set) SeenIn(host, token string) bool { return s.seen[token][s.machineOf[host]] }
 
-// Seen says whether the cluster was seen to admit a host through its token.
-func (s *Set) Seen(host string) bool {
-	token := s.hosts[host]
-	return token != "" && s.seen[token][s.machineOf[host]]
-}
-
 // stored returns the rules as the records remember them.
 func (t Token) stored() []store.Rule {
 	rules := make([]store.Rule, len(t.Rules))
