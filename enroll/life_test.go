@@ -312,3 +312,51 @@ func TestAPlanIsAppliedAsItWasShownOrNotAtAll(t *testing.T) {
 		t.Errorf("a second time: %v", err)
 	}
 }
+
+// TestOthersKeepTheirWords: a narrowed run leaves the rules of other hosts as they are, to the letter.
+func TestOthersKeepTheirWords(t *testing.T) {
+	t.Parallel()
+	l := scanned(t, 2)
+	for i, h := range l.Inventory {
+		if h.Name == "web-02" {
+			l.Inventory[i].Name = "we\ab 02"
+		}
+	}
+	if err := l.Store.Rename(t.Context(), "web-02", "we\ab 02"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.tokens(TokensOptions{Apply: true}); err != nil {
+		t.Fatal(err)
+	}
+	file := func() string {
+		content, err := os.ReadFile(filepath.Join(l.out, "fleet.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	before := file()
+	if !strings.Contains(before, "we_b 02 [") {
+		t.Fatalf("no odd name in\n%s", before)
+	}
+	if _, err := l.tokens(TokensOptions{Apply: true, Only: []string{"web-01"}}); err != nil {
+		t.Fatal(err)
+	}
+	if after := file(); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}
+
+// TestAnEpochThatThereIsNot says nothing of what was seen.
+func TestAnEpochThatThereIsNot(t *testing.T) {
+	t.Parallel()
+	l := scanned(t, 1)
+	if _, err := l.tokens(TokensOptions{Applied: 99}); !errors.Is(err, outcome.ErrInput) {
+		t.Fatal(err)
+	}
+	for r, err := range l.Store.Rules(t.Context()) {
+		if err != nil || r.Seen {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+}

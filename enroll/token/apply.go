@@ -269,6 +269,11 @@ func (s *Set) Declare(ctx context.Context, st store.Store, epoch int64) error {
 	newest := int64(0)
 	for _, t := range s.Tokens {
 		newest = max(newest, t.Epoch)
+	}
+	if epoch > newest {
+		return &outcome.InputError{Msg: fmt.Sprintf("there is no epoch %d: the newest that the files have is %d", epoch, newest)}
+	}
+	for _, t := range s.Tokens {
 		if t.Epoch > epoch {
 			continue
 		}
@@ -278,9 +283,6 @@ func (s *Set) Declare(ctx context.Context, st store.Store, epoch int64) error {
 		if err := st.Saw(ctx, t.Name, t.Epoch, t.stored()); err != nil {
 			return err
 		}
-	}
-	if epoch > newest {
-		return &outcome.InputError{Msg: fmt.Sprintf("there is no epoch %d: the newest that the files have is %d", epoch, newest)}
 	}
 	return nil
 }

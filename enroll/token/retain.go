@@ -80,17 +80,18 @@ func (p *planner) freeze(all []candidate) {
 			continue // what nobody has seen in the cluster is not brought there for others
 		}
 		t := p.token(was.Token, ek)
-		r := Rule{Host: c.host, Description: clean(c.host), EKHash: ek, EKSerial: was.EKSerial, frozen: true}
-		t.addRule(r)
+		t.addRule(Rule{Host: c.host, EKHash: ek, EKSerial: was.EKSerial, frozen: true})
 		for _, name := range c.names {
 			p.set.hosts[name] = was.Token
 		}
 	}
 }
 
-// addRule adds a rule under a description of its own.
+// addRule adds a rule under the description that describe gives its host, which is nobody else's in the token.
 func (t *Token) addRule(r Rule) {
-	if slices.ContainsFunc(t.Rules, func(o Rule) bool { return o.Description == r.Description }) {
+	r.Description = clean(r.Host)
+	taken := func(o Rule) bool { return o.Description == r.Description }
+	if r.Description != r.Host || slices.ContainsFunc(t.Rules, taken) {
 		r.Description = fmt.Sprintf("%s [%s]", r.Description, r.EKHash[:12])
 	}
 	t.Rules = append(t.Rules, r)
@@ -161,7 +162,6 @@ func (p *planner) keep(ek, name, planned string) {
 			r.EKSerial = w.EKSerial
 		}
 	}
-	r.Description = clean(r.Host)
 	t.addRule(r)
 }
 
