@@ -192,7 +192,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 		return err
 	}
 	done, err := e.apply(ctx, set, e.applyOptions(opts))
-	e.alarms = done.Diff.Alarms()
+	e.alarms = append(s.alarms, done.Diff.Alarms()...)
 	return err
 }
 
@@ -445,8 +445,8 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 		return context.Canceled
 	case s.Err() != nil:
 		return s.Err()
-	case alarming(e.alarms):
-		return errAlarm
+	case alarmed(e.alarms) != nil:
+		return alarmed(e.alarms)
 	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}

@@ -40,8 +40,8 @@ func DisableRecords(ctx context.Context, f Fleet, hosts ...string) (changes []re
 
 // EnableRecords ends what DisableRecords did.
 func EnableRecords(ctx context.Context, f Fleet, hosts ...string) (changes []records.StateChange, err error) {
-	err = f.inRun(ctx, "enable", len(hosts), func(int64) error {
-		changes, err = records.Enable(ctx, f.Store, hosts...)
+	err = f.inRun(ctx, "enable", len(hosts), func(run int64) error {
+		changes, err = records.Enable(ctx, f.Store, run, hosts...)
 		return err
 	})
 	return changes, err

@@ -170,24 +170,29 @@ func (r *recovery) read(ctx context.Context) error {
 }
 
 // find picks our tokens out of the cluster's.
-func (r *recovery) find(ctx context.Context) error {
-	bound, err := r.Store.Bound(ctx)
-	if err != nil {
-		return err
-	}
-	bots, err := botNames(ctx, r.Store, r.Config)
-	if err != nil {
-		return err
-	}
-	all, err := r.Cluster.Tokens(ctx)
-	if err != nil {
-		return err
-	}
-	r.found, err = token.FindIn(all, token.Whose{
-		Fleet: cmp.Or(r.Config.Fleet, bound.Fleet, r.Config.Token.Name),
-		Names: append(slices.Collect(maps.Keys(r.stored)), r.Config.Token.Name), Bots: bots,
-	})
+func (r *recovery) find(ctx context.Context) (err error) {
+	r.found, err = r.tokensOfFleet(ctx, append(slices.Collect(maps.Keys(r.stored)), r.Config.Token.Name)...)
 	return err
+}
+
+// tokensOfFleet are the fleet's tokens in the cluster, whatever the records know: those with its mark, and those without one
+// that have one of the names and a bot of ours.
+func (f Fleet) tokensOfFleet(ctx context.Context, names ...string) ([]token.Found, error) {
+	bound, err := f.Store.Bound(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bots, err := botNames(ctx, f.Store, f.Config)
+	if err != nil {
+		return nil, err
+	}
+	all, err := f.Cluster.Tokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return token.FindIn(all, token.Whose{
+		Fleet: cmp.Or(f.Config.Fleet, bound.Fleet, f.Config.Token.Name), Names: names, Bots: bots,
+	})
 }
 
 // admissions takes in the rules of our tokens. In a token without our mark somebody else may have written rules: there, only

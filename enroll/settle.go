@@ -14,7 +14,8 @@ type settlement struct {
 	Fleet
 	run     int64
 	opts    TokensOptions
-	adopted bool // rules of others in our tokens were taken over in this run
+	alarms  []token.Alarm // of the cluster as it was before anything was learned from it
+	adopted bool          // rules of others in our tokens were taken over in this run
 }
 
 // settle prepares making tokens: it checks what the records belong to and that the policy is meant, takes in tombstones that
@@ -47,8 +48,9 @@ func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 	})
 }
 
-// learn reads the cluster's tokens before anything is planned for good: rules of ours that the records don't know stay, and
-// a token that is not ours is refused before anything is written.
+// learn reads the cluster's tokens before anything is planned for good, also those of this fleet which neither the plan nor the
+// records name: rules of ours that the records don't know stay, and a token that is not ours is refused before anything is
+// written.
 func (s *settlement) learn(ctx context.Context) error {
 	first, err := token.Make(ctx, s.Store, s.Config, token.Options{
 		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run,
@@ -56,6 +58,11 @@ func (s *settlement) learn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	marked, err := s.tokensOfFleet(ctx)
+	if err != nil {
+		return err
+	}
+	first.Regard(marked)
 	d, err := first.Diff(ctx, *s.Cluster, token.DiffOptions{Prune: s.opts.Prune})
 	if err != nil {
 		return err
@@ -73,6 +80,10 @@ func (s *settlement) learn(ctx context.Context) error {
 		return nil
 	}
 	s.Watcher.Note(Learned{Lesson: lesson})
+	s.alarms = lesson.Alarms
+	for _, a := range s.alarms {
+		s.Watcher.Note(TokenAlarm{Alarm: a})
+	}
 	return s.Store.Publish(ctx, store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways})
 }
 

@@ -124,8 +124,10 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 	case len(report.Set.Refused) > 0:
 		return report, outcome.Mark(
 			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
-	case report.Diff != nil && (alarming(report.Diff.Alarms()) || report.Diff.Refusals() != nil):
+	case report.Diff != nil && report.Diff.Refusals() != nil:
 		return report, errAlarm
+	case report.Diff != nil:
+		return report, alarmed(append(s.alarms, report.Diff.Alarms()...))
 	}
 	return report, nil
 }
@@ -133,11 +135,22 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 // errAlarm is a cluster that was not as the records left it, in a way that somebody has to look at.
 var errAlarm = outcome.Mark(errors.New("the cluster was not as these records left it"), outcome.ErrHostsFailed)
 
-// alarming says whether an alarm has to be looked at although what it is about was put right.
-func alarming(alarms []token.Alarm) bool {
-	return slices.ContainsFunc(alarms, func(a token.Alarm) bool {
-		return a.Kind == token.AlarmBehind || a.Kind == token.AlarmReturned || a.Kind == token.AlarmAhead
-	})
+// errRaced is another controller's write over ours, which this run has found and merged.
+var errRaced = outcome.WithHint(fmt.Errorf("%w; both are merged now", token.ErrLostRace),
+	"hosts that other one has enrolled are named above; let one controller at a time make tokens")
+
+// alarmed is an error when an alarm has to be looked at although what it is about was put right.
+func alarmed(alarms []token.Alarm) error {
+	has := func(kinds ...token.AlarmKind) bool {
+		return slices.ContainsFunc(alarms, func(a token.Alarm) bool { return slices.Contains(kinds, a.Kind) })
+	}
+	switch {
+	case has(token.AlarmLostRace):
+		return errRaced
+	case has(token.AlarmBehind, token.AlarmReturned, token.AlarmAhead):
+		return errAlarm
+	}
+	return nil
 }
 
 // noteTokens notes what the records make of the fleet, and what is kept besides.

@@ -30,16 +30,18 @@ func (c StateChange) Changed() bool { return c.Was != c.Now }
 // Disable takes the rules of hosts out of the tokens that are made next. Their records stay, and so does what the hosts are
 // configured with; Enable makes everything as it was. All of them or, when one cannot be disabled (ErrInput), none.
 func Disable(ctx context.Context, st store.Store, hosts ...string) ([]StateChange, error) {
-	return setStates(ctx, st, hosts, "disable", store.Disabled)
+	return setStates(ctx, st, hosts, "disable", store.Disabled, 0)
 }
 
-// Enable ends what Disable did.
-func Enable(ctx context.Context, st store.Store, hosts ...string) ([]StateChange, error) {
-	return setStates(ctx, st, hosts, "enable", "")
+// Enable ends what Disable did. run is that of the change; a machine that was disabled in a later one, by records that are lost,
+// is noted with that, so that no file of tombstones takes it out again.
+func Enable(ctx context.Context, st store.Store, run int64, hosts ...string) ([]StateChange, error) {
+	return setStates(ctx, st, hosts, "enable", "", run)
 }
 
 // setStates disables or enables hosts. What is so already stays as it was noted: by whom, when and why.
-func setStates(ctx context.Context, st store.Store, hosts []string, action, state string) ([]StateChange, error) {
+// run is at least that of the change; 0: the one that goes on.
+func setStates(ctx context.Context, st store.Store, hosts []string, action, state string, run int64) ([]StateChange, error) {
 	r, err := readRoll(ctx, st)
 	if err != nil {
 		return nil, err
@@ -65,7 +67,11 @@ func setStates(ctx context.Context, st store.Store, hosts []string, action, stat
 		c := StateChange{Host: host, EKHash: m.EKHash, Was: m.State, Now: state, Also: othersThan(r.names[m.EKHash], host)}
 		changes = append(changes, c)
 		if c.Changed() {
-			machines = append(machines, store.Machine{EKHash: m.EKHash, EKSerial: m.EKSerial, Host: host, State: state})
+			change := store.Machine{EKHash: m.EKHash, EKSerial: m.EKSerial, Host: host, State: state}
+			if run > 0 {
+				change.Run = max(run, m.Run)
+			}
+			machines = append(machines, change)
 		}
 	}
 	if len(errs) > 0 {

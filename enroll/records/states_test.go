@@ -41,7 +41,7 @@ func TestDisableAndEnable(t *testing.T) {
 		if _, err := Disable(t.Context(), st, "a", bad); !errors.Is(err, outcome.ErrInput) {
 			t.Errorf("%s: %v", bad, err)
 		}
-		if _, err := Enable(t.Context(), st, "a", bad); !errors.Is(err, outcome.ErrInput) {
+		if _, err := Enable(t.Context(), st, 0, "a", bad); !errors.Is(err, outcome.ErrInput) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -65,7 +65,7 @@ func TestDisableAndEnable(t *testing.T) {
 	if entries != 1 {
 		t.Errorf("%d entries for one change", entries)
 	}
-	if changes, err = Enable(t.Context(), st, "alias"); err != nil || changes[0].Was != store.Disabled {
+	if changes, err = Enable(t.Context(), st, 0, "alias"); err != nil || changes[0].Was != store.Disabled {
 		t.Errorf("%+v, %v", changes, err)
 	}
 	if got := states(t, st); got != "b disabled 0, gone removed 0" {
@@ -155,5 +155,23 @@ func TestRename(t *testing.T) {
 	}
 	if said != 1 {
 		t.Errorf("%d entries", said)
+	}
+}
+
+func TestEnableOutdoesADisableOfALaterRun(t *testing.T) {
+	t.Parallel()
+	st := enrolltest.Store(t)
+	enrolltest.See(t, st, "a", 1)
+	lost := store.Machine{EKHash: enrolltest.Hash(1), Host: "a", State: store.Disabled, Run: 30} // as a file of tombstones says it
+	if err := st.SetStates(t.Context(), "tombstone", lost); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Enable(t.Context(), st, 2, "a"); err != nil {
+		t.Fatal(err)
+	}
+	for m, err := range st.Machines(t.Context()) {
+		if err != nil || m.State != "" || m.Run < 30 {
+			t.Errorf("%v: %+v: the file would disable it again", err, m)
+		}
 	}
 }

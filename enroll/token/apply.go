@@ -367,6 +367,9 @@ func (c Change) document(write string) any {
 			delete(meta, "expires")
 		}
 		meta["labels"] = withLabels(meta["labels"], labels)
+		if len(c.want.Rules) == 0 { // only rules of others are left: it is theirs from now on
+			meta["labels"] = withoutMark(meta["labels"])
+		}
 	}
 	spec, _ := t.raw["spec"].(map[string]any)
 	spec = maps.Clone(spec)
@@ -390,6 +393,15 @@ func withLabels(have any, ours map[string]string) map[string]any {
 	}
 	for key, value := range ours {
 		all[key] = quoted(value)
+	}
+	return all
+}
+
+// withoutMark takes our labels away.
+func withoutMark(have any) map[string]any {
+	all := withLabels(have, nil)
+	for _, key := range []string{labelFleet, labelEpoch, labelWrite} {
+		delete(all, key)
 	}
 	return all
 }

@@ -101,7 +101,8 @@ func (d Diff) Empty(roles bool) bool {
 		})
 }
 
-// Diff asks the cluster for every bot and token of the set, and for tokens of ours that have no host any more.
+// Diff asks the cluster for every bot and token of the set, and for tokens of ours that have no host any more or that the
+// records don't know.
 func (s *Set) Diff(ctx context.Context, cluster tctl.Tctl, opts DiffOptions) (Diff, error) {
 	names := s.allTokens()
 	d := Diff{set: s, Bots: make([]BotChange, len(s.Bots)), Tokens: make([]Change, len(names))}
@@ -134,7 +135,21 @@ func (s *Set) allTokens() []string {
 			names = append(names, t.Name)
 		}
 	}
+	for _, name := range s.marked {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
 	return names
+}
+
+// Regard makes Diff look at tokens of the cluster, too, that have the fleet's mark: records that were lost don't name them.
+func (s *Set) Regard(found []Found) {
+	for _, f := range found {
+		if f.Ours {
+			s.marked = append(s.marked, f.Name)
+		}
+	}
 }
 
 // clusterToken is a token as the cluster has it. Fields that we do not know are carried along in raw.
@@ -203,7 +218,7 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 	}
 	known, published := s.known(name)
 	want.frozen = s.frozen
-	want.behind = want.behind || known.ahead(have.stamp)
+	want.behind = want.behind || known.ahead(have.stamp) || s.strange(known, want, have)
 	c := compareToken(want, have, s.written, opts, s.named)
 	c.judgeStamp(s, known, published)
 	return c, nil
@@ -238,6 +253,11 @@ func wantedToken(t Token) *clusterToken {
 // compareToken is the difference between a token of the set (one without rules is to go) and the cluster's.
 func compareToken(want Token, have *clusterToken, written []store.Rule, opts DiffOptions, named map[string]bool) Change {
 	c := Change{Name: want.Name, Action: ActionNone, Cas: have.cas, have: have, want: want}
+	if planned := len(want.Rules); planned > 0 {
+		if want.Rules = want.thawedOrIn(have.rules); len(want.Rules) == 0 {
+			return c
+		}
+	}
 	foreign := c.compareRules(want, have.rules, written, named)
 	if opts.Prune {
 		c.Pruned, c.Foreign, foreign = c.Foreign, nil, nil
@@ -268,6 +288,16 @@ func compareToken(want Token, have *clusterToken, written []store.Rule, opts Dif
 		c.Action, c.result = ActionUpdate, result
 	}
 	return c
+}
+
+// thawedOrIn are the rules of a token without those that are left as they are and that the cluster does not have: somebody who
+// knows more has taken them out, or a run for all hosts brings them back.
+func (t Token) thawedOrIn(have []allowRule) []Rule {
+	in := map[string]bool{}
+	for _, r := range have {
+		in[string(r.EKPublicHash)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(t.Rules), func(r Rule) bool { return t.frozen[r.EKHash] && !in[r.EKHash] })
 }
 
 // compareRules fills in what differs in the rules, and returns those that we did not write.

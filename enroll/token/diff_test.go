@@ -187,6 +187,16 @@ func TestForeignRulesStayAndAreNamed(t *testing.T) {
 	in.Records = nil
 	third := withWritten(planTokens(t, in), first)
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{AllowRemovals: 2}), "token/fleet")
+	if _, data = resource(t, cluster, "token", "fleet"); strings.Contains(data, "fleetctl.dev/") || !strings.Contains(data, `"team"`) {
+		t.Errorf("a token that has only rules of others is marked as ours, or lost their labels: %s", data)
+	}
+	if _, err := third.Apply(t.Context(), cluster, ApplyOptions{Prune: true}); !errors.Is(err, outcome.ErrInput) {
+		t.Errorf("somebody else's token was pruned: %v", err)
+	}
+	editCluster(t, cluster, c, "fleet", func(doc map[string]any, allow []any) []any {
+		doc["metadata"].(map[string]any)["labels"] = map[string]any{labelFleet: third.fleetName}
+		return allow
+	})
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{Prune: true}), "token/fleet")
 	if err := cluster.Get(t.Context(), "token", "fleet", new(json.RawMessage)); !errors.Is(err, tctl.ErrNoResource) {
 		t.Errorf("the token is still there: %v", err)

@@ -62,11 +62,12 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 	if back := c.returned(s); len(back) > 0 {
 		c.alarm(AlarmReturned, back, "machines that were taken out have a rule again")
 	}
-	c.theirs = st.epoch > 0 && st.fleet == s.fleetName && (known.ahead(st) || st.epoch == known.Epoch && !known.wrote(st.write))
+	ahead := known.ahead(st) || s.strange(known, c.want, c.have)
+	c.theirs = st.epoch > 0 && st.fleet == s.fleetName && (ahead || st.epoch == known.Epoch && !known.wrote(st.write))
 	switch {
-	case known.ahead(st):
+	case ahead:
 		c.alarm(AlarmAhead, nil, "the cluster has epoch %d of it, the records know of %d: nothing is taken out of it",
-			st.epoch, known.Epoch)
+			st.epoch, known.Seen)
 		if c.Action == ActionUpdate {
 			c.want.Epoch = max(c.want.Epoch, st.epoch+1)
 		} else {
@@ -99,6 +100,21 @@ type knownToken struct{ store.Token }
 
 // ahead says whether the cluster has newer content of a token than the records.
 func (k knownToken) ahead(st stamp) bool { return st.epoch > max(k.Epoch, k.Seen) }
+
+// strange says whether the cluster has, under the fleet's mark, a token that these records have never written there nor seen,
+// with rules that they neither made nor want: whoever wrote it knew more. Epochs say nothing then, since new records begin at 1
+// again.
+func (s *Set) strange(k knownToken, want Token, have *clusterToken) bool {
+	st := have.stamp
+	if k.Seen > 0 || k.Write != "" || st.epoch == 0 || st.fleet != s.fleetName || k.wrote(st.write) {
+		return false
+	}
+	return slices.ContainsFunc(have.rules, func(r allowRule) bool {
+		ek := string(r.EKPublicHash)
+		return !slices.ContainsFunc(s.written, func(w store.Rule) bool { return w.Token == k.Name && w.EKHash == ek }) &&
+			!slices.ContainsFunc(want.Rules, func(w Rule) bool { return w.EKHash == ek })
+	})
+}
 
 // wrote says whether a write is one that the records know of: the latest into the cluster, or that of the file.
 func (k knownToken) wrote(write string) bool {
@@ -188,14 +204,20 @@ func (d Diff) Refusals() error {
 	return errors.Join(errs...)
 }
 
+// alarms are those of a token, with its name.
+func (c Change) alarms() []Alarm {
+	all := slices.Clone(c.Alarms)
+	for i := range all {
+		all[i].Text = "token " + c.Name + ": " + all[i].Text
+	}
+	return all
+}
+
 // Alarms are those of all tokens.
 func (d Diff) Alarms() []Alarm {
 	var all []Alarm
 	for _, c := range d.Tokens {
-		for _, a := range c.Alarms {
-			a.Text = "token " + c.Name + ": " + a.Text
-			all = append(all, a)
-		}
+		all = append(all, c.alarms()...)
 	}
 	return all
 }

@@ -91,6 +91,7 @@ type Set struct {
 	maxBytes   int
 	written    []store.Rule               // what was published before
 	published  []store.Token              // likewise
+	marked     []string                   // tokens of the cluster with the fleet's mark
 	ended      []store.Way                // ways that a verified join, or a person's word, has ended
 	rules      map[string]string          // EK hash → planned token
 	machineOf  map[string]string          // host → EK hash

@@ -40,11 +40,13 @@ type (
 	}
 )
 
-// buried says whether a state is one that a file tells of: for good, and by a person's word.
-func buried(state string) bool { return state == store.Removed || state == store.Replaced }
+// buried says whether a state is one that a file tells of: by a person's word. What was only forgotten may come again.
+func buried(state string) bool {
+	return state == store.Removed || state == store.Replaced || state == store.Disabled
+}
 
-// Tombstones is the content of the file that says which of these machines were removed or replaced, by EK hash. The same
-// machines make the same bytes.
+// Tombstones is the content of the file that says which of these machines were removed, replaced or disabled, by EK hash. The
+// same machines make the same bytes.
 func Tombstones(machines []store.Machine) ([]byte, error) {
 	doc := tombstones{Removed: []tombstone{}}
 	for _, m := range machines {

@@ -30,7 +30,7 @@ func TestTombstonesAreReadAsTheyWereWritten(t *testing.T) {
 		t.Errorf("%v: the order of machines matters:\n%s%s", err, text, again)
 	}
 	got, err := ParseTombstones(text)
-	if want := []store.Machine{out(1, store.Removed), out(3, store.Replaced)}; err != nil || !slices.Equal(got, want) {
+	if want := []store.Machine{out(1, store.Removed), out(2, store.Disabled), out(3, store.Replaced)}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v: got %+v\nwant %+v\nof %s", err, got, want, text)
 	}
 }

@@ -1,9 +1,13 @@
 package life
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
+
+	"fleetctl/enroll/store"
+	"fleetctl/enroll/token"
 )
 
 // admits asks the fleet's cluster whether a machine may join with a token.
@@ -40,10 +44,34 @@ func (w *world) checkOut(a *actor) {
 	}
 	all := w.allRules()
 	for _, ek := range slices.Sorted(maps.Keys(w.out)) {
-		if in := all[ek]; len(in) > 0 && !w.outsider {
+		switch in := all[ek]; {
+		case len(in) == 0 || w.outsider:
+		case !w.heard(a.c, ek) || w.racing && !(w.heard(w.ctls[0], ek) && w.heard(w.ctls[1], ek)): // of several controllers, and their files are not shared
+			w.unheard[ek] = w.out[ek]
+			delete(w.out, ek)
+		default:
 			w.broken("STILL ADMITTED: %s by %v, after %s, in %s", w.whose(ek), in, w.out[ek], a.name)
 		}
 	}
+}
+
+// heard says whether a controller can know that a machine was taken out: by its records, or by the file beside its tokens.
+func (w *world) heard(c *controller, ek string) bool {
+	if buried, err := token.ReadTombstones(c.out); err != nil || slices.ContainsFunc(buried, func(m store.Machine) bool { return m.EKHash == ek }) {
+		return true
+	}
+	st, err := store.OpenWith(context.Background(), c.db, store.Options{Existing: true})
+	if err != nil {
+		return false
+	}
+	defer func() { w.must(st.Close()) }()
+	for m, err := range st.Machines(context.Background()) {
+		w.must(err)
+		if m.EKHash == ek {
+			return m.Out()
+		}
+	}
+	return false
 }
 
 // checkMachine holds a machine against the invariants, after every step on it.

@@ -17,6 +17,7 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/token"
 	"fleetctl/enroll/tpm/wire"
 )
 
@@ -48,11 +49,11 @@ var kinds = map[string]int{
 	"down": 3, "up": 3, "left": 2, "new": 2, "board": 2, "swap": 1, "clone": 1, "reimage": 1, "reboot": 1,
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
 	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "foreign-token": 1, "wrong-cluster": 1, "check": 2, "gitops": 2,
-	"old-records": 1, "lost-records": 1,
+	"old-records": 1, "lost-records": 1, "recover": 1,
 }
 
 // commands are those that a fault can hit.
-var commands = strings.Fields("scan enroll enroll-limit enroll-canary install-only tokens apply apply-rebalance remove remove-offline accept")
+var commands = strings.Fields("scan enroll enroll-limit enroll-canary install-only tokens apply apply-rebalance remove remove-offline accept recover rename-record")
 
 // pick is one of some, by number.
 func pick[T any](all []T, n int) T { return all[n%len(all)] }
@@ -68,7 +69,7 @@ func (w *world) do(o op) {
 	m := n.m
 	switch o.Kind {
 	case "scan", "enroll", "enroll-limit", "enroll-canary", "install-only", "tokens", "apply", "apply-rebalance", "remove",
-		"remove-offline", "remove-resume", "forget", "accept", "disable", "enable", "readmit":
+		"remove-offline", "remove-resume", "forget", "accept", "disable", "enable", "readmit", "recover":
 		w.command(c, o)
 	case "again":
 		w.again(c)
@@ -93,6 +94,9 @@ func (w *world) do(o op) {
 	case "rename":
 		if !strings.Contains(n.name, "-r") {
 			n.name += "-r"
+		}
+		if o.B%2 == 1 {
+			w.command(c, op{Kind: "rename-record", A: o.A})
 		}
 	case "alias":
 		alias := w.addName(fmt.Sprintf("a%d-%s", len(w.names), n.name), m)
@@ -271,7 +275,7 @@ func (w *world) start(c *controller, o op, cluster int) (*actor, func()) {
 // chosen are the names that a command is about.
 func (w *world) chosen(c *controller, o op) []string {
 	switch o.Kind {
-	case "enroll-limit", "remove", "remove-offline", "forget", "disable", "enable":
+	case "enroll-limit", "remove", "remove-offline", "forget", "disable", "enable", "rename-record":
 		return []string{pick(w.names, o.A).name}
 	case "accept": // one, or two whose boards were swapped
 		return slices.Compact(slices.Sorted(slices.Values([]string{pick(w.names, o.A).name, pick(w.names, o.A+o.B%3).name})))
@@ -333,13 +337,19 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 		_, err := enroll.Remove(ctx, all, enroll.RemoveOptions{Resume: true, Out: a.c.out, Yes: true})
 		return err
 	case "disable", "enable", "readmit":
-		return a.setState(ctx, all.Store, o.Kind)
+		return a.setState(ctx, all, o.Kind)
 	case "forget":
 		a.word(ctx, st, o.Kind)
-		return records.Forget(ctx, all.Store, a.names...)
+		return enroll.ForgetRecords(ctx, all, a.names...)
 	case "accept":
 		a.word(ctx, st, o.Kind)
-		_, err := records.Accept(ctx, all.Store, records.AcceptOptions{Inventory: all.Inventory}, a.names...)
+		_, err := enroll.AcceptRecords(ctx, all, false, a.names...)
+		return err
+	case "rename-record":
+		_, err := enroll.RenameRecord(ctx, all, strings.TrimSuffix(a.names[0], "-r"), a.names[0])
+		return err
+	case "recover":
+		_, err := enroll.Recover(ctx, all, enroll.RecoverOptions{Out: a.c.out, Clock: o.B%2 == 1})
 		return err
 	}
 	return fmt.Errorf("no such command: %s", a.op.Kind)
@@ -372,37 +382,40 @@ func (a *actor) word(ctx context.Context, st store.Store, why string) {
 }
 
 // setState takes a machine out, or lets it in again.
-func (a *actor) setState(ctx context.Context, st store.Store, action string) error {
+func (a *actor) setState(ctx context.Context, f enroll.Fleet, action string) error {
 	w := a.w
-	if action == "readmit" {
-		out := slices.Sorted(maps.Keys(w.out))
-		if len(out) == 0 || strings.HasPrefix(w.out[pick(out, a.op.A)], "disable") {
+	switch action {
+	case "readmit":
+		out := slices.DeleteFunc(slices.Sorted(maps.Keys(w.out)), func(ek string) bool { return strings.HasPrefix(w.out[ek], "disable") })
+		if len(out) == 0 {
 			return nil
 		}
-		ek := pick(out, a.op.A)
-		delete(w.out, ek)
-		return st.SetStates(ctx, action, store.Machine{EKHash: ek})
-	}
-	rec, err := st.Record(ctx, a.names[0])
-	if err != nil || rec.Accepted == nil {
+		changes, err := enroll.ReadmitRecords(ctx, f, pick(out, a.op.A))
+		a.letIn(changes)
+		return err
+	case "enable":
+		changes, err := enroll.EnableRecords(ctx, f, a.names...)
+		a.letIn(changes)
 		return err
 	}
-	ek := rec.Accepted.EKHash
-	for m, err := range st.Machines(ctx) {
-		switch {
-		case err != nil:
-			return err
-		case m.EKHash != ek:
-		case action == "disable" && m.State == "":
-			w.excused[ek], w.waiting[ek] = action, action+" "+a.names[0]
-			return st.SetStates(ctx, action, store.Machine{EKHash: ek, State: store.Disabled, Host: a.names[0]})
-		case action == "enable" && m.State == store.Disabled:
-			delete(w.out, ek)
-			delete(w.waiting, ek)
-			return st.SetStates(ctx, action, store.Machine{EKHash: ek})
+	changes, err := enroll.DisableRecords(ctx, f, a.names...)
+	for _, c := range changes {
+		if c.Changed() {
+			w.excused[c.EKHash], w.waiting[c.EKHash] = action, action+" "+c.Host
 		}
 	}
-	return nil
+	return err
+}
+
+// letIn notes machines that a person wants in again.
+func (a *actor) letIn(changes []records.StateChange) {
+	for _, c := range changes {
+		if c.Changed() {
+			delete(a.w.out, c.EKHash)
+			delete(a.w.waiting, c.EKHash)
+			delete(a.w.unheard, c.EKHash)
+		}
+	}
 }
 
 // breakTPMs lets every TPM fail for whoever opens it.
@@ -430,7 +443,7 @@ func (w *world) ended(a *actor) {
 		}
 	}
 	applied := a.op.Kind == "enroll" || a.op.Kind == "apply" || a.op.Kind == "enroll-canary" || a.op.Kind == "enroll-limit"
-	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed)
+	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed) || errors.Is(a.err, token.ErrLostRace) && strings.Contains(a.err.Error(), "merged now")
 	if a.cluster == 0 && (a.op.Kind == "enroll" || a.op.Kind == "apply") && a.err == nil && a.n["tctl"] > 0 {
 		w.outsider = false // it had the whole fleet in its hands
 	}
@@ -459,6 +472,14 @@ func (w *world) ended(a *actor) {
 	}
 	if applied && a.err == nil {
 		w.lift()
+	}
+	if (a.op.Kind == "enroll" || a.op.Kind == "apply") && through && !a.dead && a.cluster == 0 {
+		for ek, why := range w.unheard {
+			if w.heard(a.c, ek) {
+				w.out[ek] = why
+				delete(w.unheard, ek)
+			}
+		}
 	}
 	w.checkCluster(a)
 	w.checkTheirs(a)
@@ -628,7 +649,7 @@ func (w *world) race(o op) {
 		a, job := w.start(c, op{Kind: "apply"}, 0)
 		w.turns.run(1, job)
 		w.ended(a)
-		well = well && (a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed))
+		well = well && (a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed) || errors.Is(a.err, token.ErrLostRace))
 		if token := lost[i]; token != "" && a.err == nil && !actors[i].heard("TokenAlarm") && !a.heard("TokenAlarm") {
 			w.broken("LOST RACE: %s wrote token %q, somebody else wrote the same epoch over it, and neither run says so", actors[i].name, token)
 		}

@@ -30,6 +30,7 @@ type world struct {
 
 	out      map[string]string // EKs that no token may admit → by what
 	waiting  map[string]string // likewise, once tokens were applied
+	unheard  map[string]string // EKs of out that a controller let in again which could not know of it, until one that does has run
 	excused  map[string]string // EKs that a person took a rule from
 	theirs   map[string]string // tokens of somebody else, as he made them
 	applied  map[string]bool   // files that the pipeline applied last
@@ -89,7 +90,7 @@ func (w *world) now() time.Time { return time.Now().Add(w.ahead) }
 func newWorld(t testing.TB, dir string, lowClock bool) *world {
 	w := &world{
 		dir: dir, turns: newTurns(), out: map[string]string{}, waiting: map[string]string{}, excused: map[string]string{},
-		theirs: map[string]string{},
+		theirs: map[string]string{}, unheard: map[string]string{},
 	}
 	w.tb = tb{t, w}
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
