@@ -54,10 +54,11 @@ type planner struct {
 	kinds map[string]store.Token // earlier tokens by name
 	set   *Set
 
-	hosts   map[string]string       // EK hash → the first host by name
-	written map[string][]store.Rule // EK hash → rules that were written before
-	frozen  map[string]bool         // EK hashes of machines whose rules may not change
-	keptIn  map[string]int          // token → machines that have another one
+	hosts    map[string]string       // EK hash → the first host by name
+	written  map[string][]store.Rule // EK hash → rules that were written before
+	frozen   map[string]bool         // EK hashes of machines whose rules may not change
+	disputed map[string]bool         // EK hashes that several machines present
+	keptIn   map[string]int          // token → machines that have another one
 }
 
 func (in Input) maxRules() int { return cmp.Or(in.Policy.MaxRules, config.DefaultRules) }

@@ -24,7 +24,7 @@ import (
 func Plan(in Input) (*Set, error) {
 	p := &planner{
 		in: in, bots: map[string]config.Bot{}, kinds: map[string]store.Token{}, hosts: map[string]string{},
-		written: map[string][]store.Rule{}, frozen: map[string]bool{},
+		written: map[string][]store.Rule{}, frozen: map[string]bool{}, disputed: map[string]bool{},
 		set: &Set{
 			hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier, written: in.Published,
 			rules: map[string]string{}, machineOf: map[string]string{}, named: map[string]bool{}, writes: map[string]string{},
@@ -124,6 +124,7 @@ func (p *planner) chooseHolder(ek string, records []store.Record) []store.Record
 	if !d.Open() {
 		return records
 	}
+	p.disputed[ek] = true
 	var winner []store.Record
 	for _, r := range records {
 		if d.Holds(r.Host) {

@@ -144,13 +144,13 @@ func (p *planner) seen(ek, token string) bool {
 }
 
 // ended says whether a machine has a token no more: it has joined with the planned one, and there is no later evidence of
-// the other. Agents don't renew through their tokens, so that no join of theirs says anything.
+// the other. Of several machines that present one EK nobody knows which one has joined, and which one has the other token.
 func (p *planner) ended(ek, planned string, w store.Way) bool {
 	if p.in.Contract[ek] {
 		return true
 	}
 	m := p.in.EKs[ek]
-	return m.Joined == planned && m.JoinedRun >= w.Run && m.JoinedRun > 0
+	return !p.disputed[ek] && m.Joined == planned && m.JoinedRun >= w.Run && m.JoinedRun > 0
 }
 
 // keep adds the rule of a machine to a token that it may be configured with.

@@ -75,7 +75,7 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 		}
 	case st.epoch > 0 && st.epoch < known.Seen:
 		c.alarm(AlarmBehind, nil, "the cluster has epoch %d of it again, and had %d: somebody applied an old file", st.epoch, known.Seen)
-	case st.epoch > 0 && st.epoch == known.Epoch && !known.wrote(st.write) && c.Action != ActionNone:
+	case st.epoch > 0 && st.epoch == known.Epoch && !known.wrote(st.write) && (c.Action != ActionNone || c.hasStrangers()):
 		c.alarm(AlarmLostRace, nil, "somebody else wrote epoch %d of it, as %s where ours was %s: both are merged",
 			st.epoch, remote.Clean(st.write), known.Write)
 	}
@@ -84,6 +84,11 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 		c.Refused = &Refused{Reason: "it is managed by " + remote.Clean(st.origin),
 			Hint: "commit " + fileOf(c.Name) + " where that takes it from, and let it apply the file"}
 	}
+}
+
+// hasStrangers says whether there are rules for TPMs that we did not write.
+func (c *Change) hasStrangers() bool {
+	return slices.ContainsFunc(c.Foreign, func(f ForeignRule) bool { return store.ValidEKHash(f.EKHash) })
 }
 
 // managed says whether another tool keeps the token: Teleport's own label says so.
