@@ -66,21 +66,31 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 }
 
 // learnToken is a token as the records have to know it, and whether they don't. Where its content in the cluster is newer, they
-// know from then on its epoch, and that nothing may be taken out of it. The CAs are those that the cluster has, unless the
-// records know what they published.
+// know from then on its epoch, and that nothing may be taken out of it. The CAs are those that the cluster has: whoever wrote
+// them, machines have joined under these.
 func (s *Set) learnToken(c Change) (t store.Token, differs bool) {
 	ahead := slices.ContainsFunc(c.Alarms, func(a Alarm) bool { return a.Kind == AlarmAhead })
 	known, published := s.known(c.Name)
 	if t = known.Token; !published {
 		t = store.Token{Name: c.Name, Kind: c.have.kind(), Bot: c.have.bot}
 	}
-	if differs = ahead || !published || !t.CAsKnown; differs {
+	if differs = ahead || !published || !t.CAsKnown || !sameCAs(t.CAs, c.have.cas); differs {
 		t.CAs, t.CAsKnown = c.have.cas, true
 	}
 	if ahead {
 		t.Epoch, t.Behind = max(t.Epoch, c.have.stamp.epoch), true
 	}
 	return t, differs
+}
+
+// sameCAs says whether two tokens list the same CAs, in whichever order.
+func sameCAs(a, b []string) bool {
+	lacks := func(list []string) func(string) bool {
+		return func(ca string) bool {
+			return !slices.ContainsFunc(list, func(o string) bool { return sameCA(o, ca) })
+		}
+	}
+	return !slices.ContainsFunc(a, lacks(b)) && !slices.ContainsFunc(b, lacks(a))
 }
 
 // samePool says whether two tokens are shards of one pool.

@@ -221,7 +221,8 @@ func (p *planner) findIssuers(all []candidate, reasons []string) {
 	parallel(len(all), func(i int) {
 		if certs[i] != nil {
 			// A clock decides over newcomers alone: who has a rule keeps the check that it has, as long as the CA is there.
-			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])], holds(all[i].rec))
+			checked := holds(all[i].rec) && len(p.kinds[all[i].rec.Token].CAs) > 0
+			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])], checked)
 		}
 	})
 }

@@ -327,6 +327,11 @@ func (w *watcher) Host(r outcome.Result) {
 	}
 }
 
-func (w *watcher) Note(n enroll.Note) { w.notes = append(w.notes, fmt.Sprintf("%T", n)) }
+func (w *watcher) Note(n enroll.Note) {
+	w.notes = append(w.notes, fmt.Sprintf("%T", n))
+	if r, ok := n.(enroll.HostRefused); ok {
+		w.w.say("    %+v", r)
+	}
+}
 
 func (w *watcher) Logf(string, ...any) {}

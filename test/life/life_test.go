@@ -199,7 +199,10 @@ func TestAHistoryIsTheSameEachTime(t *testing.T) {
 	}
 }
 
-var flagSurvey = flag.Bool("life.survey", false, "count what goes wrong instead of ending at the first of it")
+var (
+	flagSurvey = flag.Bool("life.survey", false, "count what goes wrong instead of ending at the first of it")
+	flagFrom   = flag.Int("life.from", 0, "the number of the first history of a survey")
+)
 
 // TestSurvey counts in how many histories what goes wrong first.
 func TestSurvey(t *testing.T) {
@@ -209,9 +212,12 @@ func TestSurvey(t *testing.T) {
 	found, example := map[string]int{}, map[string]string{}
 	gen := rapid.Custom(drawHistory)
 	for i := range *flagHistories {
-		h := gen.Example(i)
+		h := gen.Example(*flagFrom + i)
 		bad, _ := live(t, h)
 		class, _, _ := strings.Cut(bad, ":")
+		if bad != "" {
+			t.Logf("%s\t%s", class, h)
+		}
 		found[class]++
 		if old := example[class]; bad != "" && (old == "" || len(old) > len(h.String())) {
 			example[class] = bad + "\n    " + h.String()

@@ -255,6 +255,7 @@ func (w *world) command(c *controller, o op) {
 
 // start makes a command that has not begun.
 func (w *world) start(c *controller, o op, cluster int) (*actor, func()) {
+	time.Sleep(time.Minute) // people need some time, too: joins of one run are later than those of the run before
 	ctx, stop := context.WithCancelCause(context.Background())
 	a := &actor{w: w, c: c, name: fmt.Sprintf("ctl%d %s", c.id, o.Kind), cluster: cluster, fault: o.Fault, stop: stop, n: map[string]int{}}
 	a.op, a.names = o, w.chosen(c, o)
@@ -551,7 +552,7 @@ func (w *world) replace() {
 func (w *world) lift() {
 	for ek := range w.excused {
 		if w.out[ek] == "" && w.waiting[ek] == "" && len(w.rulesOf(ek)) > 0 {
-			ok := true
+			ok := !slices.ContainsFunc(w.ctls, func(c *controller) bool { return w.heard(c, ek) }) // one may take it out yet
 			for _, m := range w.machines {
 				for _, token := range m.tokens() {
 					if m.board.ek == ek && w.admits(m, token) != nil {
