@@ -93,7 +93,7 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	if rep.Strange, err = f.strange(ctx, known.joins); err != nil {
 		return StatusReport{}, err
 	}
-	if rep.Rules, err = f.openRules(ctx); err != nil {
+	if rep.Rules, err = f.openRules(ctx, known.joins); err != nil {
 		return StatusReport{}, err
 	}
 	return rep, rep.verdict()
