@@ -238,10 +238,10 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 // contract takes rules out of tokens that their machines are known not to be configured with any more, since they have
 // joined with another one: after a copy of the records was made.
 func (e *enrollment) contract(ctx context.Context) error {
-	if e.opts.Check || e.opts.InstallOnly || e.opts.TokensOnly || ctx.Err() != nil {
+	if e.opts.Check || e.opts.TokensOnly || ctx.Err() != nil {
 		return nil
 	}
-	if err := e.noteJoins(ctx); err != nil {
+	if err := e.noteJoins(ctx); err != nil || e.opts.InstallOnly { // whoever makes the tokens finds the joins in the records
 		return err
 	}
 	s := &settlement{Fleet: e.Fleet, run: e.run, opts: TokensOptions{Check: true, Only: e.only()}}

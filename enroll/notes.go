@@ -97,6 +97,9 @@ type (
 	TokenAlarm struct{ Alarm token.Alarm }
 	// RulesKept says which rules stay in tokens until their hosts have joined with others.
 	RulesKept struct{ Kept map[string][]token.Rule }
+	// HalfWay says that files were written with the rules that hosts have beside those that they shall have: others are to
+	// apply them, and to come back when the hosts have joined.
+	HalfWay struct{}
 	// Learned is what the cluster knew better than the records.
 	Learned struct{ Lesson token.Lesson }
 	// JoinsVerified says for how many hosts which evidence of their join counted.
@@ -154,6 +157,7 @@ func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}
+func (HalfWay) note()             {}
 func (Learned) note()             {}
 func (HostsLeave) note()          {}
 func (StillAdmitted) note()       {}

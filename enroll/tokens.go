@@ -181,6 +181,9 @@ func (f Fleet) files(ctx context.Context, set *token.Set, opts TokensOptions) (d
 	for _, name := range changed {
 		f.Watcher.Note(FileWritten{Path: filepath.Join(opts.Out, name)})
 	}
+	if err == nil && len(changed) > 0 && opts.Publish && !opts.Apply && set.Expands() {
+		f.Watcher.Note(HalfWay{})
+	}
 	return nil, err
 }
 
@@ -201,7 +204,8 @@ func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensRe
 		}
 		report.Diff = &d
 		f.noteAlarms(d)
-		if err := f.saw(ctx, report.Set, d, opts); err != nil {
+		// Also in a dry run: this is no plan, it is what the cluster has. From then on hosts may be configured with it.
+		if err := report.Set.Saw(ctx, f.Store, d); err != nil {
 			return err
 		}
 		if d.Empty(opts.Roles) {
@@ -211,14 +215,6 @@ func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensRe
 		}
 	}
 	return nil
-}
-
-// saw notes which rules the cluster has, so that hosts may be configured with them; a dry run notes nothing.
-func (f Fleet) saw(ctx context.Context, set *token.Set, d token.Diff, opts TokensOptions) error {
-	if opts.Check {
-		return nil
-	}
-	return set.Saw(ctx, f.Store, d)
 }
 
 func (f Fleet) applyOptions(opts TokensOptions) token.ApplyOptions {

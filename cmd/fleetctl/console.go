@@ -186,6 +186,8 @@ func noteText(n enroll.Note) string {
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
 	case enroll.TokenAlarm:
 		return alarmText(n.Alarm)
+	case enroll.HalfWay:
+		return "step 1 of 2: apply the files, then enroll, then run tokens again: it takes the rules away that nobody needs any more"
 	case enroll.Learned:
 		l := n.Lesson
 		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, "+

@@ -2,6 +2,7 @@ package token
 
 import (
 	"maps"
+	"slices"
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -120,6 +121,13 @@ func (s *Set) Kept() map[string][]Rule {
 		}
 	}
 	return kept
+}
+
+// Expands says whether machines have a rule in one token until they have joined with another.
+func (s *Set) Expands() bool {
+	return slices.ContainsFunc(s.Tokens, func(t Token) bool {
+		return slices.ContainsFunc(t.Rules, func(r Rule) bool { return r.Kept && r.Until != "" })
+	})
 }
 
 // Contracts says whether rules may leave tokens that their machines have no more.
