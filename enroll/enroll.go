@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fleetctl/enroll/config"
@@ -192,7 +193,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 		return err
 	}
 	done, err := e.apply(ctx, set, e.applyOptions(opts))
-	e.alarms = done.Diff.Alarms()
+	e.alarms = slices.Concat(s.alarms, done.Diff.Alarms())
 	return err
 }
 
@@ -222,6 +223,8 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 		if err != nil {
 			return err
 		}
+		e.alarms = d.Alarms()
+		e.noteAlarms(d)
 		if err := set.Saw(ctx, e.Store, d); err != nil {
 			return err
 		}
@@ -294,7 +297,8 @@ func (e *enrollment) compareTokens(ctx context.Context, set *token.Set) {
 		e.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
 		return
 	}
-	e.changes = !d.Empty(false)
+	e.changes, e.alarms = !d.Empty(false), d.Alarms()
+	e.noteAlarms(d)
 	e.Watcher.Note(ClusterDiffers{Diff: d})
 }
 
@@ -445,8 +449,8 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 		return context.Canceled
 	case s.Err() != nil:
 		return s.Err()
-	case alarming(e.alarms):
-		return errAlarm
+	case verdict(e.alarms) != nil:
+		return verdict(e.alarms)
 	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 
 	"fleetctl/enroll/claim"
@@ -39,6 +40,10 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 		f.Watcher.Note(NothingLeft{Command: "scan"})
 		return HostsReport{}, nil
 	}
+	alarms, err := f.readBack(ctx)
+	if err != nil {
+		return HostsReport{}, err
+	}
 	reach, closeAll, err := f.reach(ctx, hosts)
 	if err != nil {
 		return HostsReport{}, err
@@ -51,7 +56,7 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 	if err := f.noteOpenRules(ctx); err != nil {
 		return report, err
 	}
-	return report, report.Summary().Err()
+	return report, cmp.Or(report.Summary().Err(), verdict(alarms))
 }
 
 // scan is the stage: one run in the records. A run that is not 0 is gone on with.

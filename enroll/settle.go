@@ -14,7 +14,8 @@ type settlement struct {
 	Fleet
 	run     int64
 	opts    TokensOptions
-	adopted bool // rules of others in our tokens were taken over in this run
+	adopted bool          // rules of others in our tokens were taken over in this run
+	alarms  []token.Alarm // that were over when the records had learned
 }
 
 // settle prepares making tokens: it checks what the records belong to and that the policy is meant, takes in tombstones that
@@ -68,12 +69,14 @@ func (s *settlement) learn(ctx context.Context) error {
 			return err
 		}
 	}
-	lesson := first.Learn(d, s.run)
-	if lesson.Empty() {
-		return nil
+	if lesson := first.Learn(d, s.run); !lesson.Empty() {
+		s.Watcher.Note(Learned{Lesson: lesson})
+		p := store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways}
+		if err := s.Store.Publish(ctx, p); err != nil {
+			return err
+		}
 	}
-	s.Watcher.Note(Learned{Lesson: lesson})
-	return s.Store.Publish(ctx, store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways})
+	return s.learned(ctx, d)
 }
 
 // joined takes from the cluster which machines have joined with the token that is planned for them, where somebody else

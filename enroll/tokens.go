@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -124,20 +123,12 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 	case len(report.Set.Refused) > 0:
 		return report, outcome.Mark(
 			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
-	case report.Diff != nil && (alarming(report.Diff.Alarms()) || report.Diff.Refusals() != nil):
+	case report.Diff == nil:
+		return report, verdict(s.alarms)
+	case report.Diff.Refusals() != nil:
 		return report, errAlarm
 	}
-	return report, nil
-}
-
-// errAlarm is a cluster that was not as the records left it, in a way that somebody has to look at.
-var errAlarm = outcome.Mark(errors.New("the cluster was not as these records left it"), outcome.ErrHostsFailed)
-
-// alarming says whether an alarm has to be looked at although what it is about was put right.
-func alarming(alarms []token.Alarm) bool {
-	return slices.ContainsFunc(alarms, func(a token.Alarm) bool {
-		return a.Kind == token.AlarmBehind || a.Kind == token.AlarmReturned || a.Kind == token.AlarmAhead
-	})
+	return report, verdict(slices.Concat(s.alarms, report.Diff.Alarms()))
 }
 
 // noteTokens notes what the records make of the fleet, and what is kept besides.
@@ -220,13 +211,6 @@ func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensRe
 func (f Fleet) applyOptions(opts TokensOptions) token.ApplyOptions {
 	return token.ApplyOptions{Prune: opts.Prune, Roles: opts.Roles, Store: f.Store, Proposal: opts.Proposal,
 		MaxRemovals: f.Config.Token.MaxRemovals, AllowRemovals: opts.AllowRemovals}
-}
-
-// noteAlarms notes what in the cluster has to be looked at.
-func (f Fleet) noteAlarms(d token.Diff) {
-	for _, a := range d.Alarms() {
-		f.Watcher.Note(TokenAlarm{Alarm: a})
-	}
 }
 
 // apply brings the cluster to what the set says, and notes what was done, however far it came.

@@ -32,6 +32,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, new(*usageErr)), errors.Is(err, outcome.ErrInput):
 		return exitUsage
+	case errors.Is(err, token.ErrLostRace):
+		return exitError
 	case errors.Is(err, outcome.ErrHostsFailed):
 		return exitHostsFailed
 	case errors.Is(err, outcome.ErrChanges):
