@@ -90,6 +90,7 @@ type enrollment struct {
 	results map[string]outcome.Result
 	tokenOf func(host string) string
 	alarms  []token.Alarm // of the cluster's tokens
+	unbound bool          // it is not known whether this is the records' cluster
 }
 
 // do goes through the stages: scan, tokens, hosts. A host that a stage refuses takes no part in the next one.
@@ -170,6 +171,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.unbound = s.unbound
 	set, err := s.make(ctx)
 	if err != nil {
 		return err
@@ -449,8 +451,8 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 		return context.Canceled
 	case s.Err() != nil:
 		return s.Err()
-	case verdict(e.alarms) != nil:
-		return verdict(e.alarms)
+	case verdict(e.alarms, e.unbound) != nil:
+		return verdict(e.alarms, e.unbound)
 	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}

@@ -93,6 +93,11 @@ type (
 	RulesOpen struct{ Rules []OpenRule }
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
 	PolicyChanges struct{ Changes []string }
+	// PinsRotated is a cluster that has other CAs than before, and one of those that it had.
+	PinsRotated struct {
+		Cluster  string
+		Was, Now []string
+	}
 	// TokenAlarm is something about a token in the cluster that a person should hear of.
 	TokenAlarm struct{ Alarm token.Alarm }
 	// RulesKept says which rules stay in tokens until their hosts have joined with others.
@@ -131,6 +136,7 @@ const (
 	AboutVersion ClusterSubject = "version"
 	AboutAll     ClusterSubject = "all" // there is no tctl
 
+	AboutCluster  ClusterSubject = "cluster"  // whether it is that of the records
 	AboutAdmitted ClusterSubject = "admitted" // which tokens admit a machine
 )
 
@@ -155,6 +161,7 @@ func (FilesKept) note()           {}
 func (CAsHeld) note()             {}
 func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
+func (PinsRotated) note()         {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}
 func (HalfWay) note()             {}

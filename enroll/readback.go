@@ -56,13 +56,15 @@ func (s *settlement) learned(ctx context.Context, d token.Diff) error {
 	return nil
 }
 
-// verdict is what alarms make of a run that went well otherwise.
-func verdict(alarms []token.Alarm) error {
+// verdict is what alarms make of a run that went well otherwise, and that it doesn't know which cluster it asked.
+func verdict(alarms []token.Alarm, unbound bool) error {
 	switch {
 	case slices.ContainsFunc(alarms, func(a token.Alarm) bool { return a.Kind == token.AlarmLostRace }):
 		return errRaced
 	case alarming(alarms):
 		return errAlarm
+	case unbound:
+		return errUnbound
 	}
 	return nil
 }
@@ -77,7 +79,11 @@ func (f Fleet) readBack(ctx context.Context) ([]token.Alarm, error) {
 	if err != nil || len(tokens) == 0 {
 		return nil, err
 	}
-	d, err := f.clusterDiff(ctx)
+	_, err = f.belongs(ctx, TokensOptions{Check: true, Diff: true})
+	var d token.Diff
+	if err == nil {
+		d, err = f.clusterDiff(ctx)
+	}
 	if err != nil {
 		f.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
 		return nil, context.Cause(ctx)
@@ -86,13 +92,9 @@ func (f Fleet) readBack(ctx context.Context) ([]token.Alarm, error) {
 	return d.Alarms(), nil
 }
 
-// clusterDiff is how the tokens of the cluster differ from the records. It has to be the cluster that these belong to.
+// clusterDiff is how the tokens of the cluster differ from the records.
 func (f Fleet) clusterDiff(ctx context.Context) (token.Diff, error) {
-	opts := TokensOptions{Check: true, Diff: true}
-	if _, _, err := f.belongs(ctx, opts); err != nil {
-		return token.Diff{}, err
-	}
-	set, err := (&settlement{Fleet: f, opts: opts}).make(ctx)
+	set, err := (&settlement{Fleet: f, opts: TokensOptions{Check: true}}).make(ctx)
 	if err != nil {
 		return token.Diff{}, err
 	}

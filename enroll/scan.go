@@ -56,7 +56,7 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 	if err := f.noteOpenRules(ctx); err != nil {
 		return report, err
 	}
-	return report, cmp.Or(report.Summary().Err(), verdict(alarms))
+	return report, cmp.Or(report.Summary().Err(), verdict(alarms, false))
 }
 
 // scan is the stage: one run in the records. A run that is not 0 is gone on with.

@@ -15,6 +15,7 @@ type settlement struct {
 	run     int64
 	opts    TokensOptions
 	adopted bool          // rules of others in our tokens were taken over in this run
+	unbound bool          // it is not known whether this is the records' cluster
 	alarms  []token.Alarm // that were over when the records had learned
 }
 
@@ -22,9 +23,11 @@ type settlement struct {
 // outlived the records, and learns from the cluster what it knows better. Nothing goes to files or to the cluster.
 func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*settlement, error) {
 	s := &settlement{Fleet: f, run: run, opts: opts}
-	if err := f.bind(ctx, opts); err != nil {
+	bound, err := f.bind(ctx, opts)
+	if err != nil {
 		return nil, err
 	}
+	s.unbound = bound.unknown != nil
 	if err := s.tombstones(ctx); err != nil {
 		return nil, err
 	}

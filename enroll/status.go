@@ -59,6 +59,10 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	if err := check(f); err != nil {
 		return StatusReport{}, err
 	}
+	bound, err := f.belongs(ctx, TokensOptions{Check: true, Diff: true})
+	if err != nil {
+		return StatusReport{}, err
+	}
 	crew, err := f.newCrew(func(name string) string { return f.recordedToken(ctx, name) })
 	if err != nil {
 		return StatusReport{}, err
@@ -74,6 +78,9 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	defer closeAll()
 	crew.at(0, reach)
 	known := f.askCluster(ctx)
+	if known.silent == nil && known.verify == config.VerifyFull {
+		known.silent = bound.unknown
+	}
 	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(f.Hosts)), Alarms: known.alarms}
 	f.Watcher.Begin(StageStatus, len(f.Hosts))
 	report := crew.now.Reporter()
@@ -172,8 +179,8 @@ func (r StatusReport) verdict() error {
 	switch {
 	case bad > 0:
 		return outcome.Mark(fmt.Errorf("%d of %d hosts are not well", bad, len(r.Hosts)), outcome.ErrHostsFailed)
-	case verdict(r.Alarms) != nil:
-		return verdict(r.Alarms)
+	case verdict(r.Alarms, false) != nil:
+		return verdict(r.Alarms, false)
 	case drifted > 0 || len(r.Strange) > 0:
 		return fmt.Errorf("%d of %d hosts drifted: %w", drifted, len(r.Hosts), outcome.ErrChanges)
 	}

@@ -124,11 +124,11 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 		return report, outcome.Mark(
 			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
 	case report.Diff == nil:
-		return report, verdict(s.alarms)
+		return report, verdict(s.alarms, s.unbound)
 	case report.Diff.Refusals() != nil:
 		return report, errAlarm
 	}
-	return report, verdict(slices.Concat(s.alarms, report.Diff.Alarms()))
+	return report, verdict(slices.Concat(s.alarms, report.Diff.Alarms()), s.unbound)
 }
 
 // noteTokens notes what the records make of the fleet, and what is kept besides.

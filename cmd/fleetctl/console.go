@@ -184,6 +184,9 @@ func noteText(n enroll.Note) string {
 		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
+	case enroll.PinsRotated:
+		return fmt.Sprintf("cluster %s rotates its CAs: its pins are %s, and were %s", n.Cluster, strings.Join(n.Now, ", "),
+			strings.Join(n.Was, ", "))
 	case enroll.TokenAlarm:
 		return alarmText(n.Alarm)
 	case enroll.HalfWay:
@@ -270,6 +273,8 @@ func silence(about enroll.ClusterSubject) string {
 		return "the cluster doesn't say which bots joined"
 	case enroll.AboutAdmitted:
 		return "it is not known whether another token admits the machine: not all tokens could be read"
+	case enroll.AboutCluster:
+		return "it is not known whether tctl speaks to the cluster of these records"
 	case enroll.AboutVersion:
 		return "the cluster's version is not known"
 	}
