@@ -65,6 +65,10 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 	if opts.InstallOnly && f.Config.Cluster.Verify != config.VerifyNone {
 		f.Config.Cluster.Verify = config.VerifyHost // whoever installs alone has no tctl, or not the right to ask it
 	}
+	f, err := f.withClock(ctx)
+	if err != nil {
+		return EnrollReport{}, err
+	}
 	e := &enrollment{Fleet: f, opts: opts, results: map[string]outcome.Result{}}
 	if err := e.narrow(ctx); err != nil {
 		return EnrollReport{}, err
@@ -73,7 +77,7 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 		e.Watcher.Note(NothingLeft{Command: "enroll"})
 		return EnrollReport{}, nil
 	}
-	err := e.do(ctx)
+	err = e.do(ctx)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return EnrollReport{}, err
 	}

@@ -39,9 +39,11 @@ type Fleet struct {
 	// Dial connects to a host whose tbot is looked at, installed or taken away; nil: by Access.
 	Dial func(context.Context, remote.Target) (host.Conn, error)
 
-	Now func() time.Time // the controller's clock; nil: the system's
+	Now         func() time.Time                         // the controller's clock; nil: the system's
+	ClusterTime func(context.Context) (time.Time, error) // the cluster's; nil: nobody asks
 
-	pause time.Duration // between questions for joins; 0: confirmPause
+	undated bool          // the clock can't be right: dates of certificates are not judged
+	pause   time.Duration // between questions for joins; 0: confirmPause
 }
 
 // time is what the controller's clock says.

@@ -93,6 +93,12 @@ type (
 	RulesOpen struct{ Rules []OpenRule }
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
 	PolicyChanges struct{ Changes []string }
+	// ClockOff is a controller's clock that can't be right: dates of certificates are not judged.
+	ClockOff struct {
+		Here    time.Time
+		Cluster time.Time // the cluster's, where it is far from it; else zero
+		Newest  store.Run // of the records, where it is later; else the zero Run
+	}
 	// PinsRotated is a cluster that has other CAs than before, and one of those that it had.
 	PinsRotated struct {
 		Cluster  string
@@ -161,6 +167,7 @@ func (FilesKept) note()           {}
 func (CAsHeld) note()             {}
 func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
+func (ClockOff) note()            {}
 func (PinsRotated) note()         {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}

@@ -96,7 +96,7 @@ func (r *recovery) do(ctx context.Context) error {
 		return err
 	}
 	if r.opts.Clock {
-		if err := r.clock(ctx, time.Now()); err != nil {
+		if err := r.clock(ctx, r.time()); err != nil {
 			return err
 		}
 	}
@@ -344,12 +344,9 @@ const (
 
 // clock marks, in the journal, runs whose times cannot be. What they did stays as it is: runs are ordered by their numbers.
 func (r *recovery) clock(ctx context.Context, now time.Time) error {
-	marked := map[int64]bool{}
-	for e, err := range r.Store.Journal(ctx) {
-		if err != nil {
-			return err
-		}
-		marked[e.Run] = marked[e.Run] || e.Action == actionImpossible
+	marked, err := r.impossibleRuns(ctx)
+	if err != nil {
+		return err
 	}
 	runs, err := r.Store.Runs(ctx, 1<<30)
 	if err != nil {

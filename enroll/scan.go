@@ -40,6 +40,9 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 		f.Watcher.Note(NothingLeft{Command: "scan"})
 		return HostsReport{}, nil
 	}
+	if f, err = f.withClock(ctx); err != nil {
+		return HostsReport{}, err
+	}
 	alarms, err := f.readBack(ctx)
 	if err != nil {
 		return HostsReport{}, err
@@ -68,7 +71,8 @@ func (f Fleet) scan(
 		return report, err
 	}
 	opts := scan.Options{
-		Reach: reach, Ask: ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Names: claim.FleetOf(f.Inventory),
+		Reach: reach, Ask: ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Undated: f.undated,
+		Names: claim.FleetOf(f.Inventory), Now: f.Now,
 	}
 	over := func(run int64) (err error) {
 		opts.Run, report.Run = f.run(run), run

@@ -47,7 +47,7 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 	return token.Make(ctx, s.Store, s.Config, token.Options{
 		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Persist: !s.opts.Check, Publish: s.opts.Publish,
-		Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Adopted: s.adopted, Now: s.time(),
+		Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Adopted: s.adopted, Now: s.time(), Undated: s.undated,
 	})
 }
 
@@ -55,7 +55,7 @@ func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 // a token that is not ours is refused before anything is written.
 func (s *settlement) learn(ctx context.Context) error {
 	first, err := token.Make(ctx, s.Store, s.Config, token.Options{
-		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Now: s.time(),
+		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Now: s.time(), Undated: s.undated,
 	})
 	if err != nil {
 		return err

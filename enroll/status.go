@@ -59,6 +59,10 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	if err := check(f); err != nil {
 		return StatusReport{}, err
 	}
+	f, err := f.withClock(ctx)
+	if err != nil {
+		return StatusReport{}, err
+	}
 	bound, err := f.belongs(ctx, TokensOptions{Check: true, Diff: true})
 	if err != nil {
 		return StatusReport{}, err

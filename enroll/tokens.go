@@ -67,6 +67,9 @@ func Tokens(ctx context.Context, f Fleet, opts TokensOptions) (report TokensRepo
 	if err := opts.check(); err != nil {
 		return report, err
 	}
+	if f, err = f.withClock(ctx); err != nil {
+		return report, err
+	}
 	err = f.inRun(ctx, "tokens", len(f.Inventory), func(run int64) error {
 		report, err = f.tokens(ctx, run, opts)
 		return err

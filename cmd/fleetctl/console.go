@@ -184,6 +184,8 @@ func noteText(n enroll.Note) string {
 		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
+	case enroll.ClockOff:
+		return clockText(n)
 	case enroll.PinsRotated:
 		return fmt.Sprintf("cluster %s rotates its CAs: its pins are %s, and were %s", n.Cluster, strings.Join(n.Now, ", "),
 			strings.Join(n.Was, ", "))
@@ -208,6 +210,22 @@ func noteText(n enroll.Note) string {
 		return n.Err.Error()
 	}
 	return fmt.Sprintf("%T", n) // a note that nobody has given words to: a test finds it
+}
+
+// clockText says why a clock can't be right.
+func clockText(n enroll.ClockOff) string {
+	text := "warning: the clock here says " + shortTime(n.Here)
+	if !n.Cluster.IsZero() {
+		text += ", the cluster's " + shortTime(n.Cluster)
+	}
+	if n.Newest.ID != 0 {
+		text += fmt.Sprintf(", and run %d (%s) of the records was at %s", n.Newest.ID, n.Newest.Command, shortTime(n.Newest.Started))
+	}
+	text += ": dates of certificates are not judged; set the clock"
+	if n.Newest.ID != 0 {
+		text += " (when it is right: fleetctl records recover --clock)"
+	}
+	return text
 }
 
 // tombstonesText names the machines that a file keeps out.

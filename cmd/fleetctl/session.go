@@ -83,6 +83,9 @@ func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 		s.Unasked = err
 		s.Watcher.Note(enroll.ClusterSilent{About: enroll.AboutAll, Err: err})
 	}
+	if a.tctl == nil && n.cluster != never && s.Config.Cluster.ProxyServer != "" {
+		s.ClusterTime = enroll.ProxyTime(s.Config.Cluster.ProxyServer)
+	}
 	s.Access = func(ctx context.Context, hosts []inventory.Host) (work.Reach, func(), error) {
 		return a.access(ctx, c, s.Config, hosts)
 	}

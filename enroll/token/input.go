@@ -24,6 +24,7 @@ type Input struct {
 	CAs       *tpm.CASet            // nil: EK hashes alone
 	Rebalance bool
 	Now       time.Time
+	Undated   bool // dates of certificates are not judged
 
 	Fleet     string                   // whose tokens these are: the label fleetctl.dev/fleet
 	Epoch     int64                    // the highest that a token was given

@@ -220,7 +220,7 @@ func (p *planner) findIssuers(all []candidate, reasons []string) {
 	parallel(len(all), func(i int) {
 		if certs[i] != nil {
 			// A clock decides over newcomers alone: who has a rule keeps the check that it has, as long as the CA is there.
-			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])], holds(all[i].rec))
+			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])], p.in.Undated || holds(all[i].rec))
 		}
 	})
 }
