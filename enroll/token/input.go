@@ -55,10 +55,10 @@ type planner struct {
 	kinds map[string]store.Token // earlier tokens by name
 	set   *Set
 
-	hosts   map[string]string       // EK hash → the first host by name
-	written map[string][]store.Rule // EK hash → rules that were written before
-	frozen  map[string]bool         // EK hashes of machines whose rules may not change
-	keptIn  map[string]int          // token → machines that have another one
+	hosts   map[string]string         // EK hash → the first host by name
+	written map[string][]store.Rule   // EK hash → rules that were written before
+	frozen  map[string]bool           // EK hashes of machines whose rules may not change
+	waitIn  map[string]map[string]int // see waiting
 }
 
 func (in Input) maxRules() int { return cmp.Or(in.Policy.MaxRules, config.DefaultRules) }

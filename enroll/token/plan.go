@@ -28,7 +28,7 @@ func Plan(in Input) (*Set, error) {
 		set: &Set{
 			hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier, written: in.Published,
 			rules: map[string]string{}, machineOf: map[string]string{}, named: map[string]bool{}, writes: map[string]string{},
-			unassigned: map[string][]string{}, seen: map[string]map[string]bool{},
+			unassigned: map[string][]string{}, ways: map[string][]string{}, seen: map[string]map[string]bool{},
 		},
 	}
 	p.leaveOut()

@@ -92,6 +92,7 @@ type Set struct {
 	maxBytes   int
 	written    []store.Rule               // what was published before
 	published  []store.Token              // likewise
+	ways       map[string][]string        // EK hash → tokens that the machine may be configured with, but for those that ended
 	ended      []store.Way                // ways that a verified join, or a person's word, has ended
 	rules      map[string]string          // EK hash → planned token
 	machineOf  map[string]string          // host → EK hash
