@@ -45,8 +45,8 @@ func TestAClockThatCannotBeRightIsSaid(t *testing.T) {
 		"years ahead, and so is the cluster's": {here: 10 * year, cluster: 10 * year},
 	} {
 		for name, run := range everyCommand {
-			if name == "remove" || name == "recover" {
-				continue // they judge nothing
+			if name == "remove" || name == "recover" || !tt.newest && name != "tokens --diff" {
+				continue // those two judge nothing; and one command is enough for what is not said
 			}
 			t.Run(what+"/"+name, func(t *testing.T) {
 				t.Parallel()

@@ -14,8 +14,7 @@ import (
 	"fleetctl/enroll/tctl"
 )
 
-// Sequences of ordinary commands that once locked hosts out, or let removed ones in. docs/tokens.md says which test holds
-// which; see also life_test.go.
+// Sequences of ordinary commands that once locked hosts out, or let removed ones in: see sequences_table_test.go.
 
 func TestAResumedRolloutOfAnotherTokenLocksNobodyOut(t *testing.T) {
 	t.Parallel()
@@ -290,4 +289,16 @@ func TestWhatIsNotFoundIsNotAlwaysTheToken(t *testing.T) {
 	if got := l.cluster.Rules("fleet"); !slices.Equal(got, []string{enrolltest.Hash(77)}) {
 		t.Errorf("rules %v", got)
 	}
+}
+
+// TestHostsThatCannotBeEnrolledSpendNoBudget: what facts show to be impossible is no failure of the rollout.
+func TestHostsThatCannotBeEnrolledSpendNoBudget(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 4)
+	l.Config.Rollout.Canary, l.Config.Rollout.MaxFailures = 1, "0"
+	for _, name := range []string{"web-01", "web-03"} {
+		l.with(name, func(s *enrolltest.State) { delete(s.Files, "/usr/local/bin/tbot") })
+	}
+	report, err := l.enroll()
+	l.check("enroll", report.Results, err, "web-01 failed no-tbot, web-02 changed, web-03 failed no-tbot, web-04 changed", outcome.ErrHostsFailed)
 }
