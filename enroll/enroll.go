@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fleetctl/enroll/config"
@@ -64,6 +65,10 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 	if opts.InstallOnly && f.Config.Cluster.Verify != config.VerifyNone {
 		f.Config.Cluster.Verify = config.VerifyHost // whoever installs alone has no tctl, or not the right to ask it
 	}
+	f, err := f.withClock(ctx)
+	if err != nil {
+		return EnrollReport{}, err
+	}
 	e := &enrollment{Fleet: f, opts: opts, results: map[string]outcome.Result{}}
 	if err := e.narrow(ctx); err != nil {
 		return EnrollReport{}, err
@@ -72,7 +77,7 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 		e.Watcher.Note(NothingLeft{Command: "enroll"})
 		return EnrollReport{}, nil
 	}
-	err := e.do(ctx)
+	err = e.do(ctx)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return EnrollReport{}, err
 	}
@@ -89,6 +94,7 @@ type enrollment struct {
 	results map[string]outcome.Result
 	tokenOf func(host string) string
 	alarms  []token.Alarm // of the cluster's tokens
+	unbound bool          // it is not known whether this is the records' cluster
 }
 
 // do goes through the stages: scan, tokens, hosts. A host that a stage refuses takes no part in the next one.
@@ -169,6 +175,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.unbound = s.unbound
 	set, err := s.make(ctx)
 	if err != nil {
 		return err
@@ -192,7 +199,7 @@ func (e *enrollment) tokens(ctx context.Context) error {
 		return err
 	}
 	done, err := e.apply(ctx, set, e.applyOptions(opts))
-	e.alarms = append(s.alarms, done.Diff.Alarms()...)
+	e.alarms = slices.Concat(s.alarms, done.Diff.Alarms())
 	return err
 }
 
@@ -222,6 +229,8 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 		if err != nil {
 			return err
 		}
+		e.alarms = d.Alarms()
+		e.noteAlarms(d)
 		if err := set.Saw(ctx, e.Store, d); err != nil {
 			return err
 		}
@@ -238,10 +247,10 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 // contract takes rules out of tokens that their machines are known not to be configured with any more, since they have
 // joined with another one: after a copy of the records was made.
 func (e *enrollment) contract(ctx context.Context) error {
-	if e.opts.Check || e.opts.InstallOnly || e.opts.TokensOnly || ctx.Err() != nil {
+	if e.opts.Check || e.opts.TokensOnly || ctx.Err() != nil {
 		return nil
 	}
-	if err := e.noteJoins(ctx); err != nil {
+	if err := e.noteJoins(ctx); err != nil || e.opts.InstallOnly { // whoever makes the tokens finds the joins in the records
 		return err
 	}
 	s := &settlement{Fleet: e.Fleet, run: e.run, opts: TokensOptions{Check: true, Only: e.only()}}
@@ -294,7 +303,8 @@ func (e *enrollment) compareTokens(ctx context.Context, set *token.Set) {
 		e.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
 		return
 	}
-	e.changes = !d.Empty(false)
+	e.changes, e.alarms = !d.Empty(false), d.Alarms()
+	e.noteAlarms(d)
 	e.Watcher.Note(ClusterDiffers{Diff: d})
 }
 
@@ -445,8 +455,8 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 		return context.Canceled
 	case s.Err() != nil:
 		return s.Err()
-	case alarmed(e.alarms) != nil:
-		return alarmed(e.alarms)
+	case verdict(e.alarms, e.unbound) != nil:
+		return verdict(e.alarms, e.unbound)
 	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}

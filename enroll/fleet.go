@@ -39,7 +39,19 @@ type Fleet struct {
 	// Dial connects to a host whose tbot is looked at, installed or taken away; nil: by Access.
 	Dial func(context.Context, remote.Target) (host.Conn, error)
 
-	pause time.Duration // between questions for joins; 0: confirmPause
+	Now         func() time.Time                         // the controller's clock; nil: the system's
+	ClusterTime func(context.Context) (time.Time, error) // the cluster's; nil: nobody asks
+
+	undated bool          // the clock can't be right: dates of certificates are not judged
+	pause   time.Duration // between questions for joins; 0: confirmPause
+}
+
+// time is what the controller's clock says.
+func (f Fleet) time() time.Time {
+	if f.Now == nil {
+		return time.Now()
+	}
+	return f.Now()
 }
 
 // Access says how hosts are reached. It is called once, before any host is contacted and after everything that can be

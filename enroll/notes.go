@@ -93,10 +93,24 @@ type (
 	RulesOpen struct{ Rules []OpenRule }
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
 	PolicyChanges struct{ Changes []string }
+	// ClockOff is a controller's clock that can't be right: dates of certificates are not judged.
+	ClockOff struct {
+		Here    time.Time
+		Cluster time.Time // the cluster's, where it is far from it; else zero
+		Newest  store.Run // of the records, where it is later; else the zero Run
+	}
+	// PinsRotated is a cluster that has other CAs than before, and one of those that it had.
+	PinsRotated struct {
+		Cluster  string
+		Was, Now []string
+	}
 	// TokenAlarm is something about a token in the cluster that a person should hear of.
 	TokenAlarm struct{ Alarm token.Alarm }
 	// RulesKept says which rules stay in tokens until their hosts have joined with others.
 	RulesKept struct{ Kept map[string][]token.Rule }
+	// HalfWay says that files were written with the rules that hosts have beside those that they shall have: others are to
+	// apply them, and to come back when the hosts have joined.
+	HalfWay struct{}
 	// Learned is what the cluster knew better than the records.
 	Learned struct{ Lesson token.Lesson }
 	// JoinsVerified says for how many hosts which evidence of their join counted.
@@ -128,6 +142,7 @@ const (
 	AboutVersion ClusterSubject = "version"
 	AboutAll     ClusterSubject = "all" // there is no tctl
 
+	AboutCluster  ClusterSubject = "cluster"  // whether it is that of the records
 	AboutAdmitted ClusterSubject = "admitted" // which tokens admit a machine
 )
 
@@ -152,8 +167,11 @@ func (FilesKept) note()           {}
 func (CAsHeld) note()             {}
 func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
+func (ClockOff) note()            {}
+func (PinsRotated) note()         {}
 func (TokenAlarm) note()          {}
 func (RulesKept) note()           {}
+func (HalfWay) note()             {}
 func (Learned) note()             {}
 func (HostsLeave) note()          {}
 func (StillAdmitted) note()       {}

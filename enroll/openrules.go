@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
 )
 
 // OpenRule is a rule that somebody should look at: its host has left the inventory, or it stays for a host that has another
-// token planned and has not joined for long. Nothing takes it away by itself.
+// token planned, or none, and has not joined for long. Nothing takes it away by itself.
 type OpenRule struct {
 	Host     string    `json:"host"`
 	Token    string    `json:"token"`
@@ -18,24 +19,27 @@ type OpenRule struct {
 	Orphan   bool      `json:"orphan,omitempty"`   // no host of the inventory has this EK
 	Stale    bool      `json:"stale,omitempty"`    // it is kept, and the host has not joined for token.stale_after
 	Until    string    `json:"until,omitempty"`    // it is kept until the host has joined with this token
-	LastJoin time.Time `json:"last_join,omitzero"` // by the cluster's clock
+	LastJoin time.Time `json:"last_join,omitzero"` // the latest that anybody knows of
+	Since    time.Time `json:"since,omitzero"`     // where no join is known: when the host was first given the token
 }
 
 // staleAfter is how long a host may not have joined before a rule that is kept for it is named.
 const staleAfter = 30 * 24 * time.Hour
 
-// openRules finds the rules that somebody should look at, by host and token. Without an inventory nothing is an orphan.
-func (f Fleet) openRules(ctx context.Context) ([]OpenRule, error) {
+// openRules finds the rules that somebody should look at, by host and token. Without an inventory nothing is an orphan. live
+// are the joins that the cluster has just told; nil: it was not asked.
+func (f Fleet) openRules(ctx context.Context, live map[string]tctl.Join) ([]OpenRule, error) {
 	listed, planned, err := f.planned(ctx)
 	if err != nil {
 		return nil, err
 	}
-	machines := map[string]store.Machine{}
-	for m, err := range f.Store.Machines(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		machines[m.EKHash] = m
+	joins, out, err := f.lastJoins(ctx, live)
+	if err != nil {
+		return nil, err
+	}
+	given, err := f.given(ctx)
+	if err != nil {
+		return nil, err
 	}
 	limit := cmp.Or(f.Config.Token.StaleAfter.Value(), staleAfter)
 	var open []OpenRule
@@ -43,14 +47,18 @@ func (f Fleet) openRules(ctx context.Context) ([]OpenRule, error) {
 		if err != nil {
 			return nil, err
 		}
-		m := machines[r.EKHash]
-		if m.Out() {
+		if out[r.EKHash] {
 			continue
 		}
-		o := OpenRule{Host: r.Host, Token: r.Token, EKHash: r.EKHash, LastJoin: m.LastJoin}
+		o := OpenRule{Host: r.Host, Token: r.Token, EKHash: r.EKHash, LastJoin: joins[r.EKHash]}
 		o.Orphan = len(f.Inventory) > 0 && !listed[r.EKHash]
-		if to := planned[r.EKHash]; to != "" && to != r.Token {
-			o.Until, o.Stale = to, !m.LastJoin.IsZero() && time.Since(m.LastJoin) > limit
+		if to := planned[r.EKHash]; to != r.Token {
+			o.Until = to
+			if o.LastJoin.IsZero() {
+				o.Since = given[store.Way{EKHash: r.EKHash, Token: r.Token}]
+			}
+			known := cmp.Or(o.LastJoin, o.Since)
+			o.Stale = !known.IsZero() && f.time().Sub(known) > limit
 		}
 		if o.Orphan || o.Stale {
 			open = append(open, o)
@@ -58,6 +66,56 @@ func (f Fleet) openRules(ctx context.Context) ([]OpenRule, error) {
 	}
 	slices.SortFunc(open, func(a, b OpenRule) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Token, b.Token)) })
 	return open, nil
+}
+
+// lastJoins are the latest joins that anybody knows of, by EK hash: the cluster now, a run that asked it, or one that verified a
+// host. out are machines that a person took out.
+func (f Fleet) lastJoins(ctx context.Context, live map[string]tctl.Join) (last map[string]time.Time, out map[string]bool, err error) {
+	last, out = map[string]time.Time{}, map[string]bool{}
+	note := func(ek string, at time.Time) {
+		if at.After(last[ek]) {
+			last[ek] = at
+		}
+	}
+	for m, err := range f.Store.Machines(ctx) {
+		if err != nil {
+			return nil, nil, err
+		}
+		out[m.EKHash] = m.Out()
+		note(m.EKHash, m.LastJoin)
+	}
+	for rec, err := range f.Store.Records(ctx) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if rec.Accepted != nil && rec.Installed != nil && rec.Installed.JoinedAt != nil {
+			note(rec.Accepted.EKHash, *rec.Installed.JoinedAt)
+		}
+	}
+	for ek, j := range live {
+		note(ek, j.At)
+	}
+	return last, out, nil
+}
+
+// given says since when machines may be configured with tokens: when the run began that noted it.
+func (f Fleet) given(ctx context.Context) (map[store.Way]time.Time, error) {
+	runs, err := f.Store.Runs(ctx, 1<<30)
+	if err != nil {
+		return nil, err
+	}
+	began := map[int64]time.Time{}
+	for _, r := range runs {
+		began[r.ID] = r.Started
+	}
+	given := map[store.Way]time.Time{}
+	for w, err := range f.Store.Ways(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		given[store.Way{EKHash: w.EKHash, Token: w.Token}] = began[w.Run]
+	}
+	return given, nil
 }
 
 // planned says which EKs a host of the inventory has, and which token each is assigned to.
@@ -85,10 +143,13 @@ func (f Fleet) planned(ctx context.Context) (listed map[string]bool, token map[s
 
 // noteOpenRules notes them, where there are any.
 func (f Fleet) noteOpenRules(ctx context.Context) error {
-	open, err := f.openRules(ctx)
+	open, err := f.openRules(ctx, nil)
 	if err != nil || len(open) == 0 {
 		return err
 	}
 	f.Watcher.Note(RulesOpen{Rules: open})
 	return nil
 }
+
+// OpenRules are the rules that somebody should look at, as far as the records know.
+func OpenRules(ctx context.Context, f Fleet) ([]OpenRule, error) { return f.openRules(ctx, nil) }

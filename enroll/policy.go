@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,61 +71,6 @@ func lacking(a, b []string) (n int) {
 		}
 	}
 	return n
-}
-
-// belongs checks that the records are those of fleet.yaml's fleet, and of the cluster that tctl speaks to where it is asked.
-func (f Fleet) belongs(ctx context.Context, opts TokensOptions) (bound store.Bound, cluster string, err error) {
-	if bound, err = f.Store.Bound(ctx); err != nil {
-		return bound, "", err
-	}
-	if name := f.Config.Fleet; name != "" && bound.Fleet != "" && name != bound.Fleet {
-		return bound, "", &outcome.InputError{
-			Msg:  fmt.Sprintf("these are the records of fleet %s, and fleet.yaml is that of fleet %s", bound.Fleet, name),
-			Hint: "use the records of this fleet, or correct \"fleet:\" in fleet.yaml"}
-	}
-	cluster, err = f.clusterName(ctx, opts)
-	if err != nil && !opts.Check { // a dry run has something to say without a cluster, too
-		return bound, "", err
-	}
-	if bound.Cluster != "" && cluster != "" && bound.Cluster != cluster {
-		return bound, "", &outcome.InputError{
-			Msg:  fmt.Sprintf("these are the records of a fleet of cluster %s, and tctl speaks to %s", bound.Cluster, cluster),
-			Hint: "log tctl in to the right cluster, or use other records for this one"}
-	}
-	return bound, cluster, nil
-}
-
-// bind binds the records to fleet.yaml's fleet and to the cluster, or checks that they belong to these; and asks for a
-// person's word where the policy has changed. Nothing is written before it says yes. A dry run shows, and doesn't ask.
-func (f Fleet) bind(ctx context.Context, opts TokensOptions) error {
-	bound, cluster, err := f.belongs(ctx, opts)
-	if err != nil {
-		return err
-	}
-	now, err := f.policy()
-	if err != nil {
-		return err
-	}
-	if err := f.confirmPolicy(bound, now, opts); err != nil || opts.Check {
-		return err
-	}
-	raw, err := json.Marshal(now)
-	if err != nil {
-		return err
-	}
-	next := store.Bound{Fleet: cmp.Or(bound.Fleet, f.Config.Fleet, now.Token), Cluster: cmp.Or(bound.Cluster, cluster), Policy: raw}
-	if next.Fleet == bound.Fleet && next.Cluster == bound.Cluster && string(next.Policy) == string(bound.Policy) {
-		return nil
-	}
-	return f.Store.Bind(ctx, next)
-}
-
-// clusterName is that of the cluster that tctl speaks to; "" when nobody asks one.
-func (f Fleet) clusterName(ctx context.Context, opts TokensOptions) (string, error) {
-	if f.Cluster == nil || !opts.asks() {
-		return "", nil
-	}
-	return f.Cluster.ClusterName(ctx)
 }
 
 // confirmPolicy asks for a person's word where the policy is not that which was confirmed last.

@@ -62,7 +62,7 @@ func Recover(ctx context.Context, f Fleet, opts RecoverOptions) (report RecoverR
 		if report = r.report; opts.Check && !report.Empty() {
 			return outcome.ErrChanges
 		}
-		return nil
+		return verdict(nil, r.unbound)
 	})
 	return report, err
 }
@@ -70,8 +70,9 @@ func Recover(ctx context.Context, f Fleet, opts RecoverOptions) (report RecoverR
 // recovery is one Recover.
 type recovery struct {
 	Fleet
-	opts   RecoverOptions
-	report RecoverReport
+	opts    RecoverOptions
+	report  RecoverReport
+	unbound bool // it is not known whether this is the records' cluster
 
 	out     map[string]bool // EKs that were taken out
 	known   map[string]bool // EKs that a host has, or had
@@ -86,14 +87,16 @@ type recovery struct {
 
 func (r *recovery) do(ctx context.Context) error {
 	// Records of another fleet or cluster would take in what is not theirs. That is all that is checked: nothing goes out.
-	if err := r.bind(ctx, TokensOptions{Diff: true, Check: true}); err != nil {
+	bound, err := r.bind(ctx, TokensOptions{Diff: true, Check: true})
+	if err != nil {
 		return err
 	}
+	r.unbound = bound.unknown != nil
 	if err := r.buried(ctx); err != nil {
 		return err
 	}
 	if r.opts.Clock {
-		if err := r.clock(ctx, time.Now()); err != nil {
+		if err := r.clock(ctx, r.time()); err != nil {
 			return err
 		}
 	}
@@ -346,12 +349,9 @@ const (
 
 // clock marks, in the journal, runs whose times cannot be. What they did stays as it is: runs are ordered by their numbers.
 func (r *recovery) clock(ctx context.Context, now time.Time) error {
-	marked := map[int64]bool{}
-	for e, err := range r.Store.Journal(ctx) {
-		if err != nil {
-			return err
-		}
-		marked[e.Run] = marked[e.Run] || e.Action == actionImpossible
+	marked, err := r.impossibleRuns(ctx)
+	if err != nil {
+		return err
 	}
 	runs, err := r.Store.Runs(ctx, 1<<30)
 	if err != nil {

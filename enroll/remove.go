@@ -45,9 +45,11 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 		r.Watcher.Note(NothingLeft{Command: "remove"})
 		return HostsReport{}, nil
 	}
-	if _, _, err := r.belongs(ctx, TokensOptions{Apply: true}); err != nil {
+	bound, err := r.belongs(ctx, TokensOptions{Apply: true})
+	if err != nil {
 		return HostsReport{}, err
 	}
+	r.unbound = bound.unknown != nil
 	if err := r.show(ctx); err != nil {
 		return HostsReport{}, err
 	}
@@ -58,7 +60,7 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 		return HostsReport{}, err
 	}
 	var report HostsReport
-	err := r.inRun(ctx, "remove", len(r.leaving), func(run int64) (err error) {
+	err = r.inRun(ctx, "remove", len(r.leaving), func(run int64) (err error) {
 		report, err = r.do(ctx, run)
 		return err
 	})
@@ -70,6 +72,7 @@ type removal struct {
 	Fleet
 	opts    RemoveOptions
 	leaving []*leaving // by name
+	unbound bool       // it is not known whether this is the records' cluster
 }
 
 // leaving is a name that goes. Names of one machine go together.
@@ -124,6 +127,9 @@ func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err er
 	}
 	report.Run = run
 	err = errors.Join(err, r.conclude(ctx, run, report.Results))
+	if err == nil && r.unbound {
+		err = errUnbound
+	}
 	if open > 0 && (err == nil || errors.Is(err, outcome.ErrHostsFailed)) {
 		err = outcome.Mark(fmt.Errorf("%d things about removed machines are open", open), outcome.ErrHostsFailed)
 	}

@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 
 	"fleetctl/enroll/claim"
@@ -39,6 +40,13 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 		f.Watcher.Note(NothingLeft{Command: "scan"})
 		return HostsReport{}, nil
 	}
+	if f, err = f.withClock(ctx); err != nil {
+		return HostsReport{}, err
+	}
+	alarms, err := f.readBack(ctx)
+	if err != nil {
+		return HostsReport{}, err
+	}
 	reach, closeAll, err := f.reach(ctx, hosts)
 	if err != nil {
 		return HostsReport{}, err
@@ -51,7 +59,7 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 	if err := f.noteOpenRules(ctx); err != nil {
 		return report, err
 	}
-	return report, report.Summary().Err()
+	return report, cmp.Or(report.Summary().Err(), verdict(alarms, false))
 }
 
 // scan is the stage: one run in the records. A run that is not 0 is gone on with.
@@ -63,7 +71,8 @@ func (f Fleet) scan(
 		return report, err
 	}
 	opts := scan.Options{
-		Reach: reach, Ask: ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Names: claim.FleetOf(f.Inventory),
+		Reach: reach, Ask: ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Undated: f.undated,
+		Names: claim.FleetOf(f.Inventory), Now: f.Now,
 	}
 	over := func(run int64) (err error) {
 		opts.Run, report.Run = f.run(run), run

@@ -14,17 +14,20 @@ type settlement struct {
 	Fleet
 	run     int64
 	opts    TokensOptions
-	alarms  []token.Alarm // of the cluster as it was before anything was learned from it
 	adopted bool          // rules of others in our tokens were taken over in this run
+	unbound bool          // it is not known whether this is the records' cluster
+	alarms  []token.Alarm // that were over when the records had learned
 }
 
 // settle prepares making tokens: it checks what the records belong to and that the policy is meant, takes in tombstones that
 // outlived the records, and learns from the cluster what it knows better. Nothing goes to files or to the cluster.
 func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*settlement, error) {
 	s := &settlement{Fleet: f, run: run, opts: opts}
-	if err := f.bind(ctx, opts); err != nil {
+	bound, err := f.bind(ctx, opts)
+	if err != nil {
 		return nil, err
 	}
+	s.unbound = bound.unknown != nil
 	if err := s.tombstones(ctx); err != nil {
 		return nil, err
 	}
@@ -44,7 +47,7 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 	return token.Make(ctx, s.Store, s.Config, token.Options{
 		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Persist: !s.opts.Check, Publish: s.opts.Publish,
-		Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Adopted: s.adopted,
+		Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Adopted: s.adopted, Now: s.time(), Undated: s.undated,
 	})
 }
 
@@ -53,7 +56,7 @@ func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 // written.
 func (s *settlement) learn(ctx context.Context) error {
 	first, err := token.Make(ctx, s.Store, s.Config, token.Options{
-		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run,
+		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Now: s.time(), Undated: s.undated,
 	})
 	if err != nil {
 		return err
@@ -75,16 +78,14 @@ func (s *settlement) learn(ctx context.Context) error {
 			return err
 		}
 	}
-	lesson := first.Learn(d, s.run)
-	if lesson.Empty() {
-		return nil
+	if lesson := first.Learn(d, s.run); !lesson.Empty() {
+		s.Watcher.Note(Learned{Lesson: lesson})
+		p := store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways}
+		if err := s.Store.Publish(ctx, p); err != nil {
+			return err
+		}
 	}
-	s.Watcher.Note(Learned{Lesson: lesson})
-	s.alarms = lesson.Alarms
-	for _, a := range s.alarms {
-		s.Watcher.Note(TokenAlarm{Alarm: a})
-	}
-	return s.Store.Publish(ctx, store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways})
+	return s.learned(ctx, d)
 }
 
 // joined takes from the cluster which machines have joined with the token that is planned for them, where somebody else

@@ -50,12 +50,21 @@ type StatusReport struct {
 	Hosts   []HostStatus         `json:"hosts"`             // in the order of hosts
 	Strange []StrangeJoin        `json:"strange,omitempty"` // by EKPub hash
 	Rules   []OpenRule           `json:"rules,omitempty"`   // that somebody should look at
+	Alarms  []token.Alarm        `json:"alarms,omitempty"`  // about the tokens of the cluster
 }
 
 // Status looks at the chosen hosts and at the cluster and changes nothing. The error is ErrHostsFailed when a host is not
 // well, ErrChanges for drift or a strange join, else of what ended it early; there is no report then.
 func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	if err := check(f); err != nil {
+		return StatusReport{}, err
+	}
+	f, err := f.withClock(ctx)
+	if err != nil {
+		return StatusReport{}, err
+	}
+	bound, err := f.belongs(ctx, TokensOptions{Check: true, Diff: true})
+	if err != nil {
 		return StatusReport{}, err
 	}
 	crew, err := f.newCrew(func(name string) string { return f.recordedToken(ctx, name) })
@@ -72,8 +81,11 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	}
 	defer closeAll()
 	crew.at(0, reach)
-	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(f.Hosts))}
 	known := f.askCluster(ctx)
+	if known.silent == nil && known.verify == config.VerifyFull {
+		known.silent = bound.unknown
+	}
+	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(f.Hosts)), Alarms: known.alarms}
 	f.Watcher.Begin(StageStatus, len(f.Hosts))
 	report := crew.now.Reporter()
 	work.Each(ctx, reach.Forks, reach.Timeout, f.Hosts, func(ctx context.Context, i int, h inventory.Host) {
@@ -93,7 +105,7 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	if rep.Strange, err = f.strange(ctx, known.joins); err != nil {
 		return StatusReport{}, err
 	}
-	if rep.Rules, err = f.openRules(ctx); err != nil {
+	if rep.Rules, err = f.openRules(ctx, known.joins); err != nil {
 		return StatusReport{}, err
 	}
 	return rep, rep.verdict()
@@ -105,6 +117,7 @@ type cluster struct {
 	strict bool                 // it was written
 	joins  map[string]tctl.Join // by EKPub hash; nil when it doesn't say, or nobody asks it
 	rules  map[string]string    // host → how its rule differs from the records
+	alarms []token.Alarm        // about the tokens
 	silent error                // why it doesn't say what it should know
 }
 
@@ -126,7 +139,7 @@ func (f Fleet) askCluster(ctx context.Context) (c cluster) {
 		return c
 	}
 	var err error
-	if c.rules, err = f.ruleDrift(ctx); err != nil {
+	if c.rules, c.alarms, err = f.ruleDrift(ctx); err != nil {
 		f.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
 	}
 	if c.verify != config.VerifyFull {
@@ -144,16 +157,13 @@ func (f Fleet) askCluster(ctx context.Context) (c cluster) {
 	return c
 }
 
-// ruleDrift says for hosts how their rules in the cluster differ from the records.
-func (f Fleet) ruleDrift(ctx context.Context) (map[string]string, error) {
-	set, err := (&settlement{Fleet: f, opts: TokensOptions{Check: true}}).make(ctx)
-	var d token.Diff
-	if err == nil {
-		d, err = set.Diff(ctx, *f.Cluster, token.DiffOptions{})
-	}
+// ruleDrift says for hosts how their rules in the cluster differ from the records, and what else is odd about the tokens.
+func (f Fleet) ruleDrift(ctx context.Context) (map[string]string, []token.Alarm, error) {
+	d, err := f.clusterDiff(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	f.noteAlarms(d)
 	drift := map[string]string{}
 	for _, t := range d.Tokens {
 		for _, host := range t.Added {
@@ -163,7 +173,7 @@ func (f Fleet) ruleDrift(ctx context.Context) (map[string]string, error) {
 			drift[r.Host] = r.What
 		}
 	}
-	return drift, nil
+	return drift, d.Alarms(), nil
 }
 
 // verdict is about the fleet as a whole: a host that is not well weighs more than drift.
@@ -173,6 +183,8 @@ func (r StatusReport) verdict() error {
 	switch {
 	case bad > 0:
 		return outcome.Mark(fmt.Errorf("%d of %d hosts are not well", bad, len(r.Hosts)), outcome.ErrHostsFailed)
+	case verdict(r.Alarms, false) != nil:
+		return verdict(r.Alarms, false)
 	case drifted > 0 || len(r.Strange) > 0:
 		return fmt.Errorf("%d of %d hosts drifted: %w", drifted, len(r.Hosts), outcome.ErrChanges)
 	}

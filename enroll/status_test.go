@@ -98,7 +98,7 @@ func TestStatusSaysHowAHostIs(t *testing.T) {
 			if well.Joined == nil || well.Tbot != tbotHere || well.Token != "fleet" || well.Service != "active" || well.Ready != "200" {
 				t.Errorf("the healthy one: %+v", well)
 			}
-			if w := l.writes(); len(w) > 0 || l.trees() != trees || l.runs() != runs || !slices.Equal(l.asked(mark), []string{"get"}) {
+			if w := l.writes(); len(w) > 0 || l.trees() != trees || l.runs() != runs || !slices.Equal(l.asked(mark), []string{"get", "status"}) {
 				t.Errorf("it wrote %v, runs %s, asked to %v", w, l.runs(), l.asked(mark))
 			}
 			if got := strings.Join(l.heard.stages, ", "); got != "status 2, end" || len(l.heard.results) != 2 || len(l.heard.notes) > 0 {

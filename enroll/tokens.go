@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -68,6 +67,9 @@ func Tokens(ctx context.Context, f Fleet, opts TokensOptions) (report TokensRepo
 	if err := opts.check(); err != nil {
 		return report, err
 	}
+	if f, err = f.withClock(ctx); err != nil {
+		return report, err
+	}
 	err = f.inRun(ctx, "tokens", len(f.Inventory), func(run int64) error {
 		report, err = f.tokens(ctx, run, opts)
 		return err
@@ -124,33 +126,12 @@ func (f Fleet) tokens(ctx context.Context, run int64, opts TokensOptions) (repor
 	case len(report.Set.Refused) > 0:
 		return report, outcome.Mark(
 			fmt.Errorf("%d hosts with an identity got no rule", len(report.Set.Refused)), outcome.ErrHostsFailed)
-	case report.Diff != nil && report.Diff.Refusals() != nil:
+	case report.Diff == nil:
+		return report, verdict(s.alarms, s.unbound)
+	case report.Diff.Refusals() != nil:
 		return report, errAlarm
-	case report.Diff != nil:
-		return report, alarmed(append(s.alarms, report.Diff.Alarms()...))
 	}
-	return report, nil
-}
-
-// errAlarm is a cluster that was not as the records left it, in a way that somebody has to look at.
-var errAlarm = outcome.Mark(errors.New("the cluster was not as these records left it"), outcome.ErrHostsFailed)
-
-// errRaced is another controller's write over ours, which this run has found and merged.
-var errRaced = outcome.WithHint(fmt.Errorf("%w; both are merged now", token.ErrLostRace),
-	"hosts that other one has enrolled are named above; let one controller at a time make tokens")
-
-// alarmed is an error when an alarm has to be looked at although what it is about was put right.
-func alarmed(alarms []token.Alarm) error {
-	has := func(kinds ...token.AlarmKind) bool {
-		return slices.ContainsFunc(alarms, func(a token.Alarm) bool { return slices.Contains(kinds, a.Kind) })
-	}
-	switch {
-	case has(token.AlarmLostRace):
-		return errRaced
-	case has(token.AlarmBehind, token.AlarmReturned, token.AlarmAhead):
-		return errAlarm
-	}
-	return nil
+	return report, verdict(slices.Concat(s.alarms, report.Diff.Alarms()), s.unbound)
 }
 
 // noteTokens notes what the records make of the fleet, and what is kept besides.
@@ -194,6 +175,9 @@ func (f Fleet) files(ctx context.Context, set *token.Set, opts TokensOptions) (d
 	for _, name := range changed {
 		f.Watcher.Note(FileWritten{Path: filepath.Join(opts.Out, name)})
 	}
+	if err == nil && len(changed) > 0 && opts.Publish && !opts.Apply && set.Expands() {
+		f.Watcher.Note(HalfWay{})
+	}
 	return nil, err
 }
 
@@ -214,7 +198,8 @@ func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensRe
 		}
 		report.Diff = &d
 		f.noteAlarms(d)
-		if err := f.saw(ctx, report.Set, d, opts); err != nil {
+		// Also in a dry run: this is no plan, it is what the cluster has. From then on hosts may be configured with it.
+		if err := report.Set.Saw(ctx, f.Store, d); err != nil {
 			return err
 		}
 		if d.Empty(opts.Roles) {
@@ -226,24 +211,9 @@ func (f Fleet) compare(ctx context.Context, opts TokensOptions, report *TokensRe
 	return nil
 }
 
-// saw notes which rules the cluster has, so that hosts may be configured with them; a dry run notes nothing.
-func (f Fleet) saw(ctx context.Context, set *token.Set, d token.Diff, opts TokensOptions) error {
-	if opts.Check {
-		return nil
-	}
-	return set.Saw(ctx, f.Store, d)
-}
-
 func (f Fleet) applyOptions(opts TokensOptions) token.ApplyOptions {
 	return token.ApplyOptions{Prune: opts.Prune, Roles: opts.Roles, Store: f.Store, Proposal: opts.Proposal,
 		MaxRemovals: f.Config.Token.MaxRemovals, AllowRemovals: opts.AllowRemovals}
-}
-
-// noteAlarms notes what in the cluster has to be looked at.
-func (f Fleet) noteAlarms(d token.Diff) {
-	for _, a := range d.Alarms() {
-		f.Watcher.Note(TokenAlarm{Alarm: a})
-	}
 }
 
 // apply brings the cluster to what the set says, and notes what was done, however far it came.

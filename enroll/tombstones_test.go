@@ -44,8 +44,9 @@ func TestARemovedMachineStaysOutWhenTheRecordsAreLost(t *testing.T) {
 	if m := l.machine("web-01"); m.State != "" {
 		t.Errorf("the dry run wrote %+v", m)
 	}
-	for range 2 {
-		if _, err := l.tokens(TokensOptions{Apply: true}); err != nil {
+	for i := range 2 {
+		// The first run says that the records are old.
+		if _, err := l.tokens(TokensOptions{Apply: true}); err != nil && (i > 0 || !errors.Is(err, outcome.ErrHostsFailed)) {
 			t.Fatal(err)
 		}
 		if l.admits("web-01", "fleet") != "" || l.admits("web-02", "fleet") == "" {

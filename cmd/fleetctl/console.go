@@ -184,8 +184,15 @@ func noteText(n enroll.Note) string {
 		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:
 		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
+	case enroll.ClockOff:
+		return clockText(n)
+	case enroll.PinsRotated:
+		return fmt.Sprintf("cluster %s rotates its CAs: its pins are %s, and were %s", n.Cluster, strings.Join(n.Now, ", "),
+			strings.Join(n.Was, ", "))
 	case enroll.TokenAlarm:
 		return alarmText(n.Alarm)
+	case enroll.HalfWay:
+		return "step 1 of 2: apply the files, then enroll, then run tokens again: it takes the rules away that nobody needs any more"
 	case enroll.Learned:
 		l := n.Lesson
 		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, "+
@@ -203,6 +210,22 @@ func noteText(n enroll.Note) string {
 		return n.Err.Error()
 	}
 	return fmt.Sprintf("%T", n) // a note that nobody has given words to: a test finds it
+}
+
+// clockText says why a clock can't be right.
+func clockText(n enroll.ClockOff) string {
+	text := "warning: the clock here says " + shortTime(n.Here)
+	if !n.Cluster.IsZero() {
+		text += ", the cluster's " + shortTime(n.Cluster)
+	}
+	if n.Newest.ID != 0 {
+		text += fmt.Sprintf(", and run %d (%s) of the records was at %s", n.Newest.ID, n.Newest.Command, shortTime(n.Newest.Started))
+	}
+	text += ": dates of certificates are not judged; set the clock"
+	if n.Newest.ID != 0 {
+		text += " (when it is right: fleetctl records recover --clock)"
+	}
+	return text
 }
 
 // tombstonesText names the machines that a file keeps out.
@@ -268,6 +291,8 @@ func silence(about enroll.ClusterSubject) string {
 		return "the cluster doesn't say which bots joined"
 	case enroll.AboutAdmitted:
 		return "it is not known whether another token admits the machine: not all tokens could be read"
+	case enroll.AboutCluster:
+		return "it is not known whether tctl speaks to the cluster of these records"
 	case enroll.AboutVersion:
 		return "the cluster's version is not known"
 	}

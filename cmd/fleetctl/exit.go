@@ -32,6 +32,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, new(*usageErr)), errors.Is(err, outcome.ErrInput):
 		return exitUsage
+	case errors.Is(err, token.ErrLostRace):
+		return exitError
 	case errors.Is(err, outcome.ErrHostsFailed):
 		return exitHostsFailed
 	case errors.Is(err, outcome.ErrChanges):
@@ -99,6 +101,8 @@ func hintOf(err error) string {
 		enroll.ErrRemovalsDiffer: "look at what goes with --check, then give that number to --allow-removals",
 		token.ErrRemovals: "find out why (the records, the inventory, the CA files, the clock?); " +
 			"when it is meant: --allow-removals with just that number",
+		enroll.ErrPins: "if its CAs were rotated and it is the same cluster: fleetctl tokens --diff --accept-policy; " +
+			"else log tctl in to the right one",
 		enroll.ErrPolicy:      "hosts keep their old rules until they have joined anew; when it is meant: --accept-policy",
 		records.ErrClaim:      "scan the host with the proof; --unproven accepts the claim all the same",
 		token.ErrForeignRules: "take them over (fleetctl tokens --adopt), remove them (--prune), or raise token.max_bytes",

@@ -53,6 +53,12 @@ var everyNote = []struct {
 	{enroll.HostWarned{Host: "web-01", Reason: outcome.Because(outcome.DuplicateEK, "like web-02")}, "web-01: warning: duplicate-ek: like web-02\nfleetctl: web-01: hint: "},
 	{enroll.TombstonesCount{File: "out/removed.yaml", Machines: []store.Machine{{Host: "web-01"}, {EKHash: strings.Repeat("a", 64)}}},
 		"out/removed.yaml keeps 2 machines out that the records had lost: web-01, EK aaaaaaaaaaaa (fleetctl records readmit"},
+	{enroll.ClockOff{Here: time.Unix(0, 0), Cluster: time.Unix(1e9, 0), Newest: store.Run{ID: 7, Command: "scan", Started: time.Unix(1e6, 0)}},
+		"the clock here says 1970-01-01T00:00:00Z, the cluster's 2001-09-09T01:46:40Z, and run 7 (scan) of the records was at 1970-01-12T13:46:40Z: " +
+			"dates of certificates are not judged; set the clock (when it is right: fleetctl records recover --clock)"},
+	{enroll.PinsRotated{Cluster: "c", Was: []string{"a"}, Now: []string{"a", "b"}}, "cluster c rotates its CAs: its pins are a, b, and were a"},
+	{enroll.ClusterSilent{About: enroll.AboutCluster, Err: errors.New("no name")}, "tctl speaks to the cluster of these records: no name"},
+	{enroll.HalfWay{}, "step 1 of 2: apply the files, then enroll, then run tokens again"},
 	{enroll.NothingLeft{Command: "scan"}, "nothing to do: the last scan finished all of these hosts"},
 	{enroll.RuleGone{Host: "web-01"}, "web-01: its rule and its record are gone; the host itself was not contacted"},
 	{enroll.CredentialsLive{Bot: "fleet", Instances: []enroll.HostInstance{{Host: "web-01", Instance: "1-2"}}},

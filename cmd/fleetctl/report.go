@@ -33,6 +33,7 @@ type fleetReport struct {
 	Version string
 	States  []stateCount
 	Hosts   []records.View
+	Rules   string // those that somebody should look at; "" for none
 }
 
 // stateCount is how many hosts are in a state.
@@ -56,7 +57,9 @@ func (a *app) report(c *cli.Context) error {
 			counts[view.State]++
 			r.Hosts = append(r.Hosts, view)
 		}
-		return nil
+		rules, err := enroll.OpenRules(c.Context, f)
+		r.Rules = openRulesText(rules)
+		return err
 	})
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func (a *app) scan(c *cli.Context) error {
 	if opts.Ask, err = a.ask(c); err != nil {
 		return err
 	}
-	s, err := a.session(c, needs{hosts: true, records: makeRecords})
+	s, err := a.session(c, needs{hosts: true, records: makeRecords, cluster: byTheWay})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,8 @@ type needs struct {
 type need int
 
 const (
-	never need = iota
+	never    need = iota
+	byTheWay      // without it nothing is said: fleet.yaml may name no cluster, and tctl may be elsewhere
 	ifThere
 	always
 )
@@ -73,12 +75,16 @@ func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 	if err := a.readInventory(c, &s.Fleet, n.hosts); err != nil {
 		return s, err
 	}
-	if s.Cluster, err = a.cluster(c, s.Config, n.cluster); err != nil {
-		if n.cluster == always {
-			return s, err
-		}
+	switch s.Cluster, err = a.cluster(c, s.Config, n.cluster); {
+	case err == nil, n.cluster == byTheWay:
+	case n.cluster == always:
+		return s, err
+	default:
 		s.Unasked = err
 		s.Watcher.Note(enroll.ClusterSilent{About: enroll.AboutAll, Err: err})
+	}
+	if a.tctl == nil && n.cluster != never && s.Config.Cluster.ProxyServer != "" {
+		s.ClusterTime = enroll.ProxyTime(s.Config.Cluster.ProxyServer)
 	}
 	s.Access = func(ctx context.Context, hosts []inventory.Host) (work.Reach, func(), error) {
 		return a.access(ctx, c, s.Config, hosts)
@@ -170,7 +176,7 @@ func (a *app) loadInventory(c *cli.Context, sources []string, warn bool) (*inven
 // cluster finds tctl before anything is done, so that a run that needs it doesn't stop half-way. Prompts of it reach the
 // user.
 func (a *app) cluster(c *cli.Context, cfg config.Config, n need) (*tctl.Tctl, error) {
-	if n == never {
+	if n == never || n == byTheWay && cmp.Or(cfg.Cluster.ProxyServer, cfg.Cluster.AuthServer) == "" {
 		return nil, nil
 	}
 	if a.tctl != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fleetctl/enroll/tpm"
@@ -12,7 +13,7 @@ import (
 
 // examine reads and proves over a link to a running process, and explains a link that broke by how the process ended.
 func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Link, via string) (sighting, error) {
-	report, err := tpm.Examine(ctx, link, tpm.ExamineOptions{Proof: s.Proof, CAs: s.CAs})
+	report, err := tpm.Examine(ctx, link, s.judging())
 	proc.Stdin.Close()
 	if err != nil && errors.Is(err, tpm.ErrProtocol) && ctx.Err() == nil {
 		err = explainEnd(proc, err)
@@ -24,8 +25,16 @@ func (s *scanner) examine(ctx context.Context, proc *remote.Process, link tpm.Li
 	return s.sight(report, via), err
 }
 
+// judging says how TPMs are judged.
+func (s *scanner) judging() tpm.ExamineOptions {
+	return tpm.ExamineOptions{Proof: s.Proof, CAs: s.CAs, Now: s.Now}
+}
+
 // sight is a report as the fleet takes it; nil is none.
 func (s *scanner) sight(report *tpm.Report, via string) sighting {
+	if report != nil && s.Undated {
+		report.Findings = slices.DeleteFunc(report.Findings, tpm.Finding.Dated)
+	}
 	if report != nil && s.HashOnly {
 		forgiveCAs(report.Findings)
 	}

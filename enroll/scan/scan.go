@@ -64,7 +64,7 @@ func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
 		return sighting{}, err
 	}
 	if s.TPM != nil {
-		report, err := s.TPM(ctx, h, tpm.ExamineOptions{Proof: s.Proof, CAs: s.CAs})
+		report, err := s.TPM(ctx, h, s.judging())
 		return s.sight(report, ViaHelper), err
 	}
 	conn, err := s.Dial(ctx, h)

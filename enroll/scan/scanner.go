@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"io/fs"
+	"time"
 
 	"fleetctl/enroll/claim"
 	"fleetctl/enroll/tpm"
@@ -16,9 +17,12 @@ type Options struct {
 	work.Run // with a store
 	Ask
 
-	CAs      *tpm.CASet  // of ekcert_cas; nil without
-	HashOnly bool        // hosts whose EKCert does not verify get a hash-only token: that is no failure
-	Names    claim.Fleet // what the whole inventory says of names: which are one machine, which have left it
+	CAs      *tpm.CASet // of ekcert_cas; nil without
+	HashOnly bool       // hosts whose EKCert does not verify get a hash-only token: that is no failure
+	Undated  bool       // the clock can't be right: dates of certificates are not judged
+
+	Now   func() time.Time // when certificates have to be valid; nil: now
+	Names claim.Fleet      // what the whole inventory says of names: which are one machine, which have left it
 }
 
 // Ask says how TPMs are asked.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/sh"
@@ -36,9 +35,9 @@ func (s *scanner) askTbot(ctx context.Context, conn *remote.Conn, q question) (s
 	}
 	report := &tpm.Report{Identity: id}
 	if s.CAs != nil && (id.Certificate != nil || id.Serial == "") {
-		report.Findings = s.CAs.Judge(id.Certificate, time.Now())
+		report.Findings = s.CAs.Judge(id.Certificate, s.judging().Time())
 	}
-	return sighting{report: report, via: ViaTbot}, nil
+	return s.sight(report, ViaTbot), nil
 }
 
 func identifyByTbot(ctx context.Context, conn *remote.Conn, q question) (tpm.Identity, error) {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -286,8 +287,10 @@ func giveWay(ctx context.Context, tx *sql.Tx, forgotten, heir string) error {
 }
 
 func (s *sqlite) Bound(ctx context.Context) (b Bound, err error) {
-	var policy string
-	err = s.read.QueryRowContext(ctx, "SELECT name, cluster, policy, epoch FROM fleet").Scan(&b.Fleet, &b.Cluster, &policy, &b.Epoch)
+	var policy, pins string
+	err = s.read.QueryRowContext(ctx, "SELECT name, cluster, pins, policy, epoch FROM fleet").
+		Scan(&b.Fleet, &b.Cluster, &pins, &policy, &b.Epoch)
+	b.Pins = strings.Fields(pins)
 	if policy != "" {
 		b.Policy = json.RawMessage(policy)
 	}
@@ -296,7 +299,8 @@ func (s *sqlite) Bound(ctx context.Context) (b Bound, err error) {
 
 func (s *sqlite) Bind(ctx context.Context, b Bound) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE fleet SET name = ?, cluster = ?, policy = ?", b.Fleet, b.Cluster, string(b.Policy))
+		_, err := tx.ExecContext(ctx, "UPDATE fleet SET name = ?, cluster = ?, pins = ?, policy = ?", b.Fleet, b.Cluster,
+			strings.Join(b.Pins, " "), string(b.Policy))
 		return err
 	})
 }

@@ -13,7 +13,7 @@ const applicationID = 0x666c6374
 // number of migrations that it has seen. What stands here was released: never change one, append another.
 //
 // Times are microseconds since 1970 in UTC; 0 is no time.
-var migrations = []string{schemaV1, schemaV2, schemaV3}
+var migrations = []string{schemaV1, schemaV2, schemaV3, schemaV4}
 
 // Hosts stay as rows when they are forgotten (known = 0), because the observations of them stay. Identities and TPM
 // details hardly change from scan to scan, so that an observation refers to them by content.
@@ -150,6 +150,11 @@ CREATE TABLE journal (
 ALTER TABLE runs ADD COLUMN by     TEXT NOT NULL DEFAULT ''; -- user@host
 ALTER TABLE runs ADD COLUMN args   TEXT NOT NULL DEFAULT ''; -- the command line, without secrets
 ALTER TABLE runs ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+`
+
+// Version 4 knows a cluster by more than its name.
+const schemaV4 = `
+ALTER TABLE fleet ADD COLUMN pins TEXT NOT NULL DEFAULT ''; -- of the cluster's CAs, a blank between
 `
 
 // migrate brings the schema to the newest version in one transaction a step. Two processes may do it at once: the

@@ -193,6 +193,7 @@ type Publication struct {
 type Bound struct {
 	Fleet   string          `json:"fleet"`   // "": no run has bound them yet
 	Cluster string          `json:"cluster"` // its name; "": nobody asked it yet
+	Pins    []string        `json:"pins"`    // of its CAs, as they were seen last
 	Policy  json.RawMessage `json:"policy"`  // as a person confirmed it last; nil: never
 	Epoch   int64           `json:"epoch"`   // the highest that was given to a token
 }

@@ -3,6 +3,8 @@ package tctl
 import (
 	"context"
 	"errors"
+	"regexp"
+	"slices"
 	"strings"
 
 	"fleetctl/enroll/versions"
@@ -25,19 +27,30 @@ func (t Tctl) ClusterVersion(ctx context.Context) (string, error) {
 	return "", errNoVersion
 }
 
-// ClusterName asks tctl for the cluster's name; "" when it prints none.
-func (t Tctl) ClusterName(ctx context.Context) (string, error) {
+// Cluster is which cluster tctl speaks to.
+type Cluster struct {
+	Name string   // "": tctl printed none
+	Pins []string // of its CAs, sorted: "sha256:…"; several while one is rotated
+}
+
+var caPin = regexp.MustCompile(`\bsha256:[0-9a-f]{64}\b`)
+
+// Cluster asks tctl which cluster it speaks to. It prints "Cluster  NAME" and "CA pin  sha256:…" (status_command.go@09ce912d).
+func (t Tctl) Cluster(ctx context.Context) (c Cluster, err error) {
 	out, err := t.get(ctx, "status")
 	if err != nil {
-		return "", err
+		return c, err
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
-		if len(fields) == 2 && strings.EqualFold(strings.TrimSuffix(fields[0], ":"), "cluster") {
-			return remote.Clean(fields[1]), nil
+		if len(fields) == 2 && c.Name == "" && strings.EqualFold(strings.TrimSuffix(fields[0], ":"), "cluster") {
+			c.Name = remote.Clean(fields[1])
 		}
 	}
-	return "", nil
+	c.Pins = caPin.FindAllString(string(out), -1)
+	slices.Sort(c.Pins)
+	c.Pins = slices.Compact(c.Pins)
+	return c, nil
 }
 
 // versionLine reads "Version  17.5.4" (tool/tctl, status_command.go@09ce912d: two columns), with a colon or without.

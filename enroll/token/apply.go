@@ -56,7 +56,7 @@ func (s *Set) Apply(ctx context.Context, cluster tctl.Tctl, opts ApplyOptions) (
 	if err := opts.Proposal.Fits(s.Propose(done.Diff)); err != nil {
 		return done, err
 	}
-	if err := s.brake(done.Diff.lost(s.named), opts); err != nil {
+	if err := s.brake(s.lost(done.Diff), opts); err != nil {
 		return done, err
 	}
 	if err := s.Saw(ctx, opts.Store, done.Diff); err != nil {
@@ -155,8 +155,8 @@ var ErrForeignRules = errors.New("rules that fleetctl did not write need the tok
 // checkSizes refuses tokens that are too large only because of rules that we did not write.
 func (s *Set) checkSizes(d Diff) error {
 	for _, c := range d.Tokens {
-		if c.result == nil || s.maxBytes <= 0 {
-			continue
+		if c.result == nil || s.maxBytes <= 0 || len(c.Foreign) == 0 {
+			continue // rules of ours that are kept may be more than that: nobody is locked out for the sake of a size
 		}
 		if size := reserveBytes + jsonBytes(c.document(writeID())); size > s.maxBytes {
 			return outcome.Mark(fmt.Errorf("%w: token %s would be %d bytes with the %d rules in the cluster that fleetctl did "+

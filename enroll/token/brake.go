@@ -15,39 +15,77 @@ import (
 	"fleetctl/remote"
 )
 
-// lost are the machines that the cluster's tokens admit and would not admit after the change, by EK hash with the names of
-// their rules: but for those that a person named, and rules of others that a person wants to go.
-func (d Diff) lost(named map[string]bool) map[string]string {
-	before, after := map[string]string{}, map[string]bool{}
-	for _, c := range d.Tokens {
-		if c.have == nil {
-			continue
+// admitted are the machines that tokens admit: token → EK hashes.
+type admitted map[string]map[string]bool
+
+func (a admitted) add(token, ek string) {
+	if ek == "" {
+		return
+	}
+	if a[token] == nil {
+		a[token] = map[string]bool{}
+	}
+	a[token][ek] = true
+}
+
+// has says whether one of these tokens admits a machine; no tokens are all.
+func (a admitted) has(ek string, tokens []string) bool {
+	for token, eks := range a {
+		if eks[ek] && (len(tokens) == 0 || slices.Contains(tokens, token)) {
+			return true
 		}
+	}
+	return false
+}
+
+// lastWays are the machines that were admitted before and are not after: by one of the tokens that they may be configured
+// with, for another one is of no use to them, or by any at all. Those that a person named are none of them.
+func (s *Set) lastWays(before, after admitted) (lost []string) {
+	all := map[string]bool{}
+	for _, eks := range before {
+		maps.Copy(all, eks)
+	}
+	for _, ek := range slices.Sorted(maps.Keys(all)) {
+		ways := s.ways[ek]
+		if !s.named[ek] && (!after.has(ek, nil) || before.has(ek, ways) && !after.has(ek, ways)) {
+			lost = append(lost, ek)
+		}
+	}
+	return lost
+}
+
+// lost are the machines that lose their last way by a change of the cluster, by EK hash with the names of their rules. Rules of
+// others that a person wants to go are not counted.
+func (s *Set) lost(d Diff) map[string]string {
+	before, after, names := admitted{}, admitted{}, map[string]string{}
+	pruned := map[string]bool{}
+	for _, c := range d.Tokens {
 		stays := c.have
 		if c.Action != ActionNone && c.Refused == nil {
 			stays = c.result
 		}
-		for _, r := range c.have.rules {
-			before[string(r.EKPublicHash)] = remote.Clean(string(r.Description))
+		if c.have != nil {
+			for _, r := range c.have.rules {
+				before.add(c.Name, string(r.EKPublicHash))
+				names[string(r.EKPublicHash)] = remote.Clean(string(r.Description))
+			}
 		}
 		if stays != nil {
 			for _, r := range stays.rules {
-				after[string(r.EKPublicHash)] = true
+				after.add(c.Name, string(r.EKPublicHash))
 			}
 		}
 		for _, r := range c.Pruned {
-			after[r.EKHash] = true
+			pruned[r.EKHash] = true
 		}
 	}
-	for _, c := range d.Tokens {
-		if c.have == nil && c.result != nil {
-			for _, r := range c.result.rules {
-				after[string(r.EKPublicHash)] = true
-			}
+	lost := map[string]string{}
+	for _, ek := range s.lastWays(before, after) {
+		if !pruned[ek] {
+			lost[ek] = names[ek]
 		}
 	}
-	maps.DeleteFunc(before, func(ek, _ string) bool { return ek == "" || after[ek] || named[ek] })
-	return before
+	return lost
 }
 
 // brake refuses a change by which more machines than a person allowed lose their last rule.
@@ -81,11 +119,11 @@ func (s *Set) CheckFiles(dir, format string, opts ApplyOptions) error {
 	if err != nil {
 		return err
 	}
-	lost := map[string]string{}
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	before, after := admitted{}, admitted{}
 	ours := stale(format)
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
@@ -97,19 +135,22 @@ func (s *Set) CheckFiles(dir, format string, opts ApplyOptions) error {
 			return err
 		}
 		for _, ek := range ekInFile.FindAllString(string(content), -1) {
-			lost[ek] = "EK " + ek[:12] + "…"
+			before.add(tokenOfFile(e.Name(), format), ek)
 		}
 	}
-	for _, content := range files {
+	for name, content := range files {
 		for _, ek := range ekInFile.FindAllString(string(content), -1) {
-			delete(lost, ek)
+			after.add(tokenOfFile(name, format), ek)
 		}
+	}
+	lost := map[string]string{}
+	for _, ek := range s.lastWays(before, after) {
+		lost[ek] = "EK " + ek[:12] + "…"
 	}
 	for host, ek := range s.machineOf {
 		if lost[ek] != "" {
 			lost[ek] = host
 		}
 	}
-	maps.DeleteFunc(lost, func(ek, _ string) bool { return s.named[ek] })
 	return s.brake(lost, opts)
 }

@@ -24,6 +24,20 @@ const (
 	FormatKubernetes = "kubernetes" // TeleportProvisionToken for Teleport's Kubernetes operator
 )
 
+// endingOf is how the names of tokens' files end in a format.
+func endingOf(format string) string {
+	switch format {
+	case FormatTerraform:
+		return ".tf.json"
+	case FormatKubernetes:
+		return ".k8s.yaml"
+	}
+	return ".yaml"
+}
+
+// tokenOfFile is the name of the token that a file is of.
+func tokenOfFile(name, format string) string { return strings.TrimSuffix(name, endingOf(format)) }
+
 // FilesAs returns the files of the set in a format, by name. Terraform and Kubernetes get the tokens alone: bots are
 // other resources there, with states of their own.
 func (s *Set) FilesAs(format string) (map[string][]byte, error) {
@@ -32,15 +46,13 @@ func (s *Set) FilesAs(format string) (map[string][]byte, error) {
 	}
 	files := map[string][]byte{}
 	for _, t := range s.Tokens {
-		var name string
+		name := t.Name + endingOf(format)
 		var content []byte
 		var err error
 		switch format {
 		case FormatTerraform:
-			name = t.Name + ".tf.json"
 			content, err = t.terraform()
 		case FormatKubernetes:
-			name = t.Name + ".k8s.yaml"
 			content, err = t.kubernetes()
 		default:
 			return nil, fmt.Errorf("%w: format %q is none of tctl, terraform, kubernetes", outcome.ErrInput, format)

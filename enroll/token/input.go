@@ -24,6 +24,7 @@ type Input struct {
 	CAs       *tpm.CASet            // nil: EK hashes alone
 	Rebalance bool
 	Now       time.Time
+	Undated   bool // dates of certificates are not judged
 
 	Fleet     string                   // whose tokens these are: the label fleetctl.dev/fleet
 	Epoch     int64                    // the highest that a token was given
@@ -54,11 +55,11 @@ type planner struct {
 	kinds map[string]store.Token // earlier tokens by name
 	set   *Set
 
-	hosts    map[string]string       // EK hash → the first host by name
-	written  map[string][]store.Rule // EK hash → rules that were written before
-	frozen   map[string]bool         // EK hashes of machines whose rules may not change
-	disputed map[string]bool         // EK hashes that several machines present
-	keptIn   map[string]int          // token → machines that have another one
+	hosts    map[string]string         // EK hash → the first host by name
+	written  map[string][]store.Rule   // EK hash → rules that were written before
+	frozen   map[string]bool           // EK hashes of machines whose rules may not change
+	waitIn   map[string]map[string]int // see waiting
+	disputed map[string]bool           // EK hashes that several machines present
 }
 
 func (in Input) maxRules() int { return cmp.Or(in.Policy.MaxRules, config.DefaultRules) }

@@ -13,7 +13,6 @@ type Lesson struct {
 	Assign map[string]string // hosts without a token → the token that they have a rule in
 	Tokens []store.Token     // of which the cluster has newer content
 	Rules  []store.Rule      // of machines that the records don't know, in tokens that another fleetctl of the fleet wrote
-	Alarms []Alarm           // that nothing shows any more once this is learned
 }
 
 // Empty says whether there is nothing to learn.
@@ -37,7 +36,6 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 		if t, differs := s.learnToken(c); differs {
 			l.Tokens = append(l.Tokens, t)
 		}
-		ways := len(l.Ways)
 		for _, r := range c.have.rules {
 			ek := string(r.EKPublicHash)
 			if s.named[ek] || written[store.Rule{Token: c.Name, EKHash: ek}] || !known[ek] && (!c.theirs || !store.ValidEKHash(ek)) {
@@ -54,11 +52,6 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 						l.Assign[host] = c.Name
 					}
 				}
-			}
-		}
-		for _, a := range c.alarms() {
-			if _, published := s.known(c.Name); a.Kind == AlarmAhead && published || a.Kind == AlarmLostRace && len(l.Ways) > ways {
-				l.Alarms = append(l.Alarms, a)
 			}
 		}
 	}

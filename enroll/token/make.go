@@ -29,6 +29,7 @@ type Options struct {
 	Contract  []string   // hosts that are configured with their planned token alone, by a person's word
 	Run       int64      // whose evidence it is
 	Adopted   bool       // a person took over the tokens that somebody else made
+	Undated   bool       // nobody knows what time it is: dates of EK certificates are not judged
 	Now       time.Time  // when EK certificates have to be valid; zero: now
 }
 
@@ -113,7 +114,7 @@ func (s *Set) given(in Input, run int64) []store.Way {
 // tokenInput reads what PlanTokens needs from the records and the inventory.
 func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Options) (in Input, err error) {
 	in = Input{
-		Policy: cfg.Token, Bot: cfg.Bot, CAs: opts.CAs, Rebalance: opts.Rebalance, Now: opts.Now,
+		Policy: cfg.Token, Bot: cfg.Bot, CAs: opts.CAs, Rebalance: opts.Rebalance, Now: opts.Now, Undated: opts.Undated,
 		BotOf: map[string]config.Bot{}, Machines: config.Machines{},
 	}
 	if in.Now.IsZero() {

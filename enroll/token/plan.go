@@ -28,7 +28,7 @@ func Plan(in Input) (*Set, error) {
 		set: &Set{
 			hosts: map[string]string{}, mainBot: in.Bot.Name, maxBytes: in.maxBytes(), published: in.Earlier, written: in.Published,
 			rules: map[string]string{}, machineOf: map[string]string{}, named: map[string]bool{}, writes: map[string]string{},
-			unassigned: map[string][]string{}, seen: map[string]map[string]bool{},
+			unassigned: map[string][]string{}, ways: map[string][]string{}, seen: map[string]map[string]bool{},
 		},
 	}
 	p.leaveOut()
@@ -222,7 +222,7 @@ func (p *planner) findIssuers(all []candidate, reasons []string) {
 		if certs[i] != nil {
 			// A clock decides over newcomers alone: who has a rule keeps the check that it has, as long as the CA is there.
 			checked := holds(all[i].rec) && len(p.kinds[all[i].rec.Token].CAs) > 0
-			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])], checked)
+			all[i].issuer, reasons[i] = p.issuer(certs[i], likely[issuerKey(certs[i])], p.in.Undated || checked)
 		}
 	})
 }

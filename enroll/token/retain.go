@@ -125,9 +125,11 @@ func (p *planner) retain() {
 			case w.Token == planned, p.frozen[ek] && !p.seen(ek, w.Token):
 			case planned != "" && !p.frozen[ek] && p.ended(ek, planned, w):
 				p.set.ended = append(p.set.ended, w)
+				continue
 			default:
 				p.keep(ek, w.Token, planned)
 			}
+			p.set.ways[ek] = append(p.set.ways[ek], w.Token)
 		}
 	}
 	for i := range p.set.Tokens {
@@ -144,10 +146,14 @@ func (p *planner) seen(ek, token string) bool {
 }
 
 // ended says whether a machine has a token no more: it has joined with the planned one, and there is no later evidence of
-// the other. Of several machines that present one EK nobody knows which one has joined, and which one has the other token.
+// the other. Agents don't renew through their tokens, so that no join of theirs says anything: there, only a person's word does.
+// Of several machines that present one EK nobody knows which one has joined, and which one has the other token.
 func (p *planner) ended(ek, planned string, w store.Way) bool {
 	if p.in.Contract[ek] {
 		return true
+	}
+	if p.in.kind() == KindNode || p.kinds[w.Token].Kind == KindNode {
+		return false
 	}
 	m := p.in.EKs[ek]
 	return !p.disputed[ek] && m.Joined == planned && m.JoinedRun >= w.Run && m.JoinedRun > 0

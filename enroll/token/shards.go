@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/store"
 )
 
 // pool is a set of tokens that hosts are spread over: same bot, same kind, all CA-checked or all hash-only. Its tokens
@@ -27,7 +28,10 @@ type shard struct {
 	token Token
 	cas   map[string]bool
 	bytes int
-	kept  int // rules that stay there for machines that have another token planned
+
+	waiting   map[string]int // machines that may have a rule there that stays, by EK hash, with its size
+	kept      int            // those that are not placed there
+	keptBytes int
 }
 
 // shard spreads candidates over tokens.
@@ -132,8 +136,13 @@ func (p *planner) add(q *pool, n int, c *candidate, has bool) bool {
 		q.shards[n] = p.newShard(q, n)
 	}
 	s := q.shards[n]
-	if !p.fits(s, c, has) {
+	size, waits := s.waiting[c.rule.EKHash]
+	if !p.fits(s, c, has || waits) {
 		return false
+	}
+	if waits {
+		s.kept--
+		s.keptBytes -= size
 	}
 	s.bytes += ruleBytes(c.rule) + s.caBytes(c.issuer)
 	if c.issuer != "" {
@@ -150,12 +159,18 @@ func (p *planner) add(q *pool, n int, c *candidate, has bool) bool {
 }
 
 func (p *planner) fits(s *shard, c *candidate, has bool) bool {
-	kept := s.kept
+	kept, bytes := s.kept, s.keptBytes
 	if has {
-		kept = 0
+		kept, bytes = 0, 0
+	} else if kept > 0 { // they may need the CAs that the token has
+		for _, ca := range p.kinds[s.token.Name].CAs {
+			if ca != c.issuer {
+				bytes += s.caBytes(ca)
+			}
+		}
 	}
 	return len(s.token.Rules)+kept < p.in.maxRules() &&
-		s.bytes+ruleBytes(c.rule)+s.caBytes(c.issuer) <= p.in.maxBytes()
+		s.bytes+bytes+ruleBytes(c.rule)+s.caBytes(c.issuer) <= p.in.maxBytes()
 }
 
 func (p *planner) newShard(q *pool, n int) *shard {
@@ -163,31 +178,44 @@ func (p *planner) newShard(q *pool, n int) *shard {
 	if n > 1 {
 		name += "-" + strconv.Itoa(n)
 	}
-	s := &shard{token: Token{Name: name, Kind: p.in.kind(), Bot: q.bot}, cas: map[string]bool{}}
-	s.bytes, s.kept = storedBytes(s.token), p.kept(name)
+	s := &shard{token: Token{Name: name, Kind: p.in.kind(), Bot: q.bot}, cas: map[string]bool{}, waiting: p.waiting(name)}
+	s.bytes, s.kept = storedBytes(s.token), len(s.waiting)
+	for _, size := range s.waiting {
+		s.keptBytes += size
+	}
 	return s
 }
 
-// kept counts the machines that may be configured with a token and have another one.
-func (p *planner) kept(name string) int {
-	if p.keptIn == nil {
-		p.keptIn = map[string]int{}
-		has := map[string]string{}
-		for _, r := range p.in.Records {
-			has[r.Accepted.EKHash] = r.Token
+// waiting are the machines that may be configured with a token, or keep their rule there since nothing of theirs may change,
+// by EK hash, with the size of their rule.
+func (p *planner) waiting(name string) map[string]int {
+	if p.waitIn == nil {
+		p.waitIn = map[string]map[string]int{}
+		sizes := map[store.Rule]int{}
+		for _, r := range p.in.Published {
+			sizes[store.Rule{Token: r.Token, EKHash: r.EKHash}] = ruleBytes(Rule{Description: r.Host, EKHash: r.EKHash, EKSerial: r.EKSerial})
+		}
+		note := func(token, ek string) {
+			if p.in.out(ek) || token == "" {
+				return
+			}
+			if p.waitIn[token] == nil {
+				p.waitIn[token] = map[string]int{}
+			}
+			p.waitIn[token][ek] = cmp.Or(sizes[store.Rule{Token: token, EKHash: ek}], ruleBytes(Rule{Description: "ek-" + ek[:12], EKHash: ek}))
 		}
 		for ek, ways := range p.in.Ways {
 			for _, w := range ways {
-				if w.Token != has[ek] && !p.in.out(ek) {
-					p.keptIn[w.Token]++
-				}
+				note(w.Token, ek)
 			}
 		}
-		for ek := range p.frozen {
-			p.keptIn[has[ek]]++
+		for _, r := range p.in.Records {
+			if p.frozen[r.Accepted.EKHash] {
+				note(r.Token, r.Accepted.EKHash)
+			}
 		}
 	}
-	return p.keptIn[name]
+	return p.waitIn[name]
 }
 
 // collect takes over the shards that have hosts.

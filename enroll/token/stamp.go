@@ -76,8 +76,8 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 	case st.epoch > 0 && st.epoch < known.Seen:
 		c.alarm(AlarmBehind, nil, "the cluster has epoch %d of it again, and had %d: somebody applied an old file", st.epoch, known.Seen)
 	case st.epoch > 0 && st.epoch == known.Epoch && !known.wrote(st.write) && (c.Action != ActionNone || c.hasStrangers()):
-		c.alarm(AlarmLostRace, nil, "somebody else wrote epoch %d of it, as %s where ours was %s: both are merged",
-			st.epoch, remote.Clean(st.write), known.Write)
+		c.alarm(AlarmLostRace, nil, "somebody else wrote epoch %d of it, as %s where ours was %s: %s; both are merged",
+			st.epoch, remote.Clean(st.write), known.Write, c.versions())
 	}
 	c.stampFields()
 	if c.managed() && c.Action != ActionNone {
@@ -89,6 +89,37 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 // hasStrangers says whether there are rules for TPMs that we did not write.
 func (c *Change) hasStrangers() bool {
 	return slices.ContainsFunc(c.Foreign, func(f ForeignRule) bool { return store.ValidEKHash(f.EKHash) })
+}
+
+// WrittenBy is the id of the write that the cluster has; "" for none.
+func (c Change) WrittenBy() string {
+	if c.have == nil {
+		return ""
+	}
+	return c.have.stamp.write
+}
+
+// versions says what two writes of one epoch have alone.
+func (c *Change) versions() string {
+	theirs := slices.Clone(c.Removed)
+	for _, f := range c.Foreign {
+		theirs = append(theirs, cmp.Or(f.Description, "EK "+f.EKHash[:min(12, len(f.EKHash))]))
+	}
+	var said []string
+	say := func(whose string, hosts []string) {
+		const most = 10
+		if len(hosts) == 0 {
+			return
+		}
+		list := strings.Join(hosts[:min(most, len(hosts))], ", ")
+		if more := len(hosts) - most; more > 0 {
+			list += fmt.Sprintf(" and %d more", more)
+		}
+		said = append(said, whose+" alone has "+list)
+	}
+	say("theirs", theirs)
+	say("ours", c.Added)
+	return cmp.Or(strings.Join(said, ", "), "the same rules, other settings")
 }
 
 // managed says whether another tool keeps the token: Teleport's own label says so.
@@ -209,20 +240,14 @@ func (d Diff) Refusals() error {
 	return errors.Join(errs...)
 }
 
-// alarms are those of a token, with its name.
-func (c Change) alarms() []Alarm {
-	all := slices.Clone(c.Alarms)
-	for i := range all {
-		all[i].Text = "token " + c.Name + ": " + all[i].Text
-	}
-	return all
-}
-
 // Alarms are those of all tokens.
 func (d Diff) Alarms() []Alarm {
 	var all []Alarm
 	for _, c := range d.Tokens {
-		all = append(all, c.alarms()...)
+		for _, a := range c.Alarms {
+			a.Text = "token " + c.Name + ": " + a.Text
+			all = append(all, a)
+		}
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package token
 
 import (
 	"maps"
+	"slices"
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -92,6 +93,7 @@ type Set struct {
 	written    []store.Rule               // what was published before
 	published  []store.Token              // likewise
 	marked     []string                   // tokens of the cluster with the fleet's mark
+	ways       map[string][]string        // EK hash → tokens that the machine may be configured with, but for those that ended
 	ended      []store.Way                // ways that a verified join, or a person's word, has ended
 	rules      map[string]string          // EK hash → planned token
 	machineOf  map[string]string          // host → EK hash
@@ -121,6 +123,13 @@ func (s *Set) Kept() map[string][]Rule {
 		}
 	}
 	return kept
+}
+
+// Expands says whether machines have a rule in one token until they have joined with another.
+func (s *Set) Expands() bool {
+	return slices.ContainsFunc(s.Tokens, func(t Token) bool {
+		return slices.ContainsFunc(t.Rules, func(r Rule) bool { return r.Kept && r.Until != "" })
+	})
 }
 
 // Contracts says whether rules may leave tokens that their machines have no more.

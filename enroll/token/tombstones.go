@@ -21,8 +21,15 @@ import (
 // records: who loses them doesn't let these machines in again.
 const TombstoneFile = "removed.yaml"
 
-const tombstoneIntro = header + "# Machines that were taken out. Keep this file with those of the tokens: when the records are lost, it\n" +
-	"# keeps these machines out. It is for fleetctl alone: no program of Teleport's reads it.\n"
+const (
+	tombstoneIntro = header + "# Machines that were taken out. Keep this file with those of the tokens: when the records are lost, it\n" +
+		"# keeps these machines out. It is for fleetctl alone: to all others it is a file of comments.\n"
+
+	// tombstoneLine begins each line of the list. kubectl takes the files of a directory, and skips a document that is empty
+	// (k8s.io/cli-runtime, resource.StreamVisitor); it would refuse one that is no resource.
+	tombstoneLine = "#: "
+	tombstoneEnd  = "...\n" // YAML's end of a document: without it the file was cut off
+)
 
 type (
 	tombstones struct {
@@ -59,7 +66,35 @@ func Tombstones(machines []store.Machine) ([]byte, error) {
 		})
 	}
 	slices.SortFunc(doc.Removed, func(a, b tombstone) int { return cmp.Compare(a.EKHash, b.EKHash) })
-	return marshalYAML(tombstoneIntro, doc)
+	list, err := marshalYAML("", doc)
+	if err != nil {
+		return nil, err
+	}
+	content := []byte(tombstoneIntro)
+	for line := range bytes.Lines(append(list, tombstoneEnd...)) {
+		content = append(append(content, tombstoneLine...), line...)
+	}
+	return content, nil
+}
+
+// tombstoneList is the list in a file: in lines of comments, or, in one of an older fleetctl, the file itself.
+func tombstoneList(content []byte) (list []byte, err error) {
+	stray := false
+	for line := range bytes.Lines(bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))) {
+		if entry, ok := bytes.CutPrefix(line, []byte(tombstoneLine)); ok {
+			list = append(list, entry...)
+		}
+		stray = stray || line[0] != '#' && len(bytes.TrimSpace(line)) > 0
+	}
+	switch {
+	case list == nil:
+		return content, nil
+	case stray:
+		return nil, errors.New("something else is among its lines: a merge conflict?")
+	case !bytes.HasSuffix(list, []byte("\n"+tombstoneEnd)):
+		return nil, errors.New("its end is missing")
+	}
+	return list, nil
 }
 
 // ParseTombstones reads what Tombstones made. A file that isn't ours, or that somebody damaged, is an error: it can't be
@@ -68,8 +103,12 @@ func ParseTombstones(content []byte) ([]store.Machine, error) {
 	if !bytes.HasPrefix(content, []byte(headerMark)) {
 		return nil, errors.New("not a file of fleetctl's")
 	}
+	list, err := tombstoneList(content)
+	if err != nil {
+		return nil, err
+	}
 	var doc tombstones
-	dec := yaml.NewDecoder(bytes.NewReader(content))
+	dec := yaml.NewDecoder(bytes.NewReader(list))
 	dec.KnownFields(true)
 	if err := dec.Decode(&doc); err != nil {
 		return nil, err

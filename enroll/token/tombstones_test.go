@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"gopkg.in/yaml.v3"
+
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 )
@@ -29,9 +31,43 @@ func TestTombstonesAreReadAsTheyWereWritten(t *testing.T) {
 	if again, err := Tombstones(all); err != nil || string(again) != string(text) {
 		t.Errorf("%v: the order of machines matters:\n%s%s", err, text, again)
 	}
+	for _, other := range []string{strings.ReplaceAll(string(text), "\n", "\r\n"), string(text) + "\n"} { // git and editors do that
+		if got, err := ParseTombstones([]byte(other)); err != nil || len(got) != 2 {
+			t.Errorf("%v: %+v of %q", err, got, other)
+		}
+	}
 	got, err := ParseTombstones(text)
 	if want := []store.Machine{out(1, store.Removed), out(2, store.Disabled), out(3, store.Replaced)}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v: got %+v\nwant %+v\nof %s", err, got, want, text)
+	}
+}
+
+// TestTombstonesAreNoResource: whoever applies a whole directory does not trip over the file.
+func TestTombstonesAreNoResource(t *testing.T) {
+	t.Parallel()
+	for _, machines := range [][]store.Machine{nil, {out(1, store.Removed), out(3, store.Replaced)}} {
+		text, err := Tombstones(machines)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc any
+		if err := yaml.Unmarshal(text, &doc); err != nil || doc != nil {
+			t.Errorf("%v: %v in %s", err, doc, text)
+		}
+	}
+}
+
+// TestTombstonesOfAnOlderFleetctlAreRead: there the file was the list itself.
+func TestTombstonesOfAnOlderFleetctlAreRead(t *testing.T) {
+	t.Parallel()
+	want := []store.Machine{out(1, store.Removed)}
+	text, err := Tombstones(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := strings.TrimSuffix(strings.ReplaceAll(string(text), tombstoneLine, ""), tombstoneEnd)
+	if got, err := ParseTombstones([]byte(old)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v: %+v of\n%s", err, got, old)
 	}
 }
 
@@ -45,9 +81,13 @@ func TestTombstonesThatCannotBeReadAreAnError(t *testing.T) {
 		"a file of somebody else": strings.TrimPrefix(string(good), headerMark),
 		"nothing":                 "",
 		"the header alone":        header,
+		"all but its last line":   strings.TrimSuffix(string(good), tombstoneLine+tombstoneEnd),
 		"half of it":              string(good[:len(good)-40]),
 		"no hash":                 strings.Replace(string(good), "1111", "", 1),
 		"another state":           strings.Replace(string(good), "state: removed", "state: away", 1),
+		"a conflict":              strings.Replace(string(good), tombstoneLine+"    state", "<<<<<<< HEAD\n"+tombstoneLine+"    state", 1),
+		"a conflict at its end":   string(good) + ">>>>>>> theirs\n",
+		"a conflict before it":    strings.Replace(string(good), tombstoneLine, "<<<<<<< HEAD\n"+tombstoneLine, 1),
 		"a field more":            strings.Replace(string(good), "state:", "status:", 1),
 	} {
 		dir := t.TempDir()

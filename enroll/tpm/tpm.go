@@ -43,7 +43,8 @@ type ExamineOptions struct {
 	Now   func() time.Time // the time that certificates are judged at; nil: time.Now
 }
 
-func (o ExamineOptions) now() time.Time {
+// Time is when certificates have to be valid.
+func (o ExamineOptions) Time() time.Time {
 	if o.Now == nil {
 		return time.Now()
 	}
@@ -106,7 +107,7 @@ func newReport(raw *Raw, identity Identity, identityErr error, opts ExamineOptio
 	r := &Report{Identity: identity, Properties: newProperties(raw, identity), Timings: newTimings(raw.Timings)}
 	r.Findings = forecast(raw, identity, identityErr)
 	if opts.CAs != nil && identity.Hash != "" {
-		r.Findings = append(r.Findings, opts.CAs.Judge(identity.Certificate, opts.now())...)
+		r.Findings = append(r.Findings, opts.CAs.Judge(identity.Certificate, opts.Time())...)
 	}
 	return r
 }

@@ -180,6 +180,9 @@ func chainFinding(cert, issuer *x509.Certificate, err error, now time.Time) Find
 	return f
 }
 
+// Dated says whether a finding is a judgement by the clock.
+func (f Finding) Dated() bool { return f.Code == "ekcert-expired" || f.Code == "issuer-expired" }
+
 // unhandledOf lists the extensions that the check fails for: the subject alternative name is let pass.
 func unhandledOf(cert *x509.Certificate) string {
 	var out []asn1.ObjectIdentifier

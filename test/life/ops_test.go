@@ -444,7 +444,7 @@ func (w *world) ended(a *actor) {
 		}
 	}
 	applied := a.op.Kind == "enroll" || a.op.Kind == "apply" || a.op.Kind == "enroll-canary" || a.op.Kind == "enroll-limit"
-	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed) || errors.Is(a.err, token.ErrLostRace) && strings.Contains(a.err.Error(), "merged now")
+	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed)
 	if a.cluster == 0 && (a.op.Kind == "enroll" || a.op.Kind == "apply") && a.err == nil && a.n["tctl"] > 0 {
 		w.outsider = false // it had the whole fleet in its hands
 	}

@@ -17,6 +17,7 @@ import (
 // holds by Put and Delete, as another administrator would.
 type Cluster struct {
 	Name    string           // default example.com
+	Pins    []string         // of its CAs; default one that says nothing
 	Version string           // "18.4.0": what it checks, and in which words it answers
 	OSS     bool             // has no licence for the tpm join method
 	MFA     bool             // wants a second factor for tokens and bots, and gets none
@@ -49,7 +50,7 @@ type Command struct {
 // NewCluster makes an empty cluster of that version.
 func NewCluster(t testing.TB, version string) *Cluster {
 	return &Cluster{
-		Name: "example.com", Version: version, Now: time.Now, t: t, tokens: map[string]*token{}, bots: map[string]*botResource{},
+		Name: "example.com", Pins: []string{"sha256:" + strings.Repeat("cd", 32)}, Version: version, Now: time.Now, t: t, tokens: map[string]*token{}, bots: map[string]*botResource{},
 	}
 }
 
@@ -171,8 +172,11 @@ func (c *Cluster) do(cmd Command) (string, error) {
 	case "version":
 		return VersionLine(c.Version) + "\n", nil
 	case "status":
-		return fmt.Sprintf("Cluster  %s\nVersion  %s\nhost CA  never updated\nuser CA  never updated\nCA pin   sha256:%s\n",
-			c.Name, c.Version, strings.Repeat("cd", 32)), nil
+		out := fmt.Sprintf("Cluster  %s\nVersion  %s\nhost CA  never updated\nuser CA  never updated\n", c.Name, c.Version)
+		for _, pin := range c.Pins {
+			out += "CA pin   " + pin + "\n"
+		}
+		return out, nil
 	}
 	return "", errUnscripted
 }

@@ -65,6 +65,7 @@ type tokenSpec struct {
 	JoinMethod string   `json:"join_method"`
 	BotName    string   `json:"bot_name,omitempty"`
 	TPM        *tpmSpec `json:"tpm,omitempty"`
+	Allow      []any    `json:"allow,omitempty"` // of iam and others, which nobody here joins by
 }
 
 type tpmSpec struct {
@@ -120,7 +121,7 @@ func (c *Cluster) parseToken(doc document) (*token, error) {
 		return nil, words{"provisioning token is missing roles"}
 	case slices.Contains(t.Spec.Roles, "Bot") && t.Spec.BotName == "":
 		return nil, words{`token with role "Bot" must set bot_name`}
-	case t.Spec.JoinMethod == "token" && t.Spec.TPM == nil: // whoever knows its name joins
+	case slices.Contains([]string{"token", "iam"}, t.Spec.JoinMethod) && t.Spec.TPM == nil: // no host of ours joins by these
 		return t, nil
 	case t.Spec.JoinMethod != "tpm":
 		return nil, fmt.Errorf("%w: join method %q", errUnscripted, t.Spec.JoinMethod)

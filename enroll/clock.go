@@ -1,0 +1,137 @@
+package enroll
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"fleetctl/enroll/store"
+)
+
+// How far clocks may be apart before it is said.
+const (
+	clocksApart = time.Hour   // from the cluster's
+	clockBehind = time.Minute // behind the newest record: clocks are set back a little now and then
+
+	askProxy = 3 * time.Second // for its time; who can't reach it goes on without
+)
+
+// withClock says when the controller's clock can't be right: it is far from the cluster's, or behind what the records saw
+// already. Nothing but the dates of certificates is judged by a clock, and by such a one they aren't: the fleet that is
+// returned knows that. Runs are in the order of their numbers.
+func (f Fleet) withClock(ctx context.Context) (Fleet, error) {
+	off := ClockOff{Here: f.time()}
+	newest, err := f.newestRun(ctx, off.Here)
+	if err != nil {
+		return f, err
+	}
+	off.Newest = newest
+	if f.ClusterTime != nil {
+		limited, cancel := context.WithTimeout(ctx, askProxy)
+		there, err := f.ClusterTime(limited)
+		cancel()
+		if err != nil {
+			f.Watcher.Logf("the cluster's clock is not known: %v", err)
+		} else if d := there.Sub(off.Here); d > clocksApart || d < -clocksApart {
+			off.Cluster = there
+		}
+	}
+	if off.Newest.ID != 0 || !off.Cluster.IsZero() {
+		f.Watcher.Note(off)
+		f.undated = true
+	}
+	return f, context.Cause(ctx)
+}
+
+// newestRun is the latest run that the records have from after a time, but for those that a person had marked as impossible;
+// the zero Run is none.
+func (f Fleet) newestRun(ctx context.Context, now time.Time) (newest store.Run, err error) {
+	runs, err := f.Store.Runs(ctx, 1<<30)
+	if err != nil {
+		return newest, err
+	}
+	var later []store.Run
+	for _, r := range runs {
+		if r.Ended.After(r.Started) {
+			r.Started = r.Ended
+		}
+		if r.Started.After(now.Add(clockBehind)) {
+			later = append(later, r)
+		}
+	}
+	if len(later) == 0 {
+		return newest, nil
+	}
+	marked, err := f.impossibleRuns(ctx)
+	for _, r := range later {
+		if !marked[r.ID] && r.Started.After(newest.Started) {
+			newest = r
+		}
+	}
+	return newest, err
+}
+
+// impossibleRuns are those that were marked.
+func (f Fleet) impossibleRuns(ctx context.Context) (map[int64]bool, error) {
+	marked := map[int64]bool{}
+	for e, err := range f.Store.Journal(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		marked[e.Run] = marked[e.Run] || e.Action == actionImpossible
+	}
+	return marked, nil
+}
+
+// errNoDate is an answer of a proxy without its time.
+var errNoDate = errors.New("it tells no time")
+
+// ProxyTime asks a proxy of a cluster what time it is: the Date of its answer to /webapi/ping.
+func ProxyTime(proxy string) func(context.Context) (time.Time, error) {
+	return func(ctx context.Context) (time.Time, error) { return proxyTime(ctx, proxy, nil) }
+}
+
+// proxyTime trusts these roots; nil: the system's.
+func proxyTime(ctx context.Context, proxy string, roots *x509.CertPool) (time.Time, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one (net/http)
+	// The dates of the proxy's certificate can't be checked by a clock that may be wrong; everything else is.
+	transport.TLSClientConfig = &tls.Config{ //nolint:gosec // it is verified
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error { return verifyUndated(state, roots) },
+	}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	url := "https://" + strings.TrimSuffix(proxy, ":443") + "/webapi/ping"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return time.Time{}, err
+	}
+	_ = res.Body.Close()
+	at, err := http.ParseTime(res.Header.Get("Date"))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%s: %w", url, errNoDate)
+	}
+	return at, nil
+}
+
+// verifyUndated verifies a server's certificate as of a time at which it is valid.
+func verifyUndated(state tls.ConnectionState, roots *x509.CertPool) error {
+	leaf := state.PeerCertificates[0]
+	opts := x509.VerifyOptions{
+		DNSName: state.ServerName, CurrentTime: leaf.NotBefore.Add(time.Second), Intermediates: x509.NewCertPool(), Roots: roots,
+	}
+	for _, c := range state.PeerCertificates[1:] {
+		opts.Intermediates.AddCert(c)
+	}
+	_, err := leaf.Verify(opts)
+	return err
+}

@@ -1,0 +1,65 @@
+package enroll
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fleetctl/enroll/outcome"
+)
+
+// pipeline applies the files of out/ as somebody else's program does.
+func (l *lab) pipeline() {
+	l.t.Helper()
+	for name := range strings.FieldsSeq(l.files()) {
+		if text := l.readFile(name); strings.Contains(text, "kind: token") || strings.Contains(text, "kind: bot") {
+			l.put(text)
+		}
+	}
+}
+
+// TestSomebodyElseAppliesAMove: git holds the files, a pipeline applies them, and the joins that an enroll of hosts alone has
+// verified end the old rules.
+func TestSomebodyElseAppliesAMove(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	l.Config.Token.Name = "prod"
+	install := func(o *EnrollOptions) { o.InstallOnly = true }
+	l.heard.forget()
+	if _, err := l.tokens(TokensOptions{AcceptPolicy: true}); err != nil {
+		t.Fatal(err)
+	}
+	if len(heard[HalfWay](l)) != 1 {
+		t.Error("nobody says that this is half of it")
+	}
+	asked := l.Cluster
+	l.Cluster = nil // who installs has no tctl
+	report, err := l.enroll(install)
+	l.check("nobody has seen the rules", report.Results, err, "web-01 failed rule-not-seen, web-02 failed rule-not-seen", outcome.ErrHostsFailed)
+	l.Cluster = asked
+	if _, err := l.tokens(TokensOptions{Diff: true, Check: true}); !errors.Is(err, outcome.ErrChanges) {
+		t.Errorf("before the pipeline: %v", err)
+	}
+	l.pipeline()
+	if _, err := l.tokens(TokensOptions{Diff: true, Check: true}); err != nil {
+		t.Errorf("after the pipeline: %v", err)
+	}
+	l.Cluster = nil
+	report, err = l.enroll(install)
+	l.check("seen", report.Results, err, "web-01 changed, web-02 changed", nil)
+	l.Cluster = asked
+	l.heard.forget()
+	if _, err := l.tokens(TokensOptions{}); err != nil {
+		t.Error(err)
+	}
+	if len(heard[HalfWay](l)) != 0 {
+		t.Error("it is no half any more")
+	}
+	if _, err := os.Stat(filepath.Join(l.out, "fleet.yaml")); err == nil {
+		t.Errorf("the old token's file is still there:\n%s", l.readFile("fleet.yaml"))
+	}
+	l.wantIn("the cluster is the pipeline's", "web-01: fleet prod; web-02: fleet prod", "fleet", "prod")
+}
