@@ -494,7 +494,7 @@ func (w *world) ended(a *actor) {
 				slices.Contains(a.own, ek) ||
 				w.waiting[ek] != "" || w.out[ek] != "" || w.excused[ek] != ""
 		}
-		for _, ek := range sameRules(a.before, w.allRules(), but) {
+		for _, ek := range sameRules(a.before, a.inOld(w.allRules()), but) {
 			w.broken("LIMIT: %s had rules in %v, and has them in %v", w.whose(ek), a.before[ek], w.allRules()[ek])
 		}
 	}
@@ -513,6 +513,23 @@ func (w *world) ended(a *actor) {
 			w.broken("CANARY: it failed, and %v have another token", changed)
 		}
 	}
+}
+
+// inOld leaves only tokens that there were before a command: one that somebody deleted is made again for all.
+func (a *actor) inOld(rules map[string][]string) map[string][]string {
+	was := map[string]bool{}
+	for _, tokens := range a.before {
+		for _, t := range tokens {
+			was[t] = true
+		}
+	}
+	old := map[string][]string{}
+	for ek, tokens := range rules {
+		if in := slices.DeleteFunc(slices.Clone(tokens), func(t string) bool { return !was[t] }); len(in) > 0 {
+			old[ek] = in
+		}
+	}
+	return old
 }
 
 // checkResults: a host that is said to be well can join (invariant 6).
