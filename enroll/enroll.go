@@ -222,7 +222,8 @@ func (e *enrollment) only() []string {
 	return names(e.Hosts)
 }
 
-// onlySeen leaves out hosts whose rule nobody has seen in the cluster: their tbot would be refused.
+// onlySeen leaves out hosts whose rule nobody has seen in the cluster, and those that presented another EK in the latest scan
+// than the rule is for: their tbot would be refused.
 func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 	if e.Cluster != nil {
 		d, err := set.Diff(ctx, *e.Cluster, token.DiffOptions{})
@@ -236,7 +237,17 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 		}
 	}
 	for _, h := range e.Hosts {
-		if _, done := e.results[h.Name]; !done && e.tokenOf(h.Name) != "" && !set.SeenIn(h.Name, e.tokenOf(h.Name)) {
+		if _, done := e.results[h.Name]; done || e.tokenOf(h.Name) == "" {
+			continue
+		}
+		rec, err := e.record(ctx, h.Name)
+		switch {
+		case err != nil:
+			return err
+		case rec.Pending != nil && rec.Accepted != nil:
+			e.results[h.Name] = outcome.Judge(outcome.Result{Host: h.Name, EKHash: rec.Pending.EKHash},
+				store.Verdict{Changed: true, Old: rec.Accepted.EKHash})
+		case !set.SeenIn(h.Name, e.tokenOf(h.Name)):
 			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.RuleNotSeen,
 				"nobody has seen its rule in token "+e.tokenOf(h.Name)+" of the cluster")}
 		}

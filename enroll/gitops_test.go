@@ -63,3 +63,17 @@ func TestSomebodyElseAppliesAMove(t *testing.T) {
 	}
 	l.wantIn("the cluster is the pipeline's", "web-01: fleet prod; web-02: fleet prod", "fleet", "prod")
 }
+
+func TestHostsAloneAreNotConfiguredForAnEKThatTheyHaveNoMore(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	if _, err := l.enroll(func(o *EnrollOptions) { o.TokensOnly = true }); err != nil {
+		t.Fatal(err)
+	}
+	l.host["web-01"].TPM = newTPM(t, 77)
+	if _, err := l.scan(); !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Fatal(err)
+	}
+	report, err := l.enroll(func(o *EnrollOptions) { o.InstallOnly = true })
+	l.check("hosts alone", report.Results, err, "web-01 failed changed-ek", outcome.ErrHostsFailed)
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -314,12 +315,21 @@ func (c *Change) compareRules(
 		byDescription[r.Description] = r.Host
 	}
 	ours := map[store.Rule]string{}
+	gone := map[store.Rule]store.Rule{} // of ours that are not wanted, and that the cluster does not have any more
 	for _, r := range written {
-		ours[store.Rule{EKHash: r.EKHash, EKSerial: r.EKSerial}] = r.Host
+		if r.Token != c.Name {
+			continue // what we wrote elsewhere says nothing of this token
+		}
+		rule := store.Rule{EKHash: r.EKHash, EKSerial: r.EKSerial}
+		ours[rule] = r.Host
+		if _, is := wanted[r.EKHash]; !is && !want.frozen[r.EKHash] {
+			gone[rule] = r
+		}
 	}
 	seen := map[string]bool{}
 	for _, h := range have {
 		hash, serial := string(h.EKPublicHash), string(h.EKCertificateSerial)
+		delete(gone, store.Rule{EKHash: hash, EKSerial: serial})
 		host, isOurs := ours[store.Rule{EKHash: hash, EKSerial: serial}]
 		w, isWanted := wanted[hash]
 		switch {
@@ -346,6 +356,7 @@ func (c *Change) compareRules(
 			c.Added = append(c.Added, r.Host)
 		}
 	}
+	c.removed = append(c.removed, slices.Collect(maps.Values(gone))...)
 	slices.Sort(c.Removed)
 	return foreign
 }

@@ -356,3 +356,22 @@ func FuzzClusterToken(f *testing.F) {
 		}
 	})
 }
+
+func TestARuleThatWeWroteElsewhereIsNotOursHere(t *testing.T) {
+	t.Parallel()
+	want := Token{Name: "fleet-2", Kind: KindBot, Bot: "fleet", Rules: []Rule{{Host: "a", Description: "a", EKHash: enrolltest.Hash(1)}}}
+	have := wantedToken(want)
+	have.rules = append(have.rules, allowRule{Description: "b", EKPublicHash: quoted(enrolltest.Hash(2))})
+	written := []store.Rule{{Token: "fleet", EKHash: enrolltest.Hash(2), Host: "b"}}
+	if c := compareToken(want, have, written, DiffOptions{}, nil); c.Action != ActionNone || len(c.Removed) > 0 || len(c.Foreign) != 1 {
+		t.Errorf("another controller's rule is taken out: %+v", c)
+	}
+	written[0].Token = "fleet-2"
+	if c := compareToken(want, have, written, DiffOptions{}, nil); c.Action != ActionUpdate || len(c.Removed) != 1 {
+		t.Errorf("a rule of ours that nobody wants stays: %+v", c)
+	}
+	have.rules = have.rules[:1]
+	if c := compareToken(want, have, written, DiffOptions{}, nil); c.Action != ActionNone || len(c.removed) != 1 {
+		t.Errorf("a rule that is gone is still remembered as ours: %+v", c)
+	}
+}
