@@ -33,8 +33,8 @@ type needs struct {
 type need int
 
 const (
-	never need = iota
-	byTheWay // without it nothing is said: fleet.yaml may name no cluster, and tctl may be elsewhere
+	never    need = iota
+	byTheWay      // without it nothing is said: fleet.yaml may name no cluster, and tctl may be elsewhere
 	ifThere
 	always
 )
