@@ -105,7 +105,8 @@ func proxyTime(ctx context.Context, proxy string, roots *x509.CertPool) (time.Ti
 		VerifyConnection: func(state tls.ConnectionState) error { return verifyUndated(state, roots) },
 	}
 	defer transport.CloseIdleConnections()
-	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client := http.Client{Transport: transport, CheckRedirect: stay}
 	url := "https://" + strings.TrimSuffix(proxy, ":443") + "/webapi/ping"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

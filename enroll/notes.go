@@ -89,6 +89,8 @@ type (
 		Token string
 		By    []token.Hold
 	}
+	// RecordsOld are tokens that the cluster had newer content of than the records: no rule leaves them.
+	RecordsOld struct{ Tokens []string }
 	// RulesOpen are rules of hosts that left the inventory, or that are kept for hosts which have not joined for long.
 	RulesOpen struct{ Rules []OpenRule }
 	// PolicyChanges is what in fleet.yaml differs from what was confirmed last, for the whole fleet.
@@ -165,6 +167,7 @@ func (CAsLeftOut) note()          {}
 func (TbotIgnores) note()         {}
 func (FilesKept) note()           {}
 func (CAsHeld) note()             {}
+func (RecordsOld) note()          {}
 func (RulesOpen) note()           {}
 func (PolicyChanges) note()       {}
 func (ClockOff) note()            {}

@@ -77,6 +77,15 @@ func TestTwoControllersEndAtTheUnion(t *testing.T) {
 	if _, err := a.tokens(apply); !errors.Is(err, outcome.ErrHostsFailed) || a.alarms() != "ahead" {
 		t.Errorf("the other one: %v, %q", err, a.alarms())
 	}
+	a.heard.forget()
+	if _, err := a.tokens(apply); err != nil || len(heard[RecordsOld](a)) != 1 {
+		t.Errorf("it stays so until recover: %v, %+v", err, heard[RecordsOld](a))
+	}
+	a.recover(RecoverOptions{})
+	a.heard.forget()
+	if _, err := a.tokens(apply); err != nil || len(heard[RecordsOld](a)) != 0 {
+		t.Errorf("recovered: %v, %+v", err, heard[RecordsOld](a))
+	}
 	a.wantIn("after one more run of both", "web-01: fleet; web-02: fleet; web-03: fleet", "fleet")
 }
 

@@ -45,19 +45,24 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 
 // make computes the tokens of everything that the records hold and, unless it is a dry run, notes them.
 func (s *settlement) make(ctx context.Context) (*token.Set, error) {
-	return token.Make(ctx, s.Store, s.Config, token.Options{
-		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Persist: !s.opts.Check, Publish: s.opts.Publish,
-		Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Adopted: s.adopted, Now: s.time(), Undated: s.undated,
-	})
+	opts := s.options()
+	opts.Persist, opts.Publish, opts.Adopted = !s.opts.Check, s.opts.Publish, s.adopted
+	return token.Make(ctx, s.Store, s.Config, opts)
+}
+
+// options are those by which tokens are planned.
+func (s *settlement) options() token.Options {
+	return token.Options{
+		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run,
+		Now: s.time(), Undated: s.undated,
+	}
 }
 
 // learn reads the cluster's tokens before anything is planned for good, also those of this fleet which neither the plan nor the
 // records name: rules of ours that the records don't know stay, and a token that is not ours is refused before anything is
 // written.
 func (s *settlement) learn(ctx context.Context) error {
-	first, err := token.Make(ctx, s.Store, s.Config, token.Options{
-		Inventory: s.Inventory, Rebalance: s.opts.Rebalance, Contract: s.opts.Contract, Only: s.opts.Only, Run: s.run, Now: s.time(), Undated: s.undated,
-	})
+	first, err := token.Make(ctx, s.Store, s.Config, s.options())
 	if err != nil {
 		return err
 	}

@@ -150,6 +150,9 @@ func (f Fleet) noteKept(set *token.Set) {
 			f.Watcher.Note(CAsHeld{Token: t.Name, By: t.Held})
 		}
 	}
+	if behind := set.Behind(); len(behind) > 0 {
+		f.Watcher.Note(RecordsOld{Tokens: behind})
+	}
 }
 
 // files writes the files, or says in a dry run that compares nothing else which of them would change. Who was taken out is

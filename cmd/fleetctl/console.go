@@ -180,6 +180,9 @@ func noteText(n enroll.Note) string {
 		return fmt.Sprintf("token %s: its CA check stays as it is: %d hosts may have it and would not pass the new one: %s "+
 			"(fleetctl enroll moves them; remove, records disable and tokens --contract are a person's word)",
 			n.Token, len(hosts), some(hosts, 10))
+	case enroll.RecordsOld:
+		return fmt.Sprintf("the records were older than the cluster's tokens: no rule leaves %s until \"fleetctl records recover\"",
+			some(n.Tokens, 10))
 	case enroll.RulesOpen:
 		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:

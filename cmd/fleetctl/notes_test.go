@@ -58,6 +58,7 @@ var everyNote = []struct {
 			"dates of certificates are not judged; set the clock (when it is right: fleetctl records recover --clock)"},
 	{enroll.PinsRotated{Cluster: "c", Was: []string{"a"}, Now: []string{"a", "b"}}, "cluster c rotates its CAs: its pins are a, b, and were a"},
 	{enroll.ClusterSilent{About: enroll.AboutCluster, Err: errors.New("no name")}, "tctl speaks to the cluster of these records: no name"},
+	{enroll.RecordsOld{Tokens: []string{"fleet", "prod"}}, "no rule leaves fleet, prod until \"fleetctl records recover\""},
 	{enroll.HalfWay{}, "step 1 of 2: apply the files, then enroll, then run tokens again"},
 	{enroll.NothingLeft{Command: "scan"}, "nothing to do: the last scan finished all of these hosts"},
 	{enroll.RuleGone{Host: "web-01"}, "web-01: its rule and its record are gone; the host itself was not contacted"},

@@ -193,7 +193,8 @@ func (p *planner) waiting(name string) map[string]int {
 		p.waitIn = map[string]map[string]int{}
 		sizes := map[store.Rule]int{}
 		for _, r := range p.in.Published {
-			sizes[store.Rule{Token: r.Token, EKHash: r.EKHash}] = ruleBytes(Rule{Description: r.Host, EKHash: r.EKHash, EKSerial: r.EKSerial})
+			size := ruleBytes(Rule{Description: r.Host, EKHash: r.EKHash, EKSerial: r.EKSerial})
+			sizes[store.Rule{Token: r.Token, EKHash: r.EKHash}] = size
 		}
 		note := func(token, ek string) {
 			if p.in.out(ek) || token == "" {
@@ -202,7 +203,8 @@ func (p *planner) waiting(name string) map[string]int {
 			if p.waitIn[token] == nil {
 				p.waitIn[token] = map[string]int{}
 			}
-			p.waitIn[token][ek] = cmp.Or(sizes[store.Rule{Token: token, EKHash: ek}], ruleBytes(Rule{Description: "ek-" + ek[:12], EKHash: ek}))
+			size := sizes[store.Rule{Token: token, EKHash: ek}]
+			p.waitIn[token][ek] = cmp.Or(size, ruleBytes(Rule{Description: "ek-" + ek[:12], EKHash: ek}))
 		}
 		for ek, ways := range p.in.Ways {
 			for _, w := range ways {

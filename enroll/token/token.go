@@ -125,6 +125,16 @@ func (s *Set) Kept() map[string][]Rule {
 	return kept
 }
 
+// Behind are the tokens that nothing is taken out of, since the cluster had newer content of them than the records.
+func (s *Set) Behind() (names []string) {
+	for _, t := range s.Tokens {
+		if t.behind {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
 // Expands says whether machines have a rule in one token until they have joined with another.
 func (s *Set) Expands() bool {
 	return slices.ContainsFunc(s.Tokens, func(t Token) bool {

@@ -50,7 +50,8 @@ type Command struct {
 // NewCluster makes an empty cluster of that version.
 func NewCluster(t testing.TB, version string) *Cluster {
 	return &Cluster{
-		Name: "example.com", Pins: []string{"sha256:" + strings.Repeat("cd", 32)}, Version: version, Now: time.Now, t: t, tokens: map[string]*token{}, bots: map[string]*botResource{},
+		Name: "example.com", Pins: []string{"sha256:" + strings.Repeat("cd", 32)}, Version: version,
+		Now: time.Now, t: t, tokens: map[string]*token{}, bots: map[string]*botResource{},
 	}
 }
 
