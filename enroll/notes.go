@@ -144,6 +144,7 @@ const (
 	AboutVersion ClusterSubject = "version"
 	AboutAll     ClusterSubject = "all" // there is no tctl
 
+	AboutFleet    ClusterSubject = "fleet"    // which tokens the fleet has, beside those that the records know
 	AboutCluster  ClusterSubject = "cluster"  // whether it is that of the records
 	AboutAdmitted ClusterSubject = "admitted" // which tokens admit a machine
 )

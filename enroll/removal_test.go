@@ -509,13 +509,13 @@ func TestRemovedWhileTheClusterKeepsItsTokensToItself(t *testing.T) {
 	l.enrolled()
 	l.cluster.Before = func(c memcluster.Command) error {
 		if slices.Contains(c.Args, "tokens") {
-			return errors.New("access denied")
+			return errors.New(`access denied to perform action "list" on "token"`)
 		}
 		return nil
 	}
 	report, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
 	l.check("removal", report.Results, err, "web-01 changed", outcome.ErrHostsFailed)
-	if notes := heard[ClusterSilent](l); len(notes) != 1 || notes[0].About != AboutAdmitted {
+	if notes := heard[ClusterSilent](l); len(notes) != 2 || notes[0].About != AboutFleet || notes[1].About != AboutAdmitted {
 		t.Errorf("%+v", notes)
 	}
 }

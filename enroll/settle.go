@@ -2,8 +2,12 @@ package enroll
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
 	"fleetctl/enroll/token"
@@ -31,7 +35,10 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 	if err := s.tombstones(ctx); err != nil {
 		return nil, err
 	}
-	if f.Cluster == nil || opts.Check || !opts.asks() {
+	if f.Cluster == nil || !opts.asks() {
+		return s, s.checkFiles(ctx)
+	}
+	if opts.Check {
 		return s, nil
 	}
 	if err := s.learn(ctx); err != nil {
@@ -41,6 +48,24 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 		return s, nil
 	}
 	return s, s.joined(ctx)
+}
+
+// ErrNewerFiles are files of tokens that records made which are lost, or newer than these: whoever applied what these make of
+// it would lock machines out.
+var ErrNewerFiles = errors.New("the files know more than the records")
+
+// checkFiles refuses to make files without a look at the cluster where those that are there know more than the records.
+func (s *settlement) checkFiles(ctx context.Context) error {
+	known, err := s.Store.Tokens(ctx)
+	if err != nil || s.opts.Out == "" {
+		return err
+	}
+	newer, err := token.NewerFiles(s.opts.Out, known)
+	if err != nil || len(newer) == 0 {
+		return err
+	}
+	return outcome.Mark(&outcome.InputError{Msg: fmt.Sprintf("%s: the records don't know the tokens of %s as they are there: they were lost, "+
+		"or an older copy was brought back; nothing was changed", s.opts.Out, strings.Join(newer, ", "))}, ErrNewerFiles)
 }
 
 // make computes the tokens of everything that the records hold and, unless it is a dry run, notes them.
@@ -67,7 +92,10 @@ func (s *settlement) learn(ctx context.Context) error {
 		return err
 	}
 	marked, err := s.tokensOfFleet(ctx)
-	if err != nil {
+	switch denied := new(outcome.Error); {
+	case errors.As(err, &denied) && denied.Code == outcome.TctlDenied: // only records that were lost or restored need them
+		s.Watcher.Note(ClusterSilent{About: AboutFleet, Err: err})
+	case err != nil:
 		return err
 	}
 	first.Regard(marked)

@@ -294,6 +294,8 @@ func silence(about enroll.ClusterSubject) string {
 		return "the cluster doesn't say which bots joined"
 	case enroll.AboutAdmitted:
 		return "it is not known whether another token admits the machine: not all tokens could be read"
+	case enroll.AboutFleet:
+		return "it is not known whether the fleet has tokens that these records don't know (as after they were lost)"
 	case enroll.AboutCluster:
 		return "it is not known whether tctl speaks to the cluster of these records"
 	case enroll.AboutVersion:

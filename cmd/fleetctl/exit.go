@@ -101,6 +101,8 @@ func hintOf(err error) string {
 		enroll.ErrRemovalsDiffer: "look at what goes with --check, then give that number to --allow-removals",
 		token.ErrRemovals: "find out why (the records, the inventory, the CA files, the clock?); " +
 			"when it is meant: --allow-removals with just that number",
+		enroll.ErrNewerFiles: "fleetctl records recover, or fleetctl tokens --diff, which looks at the cluster first; " +
+			"files that are of no use any more: move them away",
 		enroll.ErrPins: "if its CAs were rotated and it is the same cluster: fleetctl tokens --diff --accept-policy; " +
 			"else log tctl in to the right one",
 		enroll.ErrPolicy:      "hosts keep their old rules until they have joined anew; when it is meant: --accept-policy",

@@ -42,6 +42,7 @@ var everyNote = []struct {
 	{enroll.ClusterAsItShouldBe{Applying: true}, "nothing was applied"},
 	{enroll.ClusterSilent{About: enroll.AboutTokens, Err: errors.New("denied")}, "bot and tokens are not compared with the cluster's: denied"},
 	{enroll.ClusterSilent{About: enroll.AboutJoins, Err: errors.New("denied")}, "the cluster doesn't say which bots joined: denied"},
+	{enroll.ClusterSilent{About: enroll.AboutFleet, Err: errors.New("denied")}, "it is not known whether the fleet has tokens that these records don't know (as after they were lost): denied"},
 	{enroll.ClusterSilent{About: enroll.AboutVersion, Err: errors.New("denied")}, "the cluster's version is not known: denied"},
 	{enroll.ClusterSilent{About: enroll.AboutAll, Err: errors.New("no tctl")}, "the cluster is not asked: no tctl"},
 	{enroll.RuleAdopted{Adoption: enroll.Adoption{Host: "old", Token: "fleet"}}, "old: adopted from token fleet, unproven"},

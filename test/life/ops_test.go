@@ -374,6 +374,12 @@ func (a *actor) word(ctx context.Context, st store.Store, why string) {
 			}
 		}
 	}
+	for _, name := range a.names { // one that waits for acceptance goes, too, when it is nobody else's
+		if rec, err := st.Record(ctx, name); err == nil && rec.Pending != nil && strings.HasPrefix(why, "remove") && a.w.excused[rec.Pending.EKHash] == "" {
+			a.w.excused[rec.Pending.EKHash] = why
+			a.lifts = append(a.lifts, rec.Pending.EKHash)
+		}
+	}
 	for _, ek := range a.eks {
 		if a.w.excused[ek] == "" {
 			a.w.excused[ek] = why
