@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -276,7 +277,11 @@ func compareToken(want Token, have *clusterToken, written []store.Rule, opts Dif
 	}
 	result.rules = append(slices.Clone(result.rules), foreign...)
 	result.raw = have.raw
-	if want.KeepCAs && len(have.cas) == 0 { // machines that have the token may have no certificates
+	if len(have.cas) == 0 && (want.KeepCAs || len(foreign) > 0) { // machines that have the token may have no certificates
+		if len(foreign) > 0 && len(result.cas) > 0 {
+			c.alarm(AlarmHeld, foreignNames(c.Foreign), "it checks no EK certificates yet: rules that fleetctl did not write may be for "+
+				"machines without one")
+		}
 		result.cas = nil
 	} else if want.KeepCAs || len(foreign) > 0 { // they may need their CAs
 		for _, ca := range have.cas {
@@ -290,6 +295,15 @@ func compareToken(want Token, have *clusterToken, written []store.Rule, opts Dif
 		c.Action, c.result = ActionUpdate, result
 	}
 	return c
+}
+
+// foreignNames are what rules of others are called.
+func foreignNames(rules []ForeignRule) []string {
+	names := make([]string, len(rules))
+	for i, r := range rules {
+		names[i] = cmp.Or(r.Description, "EK "+r.EKHash[:min(12, len(r.EKHash))])
+	}
+	return names
 }
 
 // thawedOrIn are the rules of a token without those that are left as they are and that the cluster does not have: somebody who

@@ -38,7 +38,8 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 		}
 		for _, r := range c.have.rules {
 			ek := string(r.EKPublicHash)
-			if s.named[ek] || written[store.Rule{Token: c.Name, EKHash: ek}] || !known[ek] && (!c.theirs || !store.ValidEKHash(ek)) {
+			ours := written[store.Rule{Token: c.Name, EKHash: ek}]
+			if s.named[ek] || c.want.has(ek) || ours && !c.theirs || !known[ek] && (!c.theirs || !store.ValidEKHash(ek)) {
 				continue
 			}
 			if !known[ek] {

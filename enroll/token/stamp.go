@@ -28,6 +28,7 @@ const (
 	AlarmBehind   AlarmKind = "behind"   // somebody applied an old file again
 	AlarmAhead    AlarmKind = "ahead"    // the cluster has newer content than the records
 	AlarmLostRace AlarmKind = "lostrace" // somebody else wrote the token at the same time
+	AlarmHeld     AlarmKind = "held"     // rules of others keep the token from checking certificates
 	AlarmReturned AlarmKind = "returned" // machines that were taken out have a rule again
 )
 
@@ -101,10 +102,7 @@ func (c Change) WrittenBy() string {
 
 // versions says what two writes of one epoch have alone.
 func (c *Change) versions() string {
-	theirs := slices.Clone(c.Removed)
-	for _, f := range c.Foreign {
-		theirs = append(theirs, cmp.Or(f.Description, "EK "+f.EKHash[:min(12, len(f.EKHash))]))
-	}
+	theirs := append(slices.Clone(c.Removed), foreignNames(c.Foreign)...)
 	var said []string
 	say := func(whose string, hosts []string) {
 		const most = 10

@@ -148,6 +148,11 @@ func (s *Set) Contracts() bool { return len(s.ended) > 0 }
 // SeenIn says whether the cluster was seen to have the rule of a host in a token.
 func (s *Set) SeenIn(host, token string) bool { return s.seen[token][s.machineOf[host]] }
 
+// has says whether the token has a rule for an EK.
+func (t Token) has(ek string) bool {
+	return slices.ContainsFunc(t.Rules, func(r Rule) bool { return r.EKHash == ek })
+}
+
 // stored returns the rules as the records remember them.
 func (t Token) stored() []store.Rule {
 	rules := make([]store.Rule, len(t.Rules))

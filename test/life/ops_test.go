@@ -645,6 +645,8 @@ func (w *world) race(o op) {
 	if len(w.ctls) < 2 {
 		w.do(op{Kind: "controller"})
 	}
+	// They have one fleet.yaml: a token that two policies want to check by different CAs satisfies nobody.
+	w.ctls[1].config.Token.EKCertCAs, w.ctls[1].config.Token.WithoutEKCert = w.ctls[0].config.Token.EKCertCAs, w.ctls[0].config.Token.WithoutEKCert
 	for i := range 2 {
 		if len(w.machines) < 14 {
 			w.ctls[1-i].absent[w.addName(fmt.Sprintf("r%d", len(w.names)), w.newMachine(w.newBoard(-1))).name] = true
