@@ -39,7 +39,7 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 		for _, r := range c.have.rules {
 			ek := string(r.EKPublicHash)
 			ours := written[store.Rule{Token: c.Name, EKHash: ek}]
-			if s.named[ek] || c.want.has(ek) || ours && !c.theirs || !known[ek] && (!c.theirs || !store.ValidEKHash(ek)) {
+			if s.named[ek] || ours && (!c.theirs || c.want.has(ek)) || !known[ek] && (!c.theirs || !store.ValidEKHash(ek)) {
 				continue
 			}
 			if !known[ek] {

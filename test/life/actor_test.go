@@ -70,9 +70,12 @@ type actor struct {
 type write struct {
 	at           int // the how-manieth command of the cluster
 	epoch, write string
+	rules        string // the EKs
 }
 
 var labels = regexp.MustCompile(`(?m)^\s+(name|fleetctl\.dev/epoch|fleetctl\.dev/write): "?([^"\s]+)"?$`)
+
+var ekHashes = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 
 // note remembers a document that was created.
 func (a *actor) note(document string, at int) {
@@ -86,7 +89,8 @@ func (a *actor) note(document string, at int) {
 		a.last = map[string]write{}
 	}
 	if found["fleetctl.dev/epoch"] != "" {
-		a.last[found["name"]] = write{at, found["fleetctl.dev/epoch"], found["fleetctl.dev/write"]}
+		a.last[found["name"]] = write{at, found["fleetctl.dev/epoch"], found["fleetctl.dev/write"],
+			fmt.Sprint(slices.Sorted(slices.Values(ekHashes.FindAllString(document, -1))))}
 	}
 }
 

@@ -136,6 +136,7 @@ type machine struct {
 	board *board
 
 	could   map[string]bool // the tokens that it has and that have admitted it: from then on they have to
+	foreign bool            // its board is another one than it was enrolled with: what admits it does so by chance
 	owed    map[string]bool // those of them that somebody else took from it
 	was     string          // the token in its tbot.yaml when somebody looked last
 	scanned string          // the EK that a scan saw last

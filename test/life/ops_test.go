@@ -127,12 +127,14 @@ func (w *world) do(o op) {
 		}
 	case "board":
 		m.mount(w.newBoard(o.B%3 - 1))
+		m.foreign = true
 		m.boot()
 	case "swap":
 		if other := pick(w.names, o.B).m; other != m {
 			a, b := m.board, other.board
 			m.mount(b)
 			other.mount(a)
+			m.foreign, other.foreign = true, true
 			m.boot()
 			other.boot()
 		}
@@ -545,6 +547,7 @@ func (w *world) checkResults(a *actor) {
 		if n == nil || r.Outcome != outcome.OK && r.Outcome != outcome.Changed || strings.HasSuffix(a.op.Kind, "-check") {
 			continue
 		}
+		n.m.foreign = false
 		token := n.m.configured()
 		if err := w.admits(n.m, token); err != nil || n.m.running() != token {
 			w.broken("OK WITHOUT A JOIN: %s (%s) is %s, has token %q and runs with %q: %v", r.Host, n.m, r.Outcome, token, n.m.running(), err)
@@ -697,7 +700,7 @@ func (w *world) race(o op) {
 func overwritten(actors []*actor) (lost [2]string) {
 	for i, a := range actors {
 		for token, mine := range a.last {
-			if other, ok := actors[1-i].last[token]; ok && other.at > mine.at && other.epoch == mine.epoch && other.write != mine.write &&
+			if other, ok := actors[1-i].last[token]; ok && other.at > mine.at && other.epoch == mine.epoch && other.write != mine.write && other.rules != mine.rules &&
 				(lost[i] == "" || token < lost[i]) {
 				lost[i] = token
 			}
