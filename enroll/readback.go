@@ -46,10 +46,8 @@ func (s *settlement) learned(ctx context.Context, d token.Diff) error {
 			a.Text = fmt.Sprintf("token %s: %s", c.Name, a.Text)
 			s.alarms = append(s.alarms, a)
 			s.Watcher.Note(TokenAlarm{Alarm: a})
-			if a.Kind == token.AlarmLostRace {
-				if err := s.Store.Wrote(ctx, c.Name, c.WrittenBy()); err != nil {
-					return err
-				}
+			if err := s.Store.Wrote(ctx, c.Name, c.WrittenBy()); err != nil {
+				return err
 			}
 		}
 	}

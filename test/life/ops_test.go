@@ -848,9 +848,10 @@ func (w *world) settle() {
 	if len(last.wrote) > 0 || !maps.Equal(before, w.files(c)) {
 		w.broken("SECOND RUN: it wrote %q: %v", last.wrote, last.err)
 	}
+	known := w.assigned(c) // of what another controller alone has enrolled this one can heal nothing
 	for _, m := range w.machines {
 		for _, token := range m.tokens() {
-			if err := w.admits(m, token); err != nil && (m.could[token] || m.owed[token]) && !errors.Is(last.err, outcome.ErrInput) && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" {
+			if err := w.admits(m, token); err != nil && known[m.board.ek] != "" && (m.could[token] || m.owed[token]) && !errors.Is(last.err, outcome.ErrInput) && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" {
 				w.broken("NOT HEALED: %s has token %q: %v", m, token, firstLine(err))
 			}
 		}
