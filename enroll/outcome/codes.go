@@ -16,6 +16,7 @@ const (
 	NoHelper       Code = "no-helper"
 	NoSpace        Code = "no-space"
 	BadOutput      Code = "bad-output"
+	LoginShell     Code = "login-shell"
 	Timeout        Code = "timeout"
 	Disconnected   Code = "disconnected"
 	ConnectFailed  Code = "connect-failed"
