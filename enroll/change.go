@@ -239,8 +239,9 @@ func (e *installation) installFirst(ctx context.Context, c *change) error {
 		return err
 	}
 	c.done = 1
-	f, err := host.GatherFacts(ctx, c.conn, c.desired)
-	if err != nil {
+	var f *host.Facts
+	var err error
+	if c.desired, f, err = host.Look(ctx, c.conn, c.desired); err != nil {
 		return err
 	}
 	rest := host.Plan(f, c.desired)

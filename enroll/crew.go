@@ -174,7 +174,7 @@ func (c *crew) visit(ctx context.Context, h inventory.Host, d host.Desired) (vis
 	if err != nil {
 		return visit{}, err
 	}
-	f, err := host.GatherFacts(ctx, conn, d)
+	d, f, err := host.Look(ctx, conn, d)
 	if err != nil {
 		_ = conn.Close() // the error says why
 		return visit{}, err

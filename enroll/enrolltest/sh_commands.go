@@ -26,7 +26,7 @@ var shCommands map[string]shCommand
 
 func init() { // they call each other by way of the tables
 	shNatives = map[string]shCommand{
-		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens,
+		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens, "handover": shHandover,
 	}
 	shCommands = map[string]shCommand{
 		":": shTrue, "true": shTrue, "false": func(*shell, []string) int { return 1 }, "export": shTrue,

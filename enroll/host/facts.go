@@ -29,7 +29,9 @@ type Facts struct {
 	files   fileSet
 	service serviceFacts
 	ready   readyz
-	pending bool // a restart is due: an earlier run didn't get that far
+	ways    map[int]wayFacts // by their place in Desired.ways
+	last    string           // an earlier tbot.user, by our unit; "" for none
+	pending bool             // a restart is due: an earlier run didn't get that far
 }
 
 // factsOf is how the facts of one thing are gathered: a piece of the script, and what takes each of its values.
@@ -47,5 +49,6 @@ type factsParser struct {
 	facts *Facts
 	files []string // the managed files, in the order in which they were asked for
 	dirs  int      // how many output directories were asked for
+	ways  int      // how many ways were asked for
 	parts []factsOf
 }

@@ -22,10 +22,12 @@ func Plan(f *Facts, d Desired) Steps {
 	p.services()
 	p.accounts()
 	p.tpmAccess()
+	p.handOver()
 	p.storage()
 	p.outputs()
 	p.config()
 	p.service()
+	p.rooms()
 	return p.steps
 }
 

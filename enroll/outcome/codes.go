@@ -57,6 +57,8 @@ const (
 	StorageLink    Code = "storage-link"
 	StorageNotDir  Code = "storage-not-dir"
 	StorageDenied  Code = "storage-denied"
+	ReadOnly       Code = "read-only"
+	ExecFailed     Code = "exec-failed"
 	UnitMasked     Code = "unit-masked"
 	ServiceTooNew  Code = "service-too-new"
 	RolesRefused   Code = "roles-refused"

@@ -5,6 +5,7 @@ G=teleport
 A=tss
 DEV=''
 STORAGE=/var/lib/teleport/bot
+DEST=/usr/local/bin/tbot
 UNIT=/etc/systemd/system/tbot.service
 PENDING=/run/fleetctl-tbot.pending
 DIAGHOST=127.0.0.1
@@ -33,6 +34,8 @@ if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
   if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
+  x=$?
+  case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $("$t" version 2>&1 </dev/null | tail -n 1)";; esac
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
 fi
@@ -94,10 +97,75 @@ case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
   *noacl*|vfat*|exfat*|msdos*) echo storage.acl=none;;
   ?*) echo storage.acl=ok;;
 esac
-if [ -n "$e" ]; then
-  if [ "$p" = "$STORAGE" ]; then q='[ -w "$1" ] && [ -x "$1" ]'; else q='[ -x "$1" ]'; fi
-  if asuser "$q" "$p" </dev/null 2>/dev/null; then echo storage.usable=ok; else echo storage.usable=denied; fi
-fi
+last= as= seen=
+case $(head -n 1 "$UNIT" 2>/dev/null) in "# Written by fleetctl enroll"*) last=$(sed -n 's/^User=//p' "$UNIT" | tail -n 1);; esac
+if [ "$last" = "$U" ]; then last=; fi
+if [ -n "$last" ]; then kv last "$last"; fi
+left() {
+  [ -n "$last" ] && [ -d "$1" ] && [ ! -L "$1" ] || return 1
+  [ -n "$(find "$1" -xdev \( -user "$last" -o -type d -user 0 -perm -1000 ! -perm -2 \) 2>/dev/null | head -n 1)" ]
+}
+if [ -n "$e" ] && asuser : </dev/null >/dev/null 2>&1; then as=yes; fi
+b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
+[ -n "$b" ] || b=$DEST
+grants() {
+  m=$(stat -L -c '%a %G' "$1" 2>/dev/null) || return 1
+  o=000${m%% *}; o=${o#"${o%???}"}
+  g=${o%?}; g=${g#?} o=${o#??}
+  if [ "${m#* }" = "$G" ]; then o=$((o | g)); fi
+  case $2 in x) [ $((o & 1)) = 1 ];; *) [ $((o & 3)) = 3 ];; esac
+}
+able() {
+  case $as,$2 in
+    yes,x) asuser '[ -x "$1" ]' "$1" </dev/null 2>/dev/null;;
+    yes,*) asuser '[ -w "$1" ] && [ -x "$1" ]' "$1" </dev/null 2>/dev/null;;
+    *) grants "$1" "$2";;
+  esac
+}
+room() {
+  case $seen in *" $1 "*) r=${seen#*" $1 "}; r=${r%% *}; return;; esac
+  w=rw f= l=0
+  [ -w "$1" ] || w=ro
+  k=$(df -P -k "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
+  i=$(df -P -i "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
+  d=$(cd -P "$1" 2>/dev/null && pwd -P)/
+  while read -r _ a _ o _; do
+    case $d in "${a%/}"/*) if [ "${#a}" -ge "$l" ]; then l=${#a} f=$o; fi;; esac
+  done 2>/dev/null </proc/mounts
+  case $f in ro|ro,*) w=ro;; esac
+  r=$w:${k:--}:${i:--}
+  seen="$seen $1 $r "
+}
+way() {
+  at= dirs=/ link= shut= rest=${2#/}
+  while :; do
+    case $rest in */*) ;; *) break;; esac
+    at=$at/${rest%%/*} rest=${rest#*/}
+    if [ -z "$link" ] && [ -L "$at" ]; then link=$at; fi
+    if [ -e "$at" ] && [ ! -d "$at" ]; then kv nodir."$1" "$at"; fi
+    [ -d "$at" ] || break
+    dirs="$dirs $at"
+  done
+  if [ -n "$link" ]; then kv link."$1" "$link $(readlink -f "$2" 2>/dev/null)"; fi
+  if [ "$3" = room ]; then :
+  elif [ -n "$as" ]; then
+    shut=$(asuser 'for d; do [ -x "$d" ] || { echo "$d"; exit; }; done' $dirs </dev/null 2>/dev/null)
+  else
+    for d in $dirs; do grants "$d" x || { shut=$d; break; }; done
+  fi
+  if [ -n "$shut" ]; then kv shut."$1" "$shut $(stat -L -c '%a %U %G' "$shut")"; fi
+  case $3 in x|rw)
+    if [ -z "$shut" ] && [ -e "$2" ]; then
+      if able "$2" "$3"; then kv usable."$1" ok; else kv usable."$1" denied; fi
+    fi;;
+  esac
+  if [ "$3" = rw ] && left "$2"; then kv left."$1" 1; fi
+  d=${dirs##* }
+  if [ -d "$2" ]; then d=$2; fi
+  at=$d
+  room "$at"
+  kv room."$1" "$at $(echo "$r" | tr : ' ')"
+}
 if [ -e "$PENDING" ]; then echo pending=1; fi
 if [ -d /run/systemd/system ] && has systemctl; then
   systemctl show tbot.service -p LoadState -p ActiveState -p UnitFileState -p FragmentPath -p NeedDaemonReload 2>/dev/null |
@@ -130,6 +198,13 @@ file() {
     printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
   fi
 }
+way 0 "$b" x
+way 1 /etc/tbot.yaml to
+way 2 /etc/systemd/system/tbot.service room
+way 3 /etc/udev/rules.d/60-fleetctl-tpm.rules room
+way 4 /etc/passwd room
+way 5 /run/fleetctl-tbot.pending room
+way 6 /var/lib/teleport/bot rw
 file 0 /etc/tbot.yaml
 file 1 /etc/systemd/system/tbot.service
 file 2 /etc/systemd/system/tbot.service.d/10-fleetctl-hardening.conf
