@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	factVars = "U G A DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM"
+	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM"
 	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails last
-		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.path
+		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.gives device.path
 		device.type device.stat device.opens storage.acl pending service.load service.active service.enabled
 		service.reload service.header service.start ready ready.body`
 	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"
@@ -102,7 +102,7 @@ func (h *Host) accountFacts(out *answer, a asked) {
 	_, access := s.Groups[a.vars["A"]]
 	out.yes("access.group", access)
 	rule := regexp.MustCompile(`(?m)^[^#\n]*KERNEL=="tpmrm.*GROUP="` + regexp.QuoteMeta(a.vars["A"]) + `"`)
-	for _, name := range s.ruleFiles() {
+	for _, name := range s.ruleFiles("") {
 		if path.Base(name) != "60-fleetctl-tpm.rules" && rule.Match(s.Files[name].Content) {
 			out.kv("rules", name)
 			break
@@ -117,6 +117,9 @@ func (h *Host) deviceFacts(out *answer, a asked) {
 	dev := a.vars["DEV"]
 	if dev == "" {
 		dev = s.tpmDevice()
+	}
+	if dev != "" && s.Udev {
+		out.kv("device.gives", s.gives(dev, a.vars["RULES"], a.vars["A"]))
 	}
 	f, _, err := s.follow("root", dev)
 	if dev == "" || err != nil {

@@ -24,10 +24,11 @@ type probe struct {
 }
 
 // probeScript asks everything in one round trip; every line is "key=value".
-const probeScript = sh.TPMDevice + `printf 'os=%s\n' "$(uname -s 2>/dev/null)"
+const probeScript = sh.TPMDevice + `LC_ALL=C; export LC_ALL
+printf 'os=%s\n' "$(uname -s 2>/dev/null)"
 printf 'arch=%s\n' "$(uname -m 2>/dev/null)"
 printf 'uid=%s\n' "$(id -u 2>/dev/null)"
-if [ -z "$d" ]; then d=$(tpm_device); fi
+if [ -z "$d" ]; then tpm_find; d=$tpm; fi
 if [ -e "$d" ]; then echo device=1; [ -r "$d" ] && [ -w "$d" ] && echo access=1; fi
 exit 0
 `

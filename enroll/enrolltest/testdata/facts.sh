@@ -4,6 +4,7 @@ U=teleport
 G=teleport
 A=tss
 DEV=''
+RULES=/etc/udev/rules.d/60-fleetctl-tpm.rules
 STORAGE=/var/lib/teleport/bot
 DEST=/usr/local/bin/tbot
 UNIT=/etc/systemd/system/tbot.service
@@ -50,20 +51,20 @@ if [ -n "$e" ]; then
 fi
 if [ -n "$(account group "$G")" ]; then echo group=1; fi
 if [ -n "$(account group "$A")" ]; then echo access.group=1; fi
-tpm_device() {
-  known=
-  for c in /sys/class/tpm/tpm*; do
-    [ -e "$c" ] || continue
-    known=1
-    v=$(cat "$c/tpm_version_major" 2>/dev/null)
-    [ "${v:-2}" = 2 ] || continue
-    n=${c##*/tpm}
-    if [ -e "/dev/tpmrm$n" ]; then echo "/dev/tpmrm$n"; else echo "/dev/tpm$n"; fi
-    return
+tpm_find() {
+  tpm= tpm_by= tpm_old=
+  for tpm_c in /sys/class/tpm/tpm*; do
+    [ -e "$tpm_c" ] || continue
+    if [ -e "$tpm_c/caps" ]; then tpm_old=${tpm_old:-${tpm_c##*/}}; continue; fi
+    tpm=/dev/${tpm_c##*/} tpm_by=sysfs
+    for tpm_c in "$tpm_c"/device/tpmrm/*; do
+      if [ -e "$tpm_c" ]; then tpm=/dev/${tpm_c##*/}; fi
+      return 0
+    done
   done
-  if [ -n "$known" ]; then return; fi
-  for c in /dev/tpmrm[0-9]* /dev/tpm[0-9]*; do
-    if [ -e "$c" ]; then echo "$c"; return; fi
+  if [ -n "$tpm_old" ]; then return 0; fi
+  for tpm_c in /dev/tpmrm0 /dev/tpm0; do
+    if [ -e "$tpm_c" ]; then tpm=$tpm_c tpm_by=dev; return 0; fi
   done
 }
 
@@ -71,19 +72,62 @@ for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules
   [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
   if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
 done
-o= n=
-for c in /sys/class/tpm/tpm*; do
-  [ -e "$c" ] || continue
-  if [ "$(cat "$c/tpm_version_major" 2>/dev/null)" = 1 ]; then o=1; else n=1; fi
-done
-if [ -n "$n" ]; then echo device.sysfs=1; elif [ -n "$o" ]; then echo device.tpm12=1; fi
-[ -n "$DEV" ] || DEV=$(tpm_device)
+tpm_find
+if [ "$tpm_by" = sysfs ]; then echo device.sysfs=1; elif [ -n "$tpm_old" ]; then echo device.tpm12=1; fi
+[ -n "$DEV" ] || DEV=$tpm
 if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   kv device.path "$DEV"
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
   else echo device.type=other; fi
   kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
+fi
+unglob() { case $1 in $2) return 0;; esac; return 1; }
+matches() { ( IFS='|'; set -f; for w in $2; do if unglob "$1" "$w"; then exit 0; fi; done; exit 1 ); }
+condition() { printf '%s\n' ",$1" | sed -n "s/.*[, ]$2==\"\([^\"]*\)\".*/\1/p"; }
+assigned() {
+  v=$(printf '%s\n' "$1" | sed -n "s/.*[, ]$2\(:\{0,1\}\)=\"\([^\"=]*\)\".*/\1 \2/p")
+  case $v,$final in ,*|*" $2 "*) return 1;; esac
+  case $v in :*) final="$final $2 ";; esac
+  v=${v#* } by=$c
+}
+if [ -e /run/udev/control ] && [ -n "$DEV" ]; then
+  k=${DEV##*/} own=- grp=- mod=- by=- final= names= nl='
+'
+  about=$(grep -l tpm /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/local/lib/udev/rules.d/*.rules \
+    /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules 2>/dev/null)
+  for d in /etc /run /usr/local/lib /usr/lib /lib; do
+    for c in "$d"/udev/rules.d/*.rules; do
+      case $names in *"$nl${c##*/} "*) continue;; esac
+      if [ -e "$c" ] || [ -L "$c" ]; then names="$names$nl${c##*/} $c"; fi
+    done
+  done
+  case $names in *" $RULES"*) ;; *) names="$names$nl${RULES##*/} $RULES";; esac
+  while read -r n c; do
+    if [ "$c" = "$RULES" ]; then
+      case $final in *" GROUP "*) ;; *) grp=$A by=-;; esac
+      case $final in *" MODE "*) ;; *) mod=0660;; esac
+      continue
+    fi
+    case "$nl$about$nl" in *"$nl$c$nl"*) ;; *) continue;; esac
+    while IFS= read -r l; do
+      case $l in \#*) continue;; *tpm*) ;; *) continue;; esac
+      w=$(condition "$l" KERNEL) v=$(condition "$l" SUBSYSTEM)
+      case $w,$v in
+        ,) continue;;
+        *,?*) matches "${k%%[0-9]*}" "$v" || continue;;
+      esac
+      if [ -n "$w" ]; then matches "$k" "$w" || continue; fi
+      if assigned "$l" OWNER; then own=$v; fi
+      if assigned "$l" GROUP; then grp=$v; fi
+      if assigned "$l" MODE; then mod=$v; fi
+    done <<LINES
+$(tr '\t' ' ' <"$c" | sed -e ':a' -e '/\\$/{' -e 'N' -e 's/\\\n/ /' -e 'ta' -e '}')
+LINES
+  done <<FILES
+$(printf '%s\n' "$names" | sed 1d | sort)
+FILES
+  case "$own $grp $mod" in *\ *\ *\ *) ;; *) kv device.gives "$own $grp $mod $by";; esac
 fi
 dir() {
   if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
