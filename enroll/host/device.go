@@ -167,7 +167,7 @@ func (p *planner) deviceNode() {
 func (p *planner) grantScript(granted bool) string {
 	var b strings.Builder
 	dev := remote.Quote(p.f.device.path)
-	fmt.Fprintf(&b, "U=%s\n", remote.Quote(p.d.Tbot.User))
+	fmt.Fprintf(&b, "U=%s A=%s\n", remote.Quote(p.d.Tbot.User), accessGroup)
 	if !granted && p.f.udevOwns() {
 		b.WriteString(`udevadm control --reload-rules || exit 1
 udevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm

@@ -13,7 +13,7 @@ import (
 
 // factsOfAll are the pieces in the order of the script: a later one may use what an earlier one has found.
 func factsOfAll() []factsOf {
-	return []factsOf{systemFacts, tbotProgramFacts, accountFacts, tpmFacts, storagesFacts, waysFacts, unitFacts, managedFacts}
+	return []factsOf{systemFacts, tbotProgramFacts, accountFacts, tpmFacts, storagesFacts, waysFacts, unitFacts, portFacts, managedFacts}
 }
 
 // factsScript asks for facts. It runs as root in POSIX sh with a core set of tools (coreutils or busybox), and changes

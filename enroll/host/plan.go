@@ -26,6 +26,7 @@ func Plan(f *Facts, d Desired) Steps {
 	p.storage()
 	p.outputs()
 	p.config()
+	p.address()
 	p.service()
 	p.rooms()
 	return p.steps

@@ -49,8 +49,12 @@ if [ -n "$e" ]; then
   kv user.comment "$(printf '%s' "$e" | cut -d: -f5)"
   kv user.groups "$(id -nG "$U" 2>/dev/null)"
 fi
+if [ -n "$e" ] && ! grep -q "^$U:" /etc/passwd; then echo user.nss=1; fi
 if [ -n "$(account group "$G")" ]; then echo group=1; fi
-if [ -n "$(account group "$A")" ]; then echo access.group=1; fi
+if [ -n "$(account group "$A")" ]; then
+  echo access.group=1
+  grep -q "^$A:" /etc/group || echo access.nss=1
+fi
 tpm_find() {
   tpm= tpm_by= tpm_old=
   for tpm_c in /sys/class/tpm/tpm*; do
@@ -232,6 +236,10 @@ if [ -d /run/systemd/system ] && has systemctl; then
     kv ready "$(printf '%s\n' "$r" | head -n 1)"
     printf 'ready.body=%s\n' "$(printf '%s\n' "$r" | tail -n +2 | tr -s '\n\t ' ' ' | tr -cd ' -~')"
   fi
+fi
+if [ -n "$DIAGPORT" ] && [ -d /run/systemd/system ] && has systemctl; then
+  h=$(holder "$DIAGPORT")
+  if [ -n "$h" ] && [ "MainPID=${h%% *}" != "$(systemctl show tbot.service -p MainPID 2>/dev/null)" ]; then kv port.holder "$h"; fi
 fi
 file() {
   if [ -L "$2" ]; then t=link; elif [ -f "$2" ]; then t=file; elif [ -d "$2" ]; then t=dir
