@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	factVars = "U G A DEV STORAGE BIN UNIT PENDING DIAGHOST DIAGPORT SUM"
+	factVars = "U G A DEV STORAGE BIN UNIT PENDING DIAGHOST DIAGPORT SUM CONFIG"
 	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256
 		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.path
 		device.type device.stat device.opens storage.acl storage.usable pending service.load service.active service.enabled
-		service.reload service.header service.start ready ready.body`
+		service.reload service.header service.start service.fragment service.user service.command storage.filled ready ready.body`
 	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"
 	verifyKeys = "state by"
 )
@@ -47,9 +47,11 @@ func (h *Host) facts(user string, a asked) (string, bool) {
 	h.accountFacts(out, a)
 	h.deviceFacts(out, a)
 	h.storageFacts(out, a)
+	h.otherFacts(out)
+	h.dropInFacts(out)
 	out.yes("pending", s.Files[a.vars["PENDING"]] != nil)
 	h.serviceFacts(out, a)
-	if !h.fileFacts(out, a) {
+	if !h.fileFacts(out, a) || !h.madeFacts(out, a) {
 		return "", false
 	}
 	out.kv("end", 1)
@@ -133,6 +135,9 @@ func (h *Host) deviceFacts(out *answer, a asked) {
 func (h *Host) storageFacts(out *answer, a asked) {
 	s, dir, user := &h.s, a.vars["STORAGE"], a.vars["U"]
 	h.dirFact(out, "storage", dir)
+	if f := s.Files[dir]; f != nil && f.Kind == Dir {
+		out.yes("storage.filled", len(s.below(dir)) > 0)
+	}
 	there := dir
 	for there != "/" && s.Files[there] == nil {
 		there = path.Dir(there)
@@ -183,6 +188,12 @@ func (h *Host) serviceFacts(out *answer, a asked) {
 			}
 		}
 		out.kv("service.start", start)
+	}
+	if fragment != "" {
+		u := s.unit()
+		out.kv("service.fragment", fragment)
+		out.kv("service.user", u.user)
+		out.kv("service.command", u.start)
 	}
 	out.kv("service.enabled", enabled)
 	out.kv("service.reload", map[bool]string{true: "yes", false: "no"}[fragment != "" && s.stale()])
@@ -287,6 +298,7 @@ func (h *Host) fileFacts(out *answer, a asked) bool {
 			kind = "other"
 		}
 		out.kv("file."+m[2], fmt.Sprintf("%s %o %s %s %d", kind, f.Mode, f.Owner, f.Group, len(f.Content)))
+		out.yes("orig."+m[2], h.s.Files[name+".orig"] != nil)
 		if f.Kind == Regular && len(f.Content) <= maxFactFile {
 			fmt.Fprintf(out, "data.%s=%s\n", m[2], hex.EncodeToString(f.Content))
 		}

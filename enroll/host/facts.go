@@ -30,6 +30,11 @@ type Facts struct {
 	service serviceFacts
 	ready   readyz
 	pending bool // a restart is due: an earlier run didn't get that far
+
+	made    map[Thing]*string // how the things of the records are
+	above   map[string]string // of paths whose directory isn't there, the nearest one that is
+	others  []otherTbot
+	dropIns map[int]dropIn
 }
 
 // factsOf is how the facts of one thing are gathered: a piece of the script, and what takes each of its values.
@@ -47,5 +52,8 @@ type factsParser struct {
 	facts *Facts
 	files []string // the managed files, in the order in which they were asked for
 	dirs  int      // how many output directories were asked for
-	parts []factsOf
+
+	things []Thing  // of the records, in the order in which they were asked for
+	paths  []string // likewise
+	parts  []factsOf
 }

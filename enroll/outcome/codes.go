@@ -57,6 +57,7 @@ const (
 	StorageNotDir  Code = "storage-not-dir"
 	StorageDenied  Code = "storage-denied"
 	UnitMasked     Code = "unit-masked"
+	DropIn         Code = "drop-in"
 	ServiceTooNew  Code = "service-too-new"
 	RolesRefused   Code = "roles-refused"
 	Hook           Code = "hook"
