@@ -34,7 +34,7 @@ func shTree(s *shell, args []string) int {
 
 // shFind knows DIR -xdev -user USER -exec chown -h OWNER:GROUP {} +.
 func shFind(s *shell, args []string) int {
-	if len(args) != 10 || strings.Join(args[2:4], " ") != "-xdev -user" || strings.Join(args[5:8], " ") != "-exec chown -h" {
+	if len(args) != 11 || strings.Join(args[2:4], " ") != "-xdev -user" || strings.Join(args[5:8], " ") != "-exec chown -h" {
 		return s.unknown("%q", args)
 	}
 	owner, group, _ := strings.Cut(args[8], ":")

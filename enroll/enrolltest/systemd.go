@@ -147,8 +147,16 @@ func (s *State) unit() unit {
 	slices.SortFunc(names, byBase)
 	var u unit
 	for _, name := range append([]string{s.fragment()}, names...) {
-		for line := range strings.Lines(files[name]) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		section := ""
+		for line := range strings.Lines(strings.ReplaceAll(files[name], "\\\n", " ")) {
+			key, value, set := strings.Cut(strings.TrimSpace(line), "=")
+			key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+			if !set && strings.HasPrefix(key, "[") {
+				section = key
+			}
+			if section != "[Service]" {
+				continue
+			}
 			switch key {
 			case "User":
 				u.user = value

@@ -209,6 +209,9 @@ func (p *removal) deviceAway() {
 	if !rules && !p.f.files[devicePath].ours() || dev.typ != "char" || dev.group != accessGroup || p.f.rules != "" {
 		return
 	}
+	if _, known := find(p.made, thingDevice, dev.path); !known && p.modern() {
+		return // it was so before
+	}
 	script := p.deviceBefore()
 	if p.f.udev {
 		script = "udevadm control --reload-rules\nudevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm\n" +

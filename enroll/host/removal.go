@@ -26,7 +26,7 @@ func PlanRemoval(f *Facts, d Desired, made []Thing) Steps {
 		return p.steps
 	}
 	ours := f.Enrolled()
-	p.serviceAway(f.files[unitPath].ours() || f.files[updaterPath].ours())
+	p.serviceAway(p.oursRuns())
 	p.unitAway()
 	for _, config := range p.paths(thingConfig, string(d.Tbot.Config)) {
 		p.fileAway("configuration", config)
@@ -43,10 +43,20 @@ func PlanRemoval(f *Facts, d Desired, made []Thing) Steps {
 	return p.steps
 }
 
+// oursRuns says whether the service is ours: by its files, or where somebody has taken the unit away, and it runs on.
+func (p *removal) oursRuns() bool {
+	_, there := p.f.files[unitPath]
+	deleted := !there && len(p.made) > 0 && p.f.service.fragment == unitPath
+	return p.f.files[unitPath].ours() || p.f.files[updaterPath].ours() || deleted
+}
+
 func (p *removal) wasMade(kind thingKind, name string) bool {
 	_, ok := find(p.made, kind, name)
 	return ok
 }
+
+// modern says whether the records have all that was made: those of an older fleetctl lack the files, and how things were.
+func (p *removal) modern() bool { return len(ofKind(p.made, thingNew)) > 0 }
 
 // there says whether a thing of the records is on the host, and how.
 func (p *removal) there(t Thing) string {

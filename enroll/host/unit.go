@@ -191,6 +191,8 @@ func (p *removal) serviceAway(ours bool) {
 	switch {
 	case p.f.Systemd == 0:
 		p.done("service", "systemd doesn't run here")
+	case !ours && p.f.pending:
+		p.do("service", "an enroll began here", action{script: "rm -f " + pendingPath})
 	case !ours:
 		p.done("service", "%s is not there, or not ours", UnitName)
 	case s.active == "inactive" && (s.enabled != "enabled" || stays):
@@ -198,11 +200,15 @@ func (p *removal) serviceAway(ours bool) {
 	default:
 		script := fmt.Sprintf("systemctl stop %[1]s\nsystemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s", UnitName, pendingPath)
 		if !stays {
-			script += "\nsystemctl disable --quiet " + UnitName
+			script += "\n" + disable
 		}
 		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.active, "unknown"), cmp.Or(s.enabled, "not enabled")), action{script: script})
 	}
 }
+
+// disable also takes the link of a unit whose file is gone, which systemd knows nothing of.
+const disable = "if [ -e " + unitPath + " ]; then systemctl disable --quiet " + UnitName + "\n" +
+	"else rm -f /etc/systemd/system/multi-user.target.wants/" + UnitName + "; fi"
 
 // unitAway takes the unit and its drop-ins.
 func (p *removal) unitAway() {
@@ -212,7 +218,7 @@ func (p *removal) unitAway() {
 	changed = p.fileAway("unit", unitPath) || changed
 	if (changed || p.f.service.reload) && p.f.Systemd > 0 {
 		script := "systemctl daemon-reload"
-		if len(ofKind(p.made, thingNew)) == 0 { // records of an older fleetctl don't say whether it was there
+		if !p.modern() { // records of an older fleetctl don't say whether it was there
 			script = "rmdir " + dropInDir + " 2>/dev/null || :\n" + script
 		}
 		p.do("daemon-reload", "unit files change", action{script: script})
