@@ -40,7 +40,7 @@ func (e *installation) hostInTime(ctx context.Context, h inventory.Host, may boo
 // host takes one host all the way: facts, plan, apply, verify. Without may, one on which there is something to do is left as
 // it is, and deferred.
 func (e *installation) host(ctx context.Context, h inventory.Host, may bool) (outcome.Result, deed) {
-	d, err := e.desired(h)
+	d, err := e.known(ctx, h)
 	if err != nil {
 		return outcome.Failure(ctx, h, err), deed{}
 	}
@@ -263,8 +263,9 @@ type notJoined struct {
 func (e *notJoined) Error() string { return e.cause.Error() }
 func (e *notJoined) Unwrap() error { return e.cause }
 
-// rollbackLimit is how long a rollback may take, whatever is left of the host's time: some files and a restart.
-const rollbackLimit = time.Minute
+// rollbackLimit is how long a rollback may take, whatever is left of the host's time: some files, a restart, and a look at what
+// comes of it.
+const rollbackLimit = 90 * time.Second
 
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
 func (e *installation) failed(ctx context.Context, c change, err error) outcome.Result {
@@ -280,12 +281,15 @@ func (e *installation) failed(ctx context.Context, c change, err error) outcome.
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 	defer cancel()
-	said, rerr := host.Rollback(ctx, c.conn, c.steps, c.facts)
-	switch {
-	case rerr != nil:
+	rolled, rerr := host.Rollback(ctx, c.conn, c.steps, c.facts, c.desired)
+	if rolled.Said != "" {
+		r.Message += "; " + rolled.Said
+	}
+	if rerr != nil {
 		r.Message += "; " + remote.Line(rerr.Error())
-	case said != "":
-		r.Message += "; " + said
+	}
+	if jerr := c.journal.undone(ctx, rolled.Undone); jerr != nil {
+		r.Message += "; " + remote.Line(jerr.Error())
 	}
 	return r
 }

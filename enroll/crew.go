@@ -168,6 +168,19 @@ type visit struct {
 	close   func()
 }
 
+// known is what a host should be like with what the records know to be on it.
+func (c *crew) known(ctx context.Context, h inventory.Host) (host.Desired, error) {
+	d, err := c.desired(h)
+	if err != nil {
+		return d, err
+	}
+	rec, err := c.record(ctx, h.Name)
+	if err != nil {
+		return d, err
+	}
+	return d.Knowing(host.MadeBy(rec.Installed)), nil
+}
+
 // visit connects to a host and looks at it.
 func (c *crew) visit(ctx context.Context, h inventory.Host, d host.Desired) (visit, error) {
 	conn, err := c.connect(ctx, h)

@@ -216,7 +216,7 @@ func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) Host
 	if rec.Installed != nil {
 		s.Since = &rec.Installed.At
 	}
-	d, err := c.desired(h)
+	d, err := c.known(ctx, h)
 	if err != nil {
 		return s.failed(outcome.Failure(ctx, h, err))
 	}

@@ -11,15 +11,15 @@ import (
 	"strings"
 
 	"fleetctl/enroll/enrolltest/memcluster"
-	"fleetctl/enroll/enrolltest/shparse"
 )
 
 const (
-	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM"
-	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails last port.holder user.nss access.nss
-		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.gives device.path
-		device.type device.stat device.opens storage.acl pending service.load service.active service.enabled
-		service.reload service.header service.start ready ready.body`
+	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM CONFIG"
+	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails last port.holder
+		tbot.version user.uid user.comment user.groups user.nss group access.group access.nss rules
+		device.sysfs device.tpm12 device.gives device.path
+		device.type device.stat device.opens storage.acl storage.filled pending service.load service.active service.enabled
+		service.reload service.header service.start service.fragment service.user service.command ready ready.body`
 	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"
 	verifyKeys = "state by holder"
 )
@@ -47,9 +47,11 @@ func (h *Host) facts(user string, a asked) (string, bool) {
 	h.accountFacts(out, a)
 	h.deviceFacts(out, a)
 	h.storageFacts(out, a)
+	h.otherFacts(out)
+	h.dropInFacts(out)
 	out.yes("pending", s.Files[a.vars["PENDING"]] != nil)
 	h.serviceFacts(out, a)
-	if !h.wayFacts(out, a) || !h.fileFacts(out, a) {
+	if !h.wayFacts(out, a) || !h.fileFacts(out, a) || !h.madeFacts(out, a) {
 		return "", false
 	}
 	out.kv("end", 1)
@@ -138,7 +140,11 @@ func (h *Host) deviceFacts(out *answer, a asked) {
 }
 
 func (h *Host) storageFacts(out *answer, a asked) {
-	h.dirFact(out, "storage", a.vars["STORAGE"])
+	dir := a.vars["STORAGE"]
+	h.dirFact(out, "storage", dir)
+	if f := h.s.Files[dir]; f != nil && f.Kind == Dir {
+		out.yes("storage.filled", len(h.s.below(dir)) > 0)
+	}
 	acl := "ok"
 	if h.s.NoACL {
 		acl = "none"
@@ -173,6 +179,12 @@ func (h *Host) serviceFacts(out *answer, a asked) {
 			}
 		}
 		out.kv("service.start", start)
+	}
+	if fragment != "" {
+		u := s.unit()
+		out.kv("service.fragment", fragment)
+		out.kv("service.user", u.user)
+		out.kv("service.command", u.start)
 	}
 	out.kv("service.enabled", enabled)
 	out.kv("service.reload", map[bool]string{true: "yes", false: "no"}[fragment != "" && s.stale()])
@@ -255,16 +267,6 @@ var factLine = regexp.MustCompile(`(?m)^(dir|file) ([0-9]+) ((?:[^\s'"]|'[^']*'|
 // maxFactFile is the size up to which contents are shown.
 const maxFactFile = 65536
 
-// word is what a quoted word says.
-func (h *Host) word(quoted string) (string, bool) {
-	list, err := shparse.Parse(quoted)
-	if err != nil {
-		h.failf("not modelled: %q: %v", quoted, err)
-		return "", false
-	}
-	return (&shell{}).text(list[0].Pipes[0].Cmds[0].Words[0]), true
-}
-
 // fileFacts answers the lines "dir N PATH" and "file N PATH" at the script's end.
 func (h *Host) fileFacts(out *answer, a asked) bool {
 	for _, m := range factLine.FindAllStringSubmatch(a.text, -1) {
@@ -285,6 +287,7 @@ func (h *Host) fileFacts(out *answer, a asked) bool {
 			kind = "other"
 		}
 		out.kv("file."+m[2], fmt.Sprintf("%s %o %s %s %d", kind, f.Mode, f.Owner, f.Group, len(f.Content)))
+		out.yes("orig."+m[2], h.s.Files[name+".orig"] != nil)
 		if f.Kind == Regular && len(f.Content) <= maxFactFile {
 			fmt.Fprintf(out, "data.%s=%s\n", m[2], hex.EncodeToString(f.Content))
 		}

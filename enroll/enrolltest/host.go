@@ -74,6 +74,8 @@ type State struct {
 	Groups   map[string]int // group ids by name
 	Files    map[string]*File
 	Service  Service
+	Others   []OtherTbot                                        // that use the storage or the configuration of tbot.service
+	Mounts   []string                                           // directories on which something is mounted
 	Download func(url string) ([]byte, error)                   // what curl and wget get; nil: they may not be called
 	Install  func(s *State, script []byte, args []string) error // what the cluster's installer does; nil: it may not run
 }
@@ -89,6 +91,12 @@ type User struct {
 	Comment string
 	Home    string
 	Shell   string
+}
+
+// OtherTbot is a tbot that systemd's tbot.service did not start.
+type OtherTbot struct {
+	PID           int
+	Unit, Command string
 }
 
 // Kinds of File.

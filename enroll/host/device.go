@@ -3,7 +3,6 @@ package host
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"fleetctl/enroll/outcome"
@@ -134,7 +133,9 @@ func (p *planner) udevRules() {
 		p.done(name, "no udev here that knows the TPM")
 		return
 	}
-	p.file(name, remote.File{Path: rulesPath, Content: p.files.rules, Mode: 0o644, Owner: "root", Group: "root"}, false)
+	if p.file(name, remote.File{Path: rulesPath, Content: p.files.rules, Mode: 0o644, Owner: "root", Group: "root"}, false) {
+		p.undo(p.last(), action{script: "udevadm control --reload-rules || :"})
+	}
 }
 
 // deviceNode makes sure that tbot's user can open the device, now.
@@ -158,6 +159,7 @@ func (p *planner) deviceNode() {
 		step := p.do(name, reason, action{script: p.grantScript(granted)})
 		if !granted {
 			step.Makes = Thing{kind: thingDevice, name: dev.path, mode: dev.mode, owner: dev.owner, group: dev.group}
+			p.undo(step, action{script: step.Makes.back()})
 		}
 	}
 }
@@ -211,6 +213,9 @@ func (p *removal) deviceAway() {
 	if !rules && !p.f.files[devicePath].ours() || dev.typ != "char" || dev.group != accessGroup || p.f.rules != "" {
 		return
 	}
+	if _, known := find(p.made, thingDevice, dev.path); !known && p.modern() {
+		return // it was so before
+	}
 	script := p.deviceBefore()
 	if p.f.udev {
 		script = "udevadm control --reload-rules\nudevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm\n" +
@@ -222,11 +227,9 @@ func (p *removal) deviceAway() {
 // deviceBefore gives the device the owner and mode that it had, as far as is known; root's alone otherwise, as the
 // kernel makes it.
 func (p *removal) deviceBefore() string {
-	dev := p.f.device.path
-	was := Thing{mode: 0o600, owner: "root", group: "root"}
-	if i := slices.IndexFunc(p.made, func(t Thing) bool { return t.kind == thingDevice && t.name == dev }); i >= 0 {
-		was = p.made[i]
+	was, known := find(p.made, thingDevice, p.f.device.path)
+	if !known {
+		was = Thing{name: p.f.device.path, mode: 0o600, owner: "root", group: "root"}
 	}
-	q := remote.Quote(dev)
-	return fmt.Sprintf("chown %s:%s %s\nchmod %04o %s", was.owner, was.group, q, was.mode, q)
+	return was.back()
 }

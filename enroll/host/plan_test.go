@@ -52,14 +52,14 @@ func enrolled(d Desired) *Facts {
 	f.user = &userFacts{uid: 998, groups: []string{"teleport", "tss"}, comment: userComment}
 	f.group, f.access = true, true
 	f.device.group, f.device.mode, f.device.opens = "tss", 0o660, "ok"
-	f.storage = storageFacts{dirFacts{"dir", 0o700, "teleport", "teleport"}, ""}
+	f.storage = storageFacts{dirFacts: dirFacts{"dir", 0o700, "teleport", "teleport"}}
 	f.service = serviceFacts{load: "loaded", active: "active", enabled: "enabled"}
 	r, err := d.render(f)
 	if err != nil {
 		panic(err)
 	}
 	put := func(path string, content []byte, mode uint32, group string) {
-		f.files[path] = fileFacts{"file", mode, "root", group, int64(len(content)), string(content)}
+		f.files[path] = fileFacts{typ: "file", mode: mode, owner: "root", group: group, size: int64(len(content)), content: string(content)}
 	}
 	put(string(d.Tbot.Config), r.config, 0o640, "teleport")
 	put(unitPath, r.unit, 0o644, "root")

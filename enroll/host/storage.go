@@ -5,7 +5,6 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/remote"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 )
@@ -21,7 +20,8 @@ type dirFacts struct {
 // storageFacts are of tbot's storage.
 type storageFacts struct {
 	dirFacts
-	acl string // does its file system have ACLs? "ok", "none", "" not known
+	acl    string // does its file system have ACLs? "ok", "none", "" not known
+	filled bool   // something is in it
 }
 
 // storagesFacts are of the storage and of the output directories. They come after those of the account.
@@ -36,8 +36,9 @@ var storagesFacts = factsOf{
 		return calls
 	},
 	set: map[string]func(*Facts, string) error{
-		"dir.storage": func(f *Facts, v string) error { return f.storage.set(v) },
-		"storage.acl": func(f *Facts, v string) error { return setWord(v, &f.storage.acl, "ok", "none") },
+		"dir.storage":    func(f *Facts, v string) error { return f.storage.set(v) },
+		"storage.acl":    func(f *Facts, v string) error { return setWord(v, &f.storage.acl, "ok", "none") },
+		"storage.filled": func(f *Facts, v string) error { return setTruth(v, &f.storage.filled) },
 	},
 	each: map[string]func(*factsParser, int, string) error{
 		"dir": func(p *factsParser, i int, v string) error {
@@ -55,9 +56,11 @@ var storagesFacts = factsOf{
 const storageScript = `dir() {
   if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
   s=$(stat -c '%a %U %G %s' "$2") || return 0
+  case $s in *UNKNOWN*) s=$(stat -c '%a %u %g %s' "$2");; esac
   echo "dir.$1=$t $s"
 }
 dir storage "$STORAGE"
+if [ -n "$(ls -A "$STORAGE" 2>/dev/null | grep -vx lost+found | head -n 1)" ]; then echo storage.filled=1; fi
 p=$STORAGE
 while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
 case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
@@ -86,6 +89,9 @@ U=%[1]s
 asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't use "%[3]s", though it is 0700 and its own" >&2; exit 1; }`,
 		remote.Quote(t.User), remote.Quote(t.Group), q)
 	switch {
+	case s.filled && !p.knownStorage() && !p.d.Adopt:
+		p.problem(name, outcome.NotOurs, "fleetctl did not put what is in "+dir,
+			"look at it; adopting lets tbot use it and keeps it at a removal; or set tbot.storage")
 	case s.typ == "link":
 		p.problem(name, outcome.StorageLink, dir+" is a symbolic link",
 			"whoever can change the link's target would get tbot's credentials: make it a directory, or set tbot.storage")
@@ -95,10 +101,17 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't use "%[3]s", 
 	case p.blocked(name, wayStorage, outcome.StorageDenied, ""):
 	case s.typ == "":
 		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
-		p.do(name, "it doesn't exist", action{script: script}).Makes = Thing{kind: thingDir, name: dir}
+		step := p.do(name, "it doesn't exist", action{script: script})
+		step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
+		p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 	case s.owner != t.User || s.group != t.Group || s.mode != 0o700:
-		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.mode, s.owner, s.group, t.User, t.Group),
+		step := p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.mode, s.owner, s.group, t.User, t.Group),
 			action{script: "[ ! -L " + q + " ] || exit 1\n" + own})
+		was := Thing{kind: thingOwner, name: dir, mode: s.mode, owner: s.owner, group: s.group}
+		if _, known := find(p.d.made, thingOwner, dir); !known {
+			step.also = []Thing{was}
+		}
+		p.undo(step, action{script: was.back()})
 	case p.f.ways[wayStorage].usable == "denied":
 		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't write to %s, though it is 0700 and its own", t.User, dir),
 			"is it mounted read-only, or is there an attribute or an access control list? lsattr -d and getfacl say it")
@@ -130,8 +143,10 @@ func (p *planner) outputs() {
 			p.done(name, "it exists, %#o %s:%s", got.mode, got.owner, got.group)
 		default:
 			q := remote.Quote(dir)
-			p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
-				q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)}).Makes = Thing{kind: thingDir, name: dir}
+			step := p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
+				q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)})
+			step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
+			p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 		}
 	}
 }
@@ -175,38 +190,19 @@ func destinations(services []map[string]any, want func(map[string]any) bool) []s
 	return slices.Compact(dirs)
 }
 
-// storageAway takes tbot's storage and the directories of its outputs: credentials are in there.
-func (p *removal) storageAway(ourService bool) {
+// knownStorage says whether what is in the storage is there by fleetctl: the records know it, or a tbot is enrolled here.
+func (p *planner) knownStorage() bool {
 	dir := string(p.d.Tbot.Storage)
-	name := "storage " + dir
-	switch s := p.f.storage; {
-	case s.typ == "":
-		p.done(name, "it is not there")
-	case s.typ != "dir":
-		p.done(name, "it is no directory: it stays")
-	case !ourService && !p.wasMade(thingDir, dir):
-		p.done(name, "nothing says that enroll made it: it stays")
-	default:
-		p.do(name, "tbot's state goes with it", action{script: removeTree(dir)})
-	}
-	for i, out := range outputDirs(p.d.Tbot.Services) {
-		if _, there := p.f.dirs[i]; there && p.wasMade(thingDir, out) {
-			p.do("output directory "+out, "enroll made it", action{script: removeTree(out)})
-		}
-	}
+	_, dirMade := find(p.d.made, thingDir, dir)
+	_, stored := find(p.d.made, thingStorage, dir)
+	return dirMade || stored || p.f.Enrolled()
 }
 
-// sharedDirs belong to the system: they stay, however empty they are.
-var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/usr/local",
-	"/usr/local/bin", "/usr/local/lib", "/var", "/var/lib", "/var/opt", "/var/tmp", "/var/cache"}
-
-// removeTree removes a directory, and those above it that are empty then and don't belong to the system.
-func removeTree(dir string) string {
-	q := remote.Quote(dir)
-	var b strings.Builder
-	fmt.Fprintf(&b, "[ ! -L %[1]s ] || exit 1\nrm -rf --one-file-system %[1]s 2>/dev/null || rm -rf %[1]s", q)
-	for up := path.Dir(dir); !slices.Contains(sharedDirs, up); up = path.Dir(up) {
-		fmt.Fprintf(&b, "\nrmdir %s 2>/dev/null || exit 0", remote.Quote(up))
+// madeDirUndo takes a directory away that a step has made. Of a step that did not come to its end nothing is known but that:
+// somebody else may have been faster.
+func madeDirUndo(dir string, base []Thing) []action {
+	return []action{
+		{script: removeTree(dir, base), whole: true},
+		{script: fmt.Sprintf("if [ -d %[1]s ]; then rmdir %[1]s 2>/dev/null || :; fi", remote.Quote(dir))},
 	}
-	return b.String()
 }

@@ -122,7 +122,14 @@ func (p *planner) config() {
 		return
 	}
 	f := remote.File{Path: path, Content: p.files.config, Mode: 0o640, Owner: "root", Group: p.d.Tbot.Group}
-	if p.file(path, f, true) {
-		p.restart = append(p.restart, path)
+	if !p.file(path, f, true) {
+		return
+	}
+	p.restart = append(p.restart, path)
+	storage := string(p.d.Tbot.Storage)
+	step := p.last()
+	step.also = append(step.also, Thing{kind: thingConfig, name: path}, Thing{kind: thingStorage, name: storage})
+	if p.f.storage.filled && !p.knownStorage() {
+		step.also = append(step.also, Thing{kind: thingForeign, name: storage})
 	}
 }

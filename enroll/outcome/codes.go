@@ -60,6 +60,7 @@ const (
 	ReadOnly       Code = "read-only"
 	ExecFailed     Code = "exec-failed"
 	UnitMasked     Code = "unit-masked"
+	DropIn         Code = "drop-in"
 	ServiceTooNew  Code = "service-too-new"
 	RolesRefused   Code = "roles-refused"
 	Hook           Code = "hook"

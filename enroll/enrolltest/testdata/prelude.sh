@@ -34,6 +34,31 @@ holder() {
     if [ -n "$ho_pid" ]; then echo "$ho_pid $(cat "/proc/$ho_pid/comm")"; break; fi
   done
 }
+mounted() {
+  while read -r _ _ _ _ at _; do if [ "$at" = "$1" ]; then return 0; fi; done 2>/dev/null </proc/self/mountinfo
+  return 1
+}
+loose() {
+  [ -r /proc/self/mountinfo ] || return 0
+  while read -r _ _ _ _ at _; do
+    case $at in "$1"/*) echo "$at is mounted there: it stays, and so does $1" >&2; return 1;; esac
+  done </proc/self/mountinfo
+  return 0
+}
+empty() {
+  if [ -L "$1" ]; then echo "$1 is a symbolic link by now" >&2; return 1; fi
+  loose "$1" || return 1
+  for c in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if [ "${c##*/}" = lost+found ]; then continue; fi
+    if [ -e "$c" ] || [ -L "$c" ]; then rm -rf "$c" || return 1; fi
+  done
+}
+tree() {
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
+  empty "$1" || return 1
+  if mounted "$1"; then return 0; fi
+  rm -rf "$1"
+}
 opens() {
   op_out=$(asunit '( exec 3<>"$1" )' "$1" </dev/null 2>&1) && { echo ok; return; }
   case $op_out in

@@ -1,0 +1,50 @@
+package enrolltest
+
+import (
+	"slices"
+	"strings"
+)
+
+// shEmpty takes all that is in a directory; nothing where something else is mounted below.
+func shEmpty(s *shell, args []string) int {
+	dir := args[1]
+	st := &s.host.s
+	if f := st.Files[dir]; f != nil && f.Kind == Link {
+		return s.complain("%s is a symbolic link by now", dir)
+	}
+	for _, at := range st.Mounts {
+		if strings.HasPrefix(at, dir+"/") {
+			return s.complain("%s is mounted there: it stays, and so does %s", at, dir)
+		}
+	}
+	return s.each("rm", "cannot remove", st.below(dir), func(name string) error { return st.remove(s.user, name) })
+}
+
+// shTree takes a directory with all that is in it; of a mount point, what is in it.
+func shTree(s *shell, args []string) int {
+	dir := args[1]
+	if s.host.s.Files[dir] == nil {
+		return 0
+	}
+	if code := shEmpty(s, args); code != 0 || slices.Contains(s.host.s.Mounts, dir) {
+		return code
+	}
+	return s.each("rm", "cannot remove", []string{dir}, func(name string) error { return s.host.s.remove(s.user, name) })
+}
+
+// shFind knows DIR -xdev -user USER -exec chown -h OWNER:GROUP {} +.
+func shFind(s *shell, args []string) int {
+	if len(args) != 11 || strings.Join(args[2:4], " ") != "-xdev -user" || strings.Join(args[5:8], " ") != "-exec chown -h" {
+		return s.unknown("%q", args)
+	}
+	owner, group, _ := strings.Cut(args[8], ":")
+	st := &s.host.s
+	for _, name := range append(st.below(args[1]), args[1]) {
+		if f := st.Files[name]; f != nil && f.Owner == args[4] {
+			if err := st.own(f, owner, group); err != nil {
+				return s.complain("chown: %v", err)
+			}
+		}
+	}
+	return 0
+}
