@@ -15,7 +15,7 @@ import (
 
 const (
 	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM CONFIG"
-	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails last port.holder
+	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails ulimit last port.holder
 		tbot.version user.uid user.comment user.groups user.nss group access.group access.nss rules
 		device.sysfs device.tpm12 device.gives device.path
 		device.type device.stat device.opens storage.acl storage.filled pending service.load service.active service.enabled
@@ -74,7 +74,14 @@ func (h *Host) tbotAt(a asked) string {
 func (h *Host) tbotFacts(out *answer, a asked) {
 	at := h.tbotAt(a)
 	f, real, err := h.s.follow("root", at)
-	if err != nil || f.Kind != Regular || f.Mode&0o111 == 0 {
+	switch {
+	case err != nil || f.Kind != Regular:
+		return
+	case f.Mode&0o111 == 0 && at == a.vars["BIN"]:
+		out.kv("tbot.path", at)
+		out.kv("tbot.fails", "its mode, or the file system that it lies on, lets nobody execute it")
+		return
+	case f.Mode&0o111 == 0:
 		return
 	}
 	out.kv("tbot.path", at)

@@ -33,6 +33,7 @@ type Facts struct {
 	pending bool // a restart is due: an earlier run didn't get that far
 
 	ways    map[int]wayFacts  // by their place in Desired.ways
+	ulimit  int               // how large a file may be, in blocks, where that is little; -1 for enough
 	last    string            // an earlier tbot.user, by our unit; "" for none
 	holder  string            // whoever else listens at tbot.diag_addr: "PID NAME"; "" for nobody
 	made    map[Thing]*string // how the things of the records are
