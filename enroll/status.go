@@ -35,6 +35,8 @@ type HostStatus struct {
 	Joined         *time.Time   `json:"joined_at,omitempty"`    // the latest join that the cluster or the records know of
 	Instance       *tctl.Join   `json:"bot_instance,omitempty"` // what the cluster knows of it
 	Since          *time.Time   `json:"enrolled_at,omitempty"`
+
+	Warnings []outcome.Warning `json:"warnings,omitempty"` // what deserves attention although it stands in nobody's way
 }
 
 // StrangeJoin is a TPM that joined as a bot of ours and belongs to no host of the inventory.
@@ -73,6 +75,7 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	defer closeAll()
 	crew.at(0, reach)
 	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(f.Hosts))}
+	_ = crew.askVersion(ctx) // a cluster that is silent is named for what it doesn't say
 	known := f.askCluster(ctx)
 	f.Watcher.Begin(StageStatus, len(f.Hosts))
 	report := crew.now.Reporter()
@@ -190,7 +193,7 @@ func HostStates() []outcome.Code {
 
 // result is the status as a run's result, for progress.
 func (s HostStatus) result() outcome.Result {
-	r := outcome.Result{Host: s.Host, Outcome: outcome.OK, Reason: s.Reason}
+	r := outcome.Result{Host: s.Host, Outcome: outcome.OK, Reason: s.Reason, Warnings: s.Warnings}
 	switch s.State {
 	case outcome.StateUnreachable:
 		r.Outcome = outcome.Unreachable
@@ -224,6 +227,7 @@ func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) Host
 	defer v.close()
 	steps := host.Plan(v.facts, v.desired)
 	s.observe(v.facts, steps, c.tokenOf(h.Name))
+	s.Warnings = c.warnings(v.facts)
 	if drift := known.rules[h.Name]; drift != "" {
 		s.Drift = append(s.Drift, "rule in the cluster: "+drift)
 	}

@@ -98,7 +98,7 @@ func TestStatusSaysHowAHostIs(t *testing.T) {
 			if well.Joined == nil || well.Tbot != tbotHere || well.Token != "fleet" || well.Service != "active" || well.Ready != "200" {
 				t.Errorf("the healthy one: %+v", well)
 			}
-			if w := l.writes(); len(w) > 0 || l.trees() != trees || l.runs() != runs || !slices.Equal(l.asked(mark), []string{"get"}) {
+			if w := l.writes(); len(w) > 0 || l.trees() != trees || l.runs() != runs || !slices.Equal(l.asked(mark), []string{"get", "status"}) {
 				t.Errorf("it wrote %v, runs %s, asked to %v", w, l.runs(), l.asked(mark))
 			}
 			if got := strings.Join(l.heard.stages, ", "); got != "status 2, end" || len(l.heard.results) != 2 || len(l.heard.notes) > 0 {
@@ -318,5 +318,42 @@ func TestHostStatesGoFromGoodToBad(t *testing.T) {
 		if r := (HostStatus{Host: "a", State: tt.state}).result(); r.Outcome != tt.want {
 			t.Errorf("%s is %s", tt.state, r.Outcome)
 		}
+	}
+}
+
+func TestStatusWarnsOfWhatAnEnrollWarnsOf(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	l.cluster.Version = "20.1.0"
+	l.with("web-01", func(s *enrolltest.State) { s.Clock = 10 * time.Minute })
+	rep, err := Status(l.t.Context(), l.Fleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][]outcome.Code{{outcome.VersionSkew, outcome.ClockOff}, {outcome.VersionSkew}} {
+		if got := warnings(rep.Hosts[i].result()); !slices.Equal(got, want) {
+			t.Errorf("%s warns of %v, want %v", rep.Hosts[i].Host, got, want)
+		}
+	}
+}
+
+func TestAFailedHostKeepsItsWarnings(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*enrolltest.State){
+		"a masked unit": func(s *enrolltest.State) { s.Service.Masked = true },
+		"a foreign unit": func(s *enrolltest.State) {
+			s.Files["/etc/tbot.yaml"] = &enrolltest.File{Kind: enrolltest.Regular, Content: []byte("version: v2\n"), Owner: "root", Group: "root", Mode: 0o600}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 1)
+			l.with("web-01", func(s *enrolltest.State) { s.Clock = 10 * time.Minute; spoil(s) })
+			report, _ := l.enroll()
+			if r := report.Results[0]; r.Outcome != outcome.Failed || !slices.Contains(warnings(r), outcome.ClockOff) {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }

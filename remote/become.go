@@ -135,7 +135,7 @@ func probe(method, exe, user, flags string) string {
 
 // becomeText watches the connection as wrapperText does, and for the same reasons in the same order.
 const becomeText = `fleetctl_become() {
-LC_ALL=C LANG=C LANGUAGE=C; export LC_ALL LANG LANGUAGE
+` + surroundings + `LC_ALL=C LANG=C LANGUAGE=C; export LC_ALL LANG LANGUAGE
 p=$$ w=$PPID child= watch=
 stop() {
   trap '' HUP INT TERM PIPE

@@ -291,8 +291,7 @@ func (p *Process) explain(err error) error {
 	}
 	if code, err := p.status(); err == nil {
 		return &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("the login shell ended with status %d: %s", code, cleanLine(said)),
-			Hint: "the user needs a login shell that runs commands",
+			Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(cleanLine(said), "it said nothing")),
 		}
 	}
 	return p.conn.lost(err)

@@ -25,6 +25,8 @@ var (
 	ErrBecome           = fault.ErrBecome           // requiretty, expired password, method not there
 	ErrNoExecDir        = fault.ErrNoExecDir        // never: every candidate is noexec or read-only
 	ErrNoSpace          = fault.ErrNoSpace          // may help later
+	ErrLoginShell       = fault.ErrLoginShell       // never, until the account or its start files change
+	ErrFile             = fault.ErrFile             // never, until something on the host changes
 	ErrDisconnected     = fault.ErrDisconnected     // may help
 	ErrOutputTooLong    = fault.ErrOutputTooLong    // never
 )

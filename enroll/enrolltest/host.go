@@ -66,6 +66,7 @@ type State struct {
 	NoACL    bool          // the storage's file system has none
 	NoExec   bool          // every directory is mounted noexec
 	Full     bool          // no space is left on the disk
+	ReadOnly []string      // directories that are mounted for reading alone
 	Down     bool          // sshd closes each connection at once
 	Silent   bool          // sshd accepts connections and says nothing
 	Sudo     remotetest.Sudo

@@ -31,20 +31,3 @@ func shTree(s *shell, args []string) int {
 	}
 	return s.each("rm", "cannot remove", []string{dir}, func(name string) error { return s.host.s.remove(s.user, name) })
 }
-
-// shFind knows DIR -xdev -user USER -exec chown -h OWNER:GROUP {} +.
-func shFind(s *shell, args []string) int {
-	if len(args) != 11 || strings.Join(args[2:4], " ") != "-xdev -user" || strings.Join(args[5:8], " ") != "-exec chown -h" {
-		return s.unknown("%q", args)
-	}
-	owner, group, _ := strings.Cut(args[8], ":")
-	st := &s.host.s
-	for _, name := range append(st.below(args[1]), args[1]) {
-		if f := st.Files[name]; f != nil && f.Owner == args[4] {
-			if err := st.own(f, owner, group); err != nil {
-				return s.complain("chown: %v", err)
-			}
-		}
-	}
-	return 0
-}

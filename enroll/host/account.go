@@ -13,6 +13,7 @@ type userFacts struct {
 	uid     int
 	groups  []string
 	comment string
+	nss     bool // it is in no file of this host's: a directory service has it
 }
 
 // accountFacts are of tbot's user and of the groups.
@@ -27,6 +28,8 @@ var accountFacts = factsOf{
 		"user.comment": func(f *Facts, v string) error { f.tbotUser().comment = v; return nil },
 		"group":        func(f *Facts, v string) error { return setTruth(v, &f.group) },
 		"access.group": func(f *Facts, v string) error { return setTruth(v, &f.access) },
+		"access.nss":   func(f *Facts, v string) error { return setTruth(v, &f.accessNSS) },
+		"user.nss":     func(f *Facts, v string) error { return setTruth(v, &f.tbotUser().nss) },
 	},
 }
 
@@ -39,8 +42,12 @@ if [ -n "$e" ]; then
   kv user.comment "$(printf '%s' "$e" | cut -d: -f5)"
   kv user.groups "$(id -nG "$U" 2>/dev/null)"
 fi
+if [ -n "$e" ] && ! grep -q "^$U:" /etc/passwd; then echo user.nss=1; fi
 if [ -n "$(account group "$G")" ]; then echo group=1; fi
-if [ -n "$(account group "$A")" ]; then echo access.group=1; fi
+if [ -n "$(account group "$A")" ]; then
+  echo access.group=1
+  grep -q "^$A:" /etc/group || echo access.nss=1
+fi
 `
 
 func (f *Facts) tbotUser() *userFacts {
@@ -99,7 +106,12 @@ func (p *planner) member() {
 		p.done(name, "it is a member")
 		return
 	}
-	script := fmt.Sprintf("if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi",
+	if p.f.accessNSS || p.f.user != nil && p.f.user.nss { // the tools end well, and change nothing
+		p.done(name, "a directory service has them: the unit gives tbot the group (SupplementaryGroups)")
+		return
+	}
+	script := fmt.Sprintf(`if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi
+grep -E -q "^%[2]s:.*[:,]"%[1]s"(,|$)" /etc/group || { echo "user "%[1]s" did not get into group %[2]s" >&2; exit 1; }`,
 		remote.Quote(user), accessGroup)
 	step := p.do(name, "it is no member", action{script: script})
 	step.Makes = Thing{kind: thingMember, name: accessGroup, owner: user}

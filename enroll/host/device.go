@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"fleetctl/enroll/outcome"
@@ -19,12 +20,13 @@ type deviceFacts struct {
 	opens string // what opening it as tbot's user says: "ok", "denied", "busy", "failed"; "" not tried
 	sysfs bool   // the kernel knows a TPM 2.0
 	tpm12 bool   // it knows one, and it is a 1.2
+	gives given  // what udev's rules make of it, once ours are there
 }
 
 // tpmFacts are of the device and of who gives it to whom. They come after those of the account.
 var tpmFacts = factsOf{
-	vars:   func(d Desired) []shellVar { return []shellVar{{"DEV", d.device}} },
-	script: deviceScript,
+	vars:   func(d Desired) []shellVar { return []shellVar{{"DEV", d.device}, {"RULES", rulesPath}} },
+	script: deviceScript + rulesScript,
 	set: map[string]func(*Facts, string) error{
 		"rules":       func(f *Facts, v string) error { return setPath(v, &f.rules) },
 		"device.path": func(f *Facts, v string) error { return setPath(v, &f.device.path) },
@@ -35,6 +37,7 @@ var tpmFacts = factsOf{
 		"device.opens": func(f *Facts, v string) error { return setWord(v, &f.device.opens, "ok", "denied", "busy", "failed") },
 		"device.sysfs": func(f *Facts, v string) error { return setTruth(v, &f.device.sysfs) },
 		"device.tpm12": func(f *Facts, v string) error { return setTruth(v, &f.device.tpm12) },
+		"device.gives": func(f *Facts, v string) error { return f.device.gives.set(v) },
 	},
 }
 
@@ -43,13 +46,9 @@ for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules
   [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
   if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
 done
-o= n=
-for c in /sys/class/tpm/tpm*; do
-  [ -e "$c" ] || continue
-  if [ "$(cat "$c/tpm_version_major" 2>/dev/null)" = 1 ]; then o=1; else n=1; fi
-done
-if [ -n "$n" ]; then echo device.sysfs=1; elif [ -n "$o" ]; then echo device.tpm12=1; fi
-[ -n "$DEV" ] || DEV=$(tpm_device)
+tpm_find
+if [ "$tpm_by" = sysfs ]; then echo device.sysfs=1; elif [ -n "$tpm_old" ]; then echo device.tpm12=1; fi
+[ -n "$DEV" ] || DEV=$tpm
 if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   kv device.path "$DEV"
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
@@ -92,6 +91,9 @@ func (p *planner) tpmAccess() {
 		return
 	case dev.typ != "char":
 		p.problem("TPM access", outcome.NoTPM, dev.path+" is no character device", "correct tpm_device in the inventory")
+		return
+	}
+	if p.ruledOut() {
 		return
 	}
 	p.udevRules()
@@ -167,19 +169,21 @@ func (p *planner) deviceNode() {
 func (p *planner) grantScript(granted bool) string {
 	var b strings.Builder
 	dev := remote.Quote(p.f.device.path)
-	fmt.Fprintf(&b, "U=%s\n", remote.Quote(p.d.Tbot.User))
+	fmt.Fprintf(&b, "U=%s A=%s\n", remote.Quote(p.d.Tbot.User), accessGroup)
 	if !granted && p.f.udevOwns() {
 		b.WriteString(`udevadm control --reload-rules || exit 1
 udevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm
 udevadm settle --timeout=10
 `)
 	}
-	if !granted && p.f.udevOwns() { // what another rule gives away again at the next boot is no access
-		fmt.Fprintf(&b, `g=$(stat -L -c %%G %[1]s)
-case $g in root|%[2]s) ;; *) echo "a udev rule of the site gives "%[1]s" to group $g" >&2; exit 1;; esac
-`, dev, accessGroup)
-	}
-	if !granted {
+	switch {
+	case !granted && p.f.udevOwns(): // what another rule takes away again at the next boot is no access
+		fmt.Fprintf(&b, `g=$(stat -L -c '%%G %%a' %[1]s)
+case $g in "%[2]s "*[67]?) ;; *)
+  echo "a udev rule wins over %[3]s: after it "%[1]s" is of group ${g%% *} with mode ${g#* }" >&2; exit 1;;
+esac
+`, dev, accessGroup, path.Base(rulesPath))
+	case !granted:
 		fmt.Fprintf(&b, `if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi
 `, dev, accessGroup)
 	}

@@ -14,7 +14,8 @@ import (
 // factsOfAll are the pieces in the order of the script: a later one may use what an earlier one has found.
 func factsOfAll() []factsOf {
 	return []factsOf{
-		systemFacts, tbotProgramFacts, accountFacts, tpmFacts, storagesFacts, unitFacts, otherFacts, dropInFacts, managedFacts, madeFacts,
+		systemFacts, tbotProgramFacts, accountFacts, tpmFacts, storagesFacts, waysFacts, unitFacts, portFacts, otherFacts, dropInFacts,
+		managedFacts, madeFacts,
 	}
 }
 
@@ -93,11 +94,11 @@ func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
 // form is an error: this is no place for guesses.
 func parseFacts(out []byte, d Desired) (*Facts, error) {
 	f := &Facts{
-		uid: -1, dirs: map[int]dirFacts{}, files: fileSet{},
+		uid: -1, dirs: map[int]dirFacts{}, ways: map[int]wayFacts{}, files: fileSet{},
 		made: map[Thing]*string{}, above: map[string]string{}, dropIns: map[int]dropIn{},
 	}
 	p := factsParser{
-		facts: f, files: d.managedFiles(), dirs: len(outputDirs(d.Tbot.Services)), parts: factsOfAll(),
+		facts: f, files: d.managedFiles(), dirs: len(outputDirs(d.Tbot.Services)), ways: len(d.ways()), parts: factsOfAll(),
 		things: d.things(), paths: d.paths(),
 	}
 	seen := map[string]bool{}

@@ -23,10 +23,13 @@ func Plan(f *Facts, d Desired) Steps {
 	p.otherTbots()
 	p.accounts()
 	p.tpmAccess()
+	p.handOver()
 	p.storage()
 	p.outputs()
 	p.config()
+	p.address()
 	p.service()
+	p.rooms()
 	return p.steps
 }
 

@@ -52,7 +52,7 @@ func enrolled(d Desired) *Facts {
 	f.user = &userFacts{uid: 998, groups: []string{"teleport", "tss"}, comment: userComment}
 	f.group, f.access = true, true
 	f.device.group, f.device.mode, f.device.opens = "tss", 0o660, "ok"
-	f.storage = storageFacts{dirFacts: dirFacts{"dir", 0o700, "teleport", "teleport"}, usable: "ok"}
+	f.storage = storageFacts{dirFacts: dirFacts{"dir", 0o700, "teleport", "teleport"}}
 	f.service = serviceFacts{load: "loaded", active: "active", enabled: "enabled"}
 	r, err := d.render(f)
 	if err != nil {
@@ -112,7 +112,7 @@ func TestPlan(t *testing.T) {
 		}},
 		{name: "a Teleport agent's data directory shuts tbot out", facts: func(f *Facts) {
 			f.user = &userFacts{uid: 998, groups: []string{"teleport"}}
-			f.storage.usable = "denied"
+			f.ways = map[int]wayFacts{wayStorage: {shut: "/var/lib/teleport (0700 root:root)"}}
 		}},
 		{name: "SELinux is named when the group is not enough", facts: func(f *Facts) {
 			f.user, f.group, f.access = &userFacts{uid: 998, groups: []string{"tss"}}, true, true

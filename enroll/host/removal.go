@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"fleetctl/enroll/config"
 	"fleetctl/remote"
 )
 
@@ -96,8 +97,11 @@ func (p *removal) storageAway(dir string, ours bool) {
 	case word == "other" || word == "link":
 		p.done(name, "it is no directory: it stays")
 	case p.wasMade(thingForeign, dir) && owned:
-		p.do(name, "its content is somebody else's, and it gets its owner back", action{script: fmt.Sprintf(
-			"find %s -xdev -user %s -exec chown -h %s:%s {} +\n%s", q, remote.Quote(p.d.Tbot.User), was.owner, was.group, was.back())})
+		script := was.back()
+		if config.ValidAccount(was.owner) {
+			script = handScript(dir, p.d.Tbot.User, was.owner, was.group) + "\n" + script
+		}
+		p.do(name, "its content is somebody else's, and it gets its owner back", action{script: script})
 	case p.wasMade(thingForeign, dir):
 		p.done(name, "its content is somebody else's: it stays")
 	case len(p.made) > 0 && owned:
@@ -147,6 +151,31 @@ func removeTree(dir string, bases []Thing) string {
 	}
 	return script
 }
+
+// treeFunctions are for scripts that take directories away. empty: take all that is in a directory, but nothing where something
+// else is mounted below. tree: take it, too; a mount point stays.
+const treeFunctions = `loose() {
+  [ -r /proc/self/mountinfo ] || return 0
+  while read -r _ _ _ _ at _; do
+    case $at in "$1"/*) echo "$at is mounted there: it stays, and so does $1" >&2; return 1;; esac
+  done </proc/self/mountinfo
+  return 0
+}
+empty() {
+  if [ -L "$1" ]; then echo "$1 is a symbolic link by now" >&2; return 1; fi
+  loose "$1" || return 1
+  for c in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if [ "${c##*/}" = lost+found ]; then continue; fi
+    if [ -e "$c" ] || [ -L "$c" ]; then rm -rf "$c" || return 1; fi
+  done
+}
+tree() {
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
+  empty "$1" || return 1
+  if mounted "$1"; then return 0; fi
+  rm -rf "$1"
+}
+`
 
 // aboveAway takes the directories that were made on the way to files, as far as they are empty.
 func (p *removal) aboveAway() {

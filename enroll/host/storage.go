@@ -21,7 +21,6 @@ type dirFacts struct {
 type storageFacts struct {
 	dirFacts
 	acl    string // does its file system have ACLs? "ok", "none", "" not known
-	usable string // can tbot's user write there? "ok", "denied", "" not tried
 	filled bool   // something is in it
 }
 
@@ -39,7 +38,6 @@ var storagesFacts = factsOf{
 	set: map[string]func(*Facts, string) error{
 		"dir.storage":    func(f *Facts, v string) error { return f.storage.set(v) },
 		"storage.acl":    func(f *Facts, v string) error { return setWord(v, &f.storage.acl, "ok", "none") },
-		"storage.usable": func(f *Facts, v string) error { return setWord(v, &f.storage.usable, "ok", "denied") },
 		"storage.filled": func(f *Facts, v string) error { return setTruth(v, &f.storage.filled) },
 	},
 	each: map[string]func(*factsParser, int, string) error{
@@ -69,10 +67,6 @@ case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
   *noacl*|vfat*|exfat*|msdos*) echo storage.acl=none;;
   ?*) echo storage.acl=ok;;
 esac
-if [ -n "$e" ]; then
-  if [ "$p" = "$STORAGE" ]; then q='[ -w "$1" ] && [ -x "$1" ]'; else q='[ -x "$1" ]'; fi
-  if asuser "$q" "$p" </dev/null 2>/dev/null; then echo storage.usable=ok; else echo storage.usable=denied; fi
-fi
 `
 
 // set reads "TYPE MODE OWNER GROUP SIZE".
@@ -92,7 +86,7 @@ func (p *planner) storage() {
 	own := fmt.Sprintf(`chown %[1]s:%[2]s %[3]s
 chmod 0700 %[3]s
 U=%[1]s
-asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s": a directory above it is closed" >&2; exit 1; }`,
+asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't use "%[3]s", though it is 0700 and its own" >&2; exit 1; }`,
 		remote.Quote(t.User), remote.Quote(t.Group), q)
 	switch {
 	case s.filled && !p.knownStorage() && !p.d.Adopt:
@@ -103,9 +97,8 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 			"whoever can change the link's target would get tbot's credentials: make it a directory, or set tbot.storage")
 	case s.typ == "other":
 		p.problem(name, outcome.StorageNotDir, dir+" is there, but no directory", "move it away, or set tbot.storage")
-	case s.usable == "denied" && t.User != "root" && (s.typ == "" || s.owner == t.User):
-		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't reach %s: a directory above it is closed", t.User, dir),
-			"a Teleport agent keeps /var/lib/teleport to root: set tbot.storage, e.g. /var/lib/tbot")
+	case p.linkInTheWay(name, wayStorage, "tbot.storage"):
+	case p.blocked(name, wayStorage, outcome.StorageDenied, ""):
 	case s.typ == "":
 		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
 		step := p.do(name, "it doesn't exist", action{script: script})
@@ -119,6 +112,9 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 			step.also = []Thing{was}
 		}
 		p.undo(step, action{script: was.back()})
+	case p.f.ways[wayStorage].usable == "denied":
+		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't write to %s, though it is 0700 and its own", t.User, dir),
+			"is it mounted read-only, or is there an attribute or an access control list? lsattr -d and getfacl say it")
 	case s.acl == "none":
 		p.done(name, "0700, owned by %s; its file system has no ACLs, so tbot guards it by modes alone", t.User)
 	default:
@@ -128,31 +124,54 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 
 // outputs are the directories that services write to; tbot can't make them itself inside its sandbox.
 func (p *planner) outputs() {
+	links := linkedOutputs(p.d.Tbot.Services)
 	for i, dir := range outputDirs(p.d.Tbot.Services) {
 		name := "output directory " + dir
-		if got, ok := p.f.dirs[i]; ok {
+		way := wayOutputs + i
+		got, there := p.f.dirs[i]
+		switch follows := slices.Contains(links, dir); {
+		case there && got.typ == "other":
+			p.problem(name, outcome.StorageNotDir, dir+" is there, but no directory", "move it away, or choose another path")
+		case there && got.typ == "link" && !follows:
+			p.problem(name, outcome.StorageLink, dir+" is a symbolic link, and tbot follows none to an output", "choose the path where it leads to")
+		case !follows && p.linkInTheWay(name, way, "path"):
+		case p.blocked(name, way, outcome.PermissionDenied, "open that directory to it, or choose another path"):
+		case there && p.f.ways[way].usable == "denied" && !p.f.ways[way].left:
+			p.problem(name, outcome.PermissionDenied, fmt.Sprintf("user %s can't write to %s (%#o %s:%s)", p.d.Tbot.User, dir,
+				got.mode, got.owner, got.group), "give it to that user, or choose a directory that enroll can make")
+		case there:
 			p.done(name, "it exists, %#o %s:%s", got.mode, got.owner, got.group)
-			continue
+		default:
+			q := remote.Quote(dir)
+			step := p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
+				q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)})
+			step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
+			p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 		}
-		q := remote.Quote(dir)
-		step := p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
-			q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)})
-		step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
-		p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 	}
 }
 
 // outputDirs finds the directories that services write to: the path of every destination of type directory, sorted.
 func outputDirs(services []map[string]any) []string {
+	return destinations(services, func(map[string]any) bool { return true })
+}
+
+// linkedOutputs are those of them that symbolic links may lead to.
+func linkedOutputs(services []map[string]any) []string {
+	return destinations(services, func(d map[string]any) bool { return d["symlinks"] == "insecure" })
+}
+
+// destinations are the paths of the directories that want says yes to, sorted.
+func destinations(services []map[string]any, want func(map[string]any) bool) []string {
 	var dirs []string
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {
 		case map[string]any:
-			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) {
+			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) && want(v) {
 				dirs = append(dirs, path)
 			}
-			if path, ok := v["destination"].(string); ok && cleanPath(path) { // short for a directory
+			if path, ok := v["destination"].(string); ok && cleanPath(path) && want(nil) { // short for a directory
 				dirs = append(dirs, path)
 			}
 			for _, e := range v {

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"errors"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 	"fleetctl/templates"
@@ -117,6 +118,9 @@ func (d Desired) checkTbotYAML(raw []byte) error {
 // config is the file, on the host.
 func (p *planner) config() {
 	path := string(p.d.Tbot.Config)
+	if p.blocked(path, wayConfig, outcome.PermissionDenied, "open that directory to it, or set tbot.config") {
+		return
+	}
 	f := remote.File{Path: path, Content: p.files.config, Mode: 0o640, Owner: "root", Group: p.d.Tbot.Group}
 	if !p.file(path, f, true) {
 		return

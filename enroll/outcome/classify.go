@@ -31,6 +31,8 @@ var causes = [...]cause{
 	{remote.ErrBecome, BecomeFailed, ""},
 	{remote.ErrNoExecDir, NoExecDir, ""},
 	{remote.ErrNoSpace, NoSpace, ""},
+	{remote.ErrFile, StepFailed, ""},
+	{remote.ErrLoginShell, LoginShell, ""},
 	{remote.ErrOutputTooLong, BadOutput, ""},
 	{tpm.ErrIdentity, EKUnreadable, ""},
 	{tpm.ErrNoTPM, NoTPM, ""},
