@@ -272,7 +272,7 @@ func (e *installation) failed(ctx context.Context, c change, err error) outcome.
 	r := notWell(ctx, c, err)
 	r.Steps, r.Warnings = e.stepResults(c.steps[:min(len(c.steps), c.done)]), e.warnings(c.facts)
 	if jerr := c.journal.fail(ctx); jerr != nil {
-		r.Message += "; " + remote.Clean(jerr.Error())
+		r.Message += "; " + remote.Line(jerr.Error())
 	}
 	// Whoever interrupts a run twice wants its end, and where the connection is gone there is nobody to ask. That the host's
 	// own time is over is no reason: it would be left with what doesn't work.
@@ -286,10 +286,10 @@ func (e *installation) failed(ctx context.Context, c change, err error) outcome.
 		r.Message += "; " + rolled.Said
 	}
 	if rerr != nil {
-		r.Message += "; " + remote.Clean(rerr.Error())
+		r.Message += "; " + remote.Line(rerr.Error())
 	}
 	if jerr := c.journal.undone(ctx, rolled.Undone); jerr != nil {
-		r.Message += "; " + remote.Clean(jerr.Error())
+		r.Message += "; " + remote.Line(jerr.Error())
 	}
 	return r
 }

@@ -306,7 +306,7 @@ func (s *HostStatus) judgeJoin(c cluster, in *store.Installed, fresh time.Durati
 	switch {
 	case s.EKHash == "":
 	case c.silent != nil && runs:
-		s.State, s.Message = outcome.StateUnverified, "the cluster doesn't say whether it joined: "+remote.Clean(c.silent.Error())
+		s.State, s.Message = outcome.StateUnverified, "the cluster doesn't say whether it joined: "+remote.Line(c.silent.Error())
 	case joined:
 		s.Joined, s.Instance = &j.At, &j
 		s.judgeInstance(j, runs, fresh)
@@ -333,10 +333,10 @@ func (s *HostStatus) judgeInstance(j tctl.Join, runs bool, fresh time.Duration) 
 		if runs {
 			s.State = outcome.StateUnverified
 		}
-		s.notice("it has not joined with token " + s.Token + " yet, the last time with " + remote.Clean(j.Token))
+		s.notice("it has not joined with token " + s.Token + " yet, the last time with " + remote.Line(j.Token))
 	}
 	if j.Version != "" && s.Tbot != "" && strings.TrimPrefix(j.Version, "v") != s.Tbot {
-		s.notice("the tbot that joined last was " + remote.Clean(j.Version))
+		s.notice("the tbot that joined last was " + remote.Line(j.Version))
 	}
 	for _, service := range j.Services {
 		if service.Health != "unhealthy" || service.Name == "identity" || s.Ready != "" {
@@ -347,9 +347,9 @@ func (s *HostStatus) judgeInstance(j tctl.Join, runs bool, fresh time.Duration) 
 		}
 		why := ""
 		if service.Reason != "" {
-			why = " (" + remote.Clean(service.Reason) + ")"
+			why = " (" + remote.Line(service.Reason) + ")"
 		}
-		s.notice("tbot told the cluster that " + remote.Clean(service.Name) + " is unhealthy" + why)
+		s.notice("tbot told the cluster that " + remote.Line(service.Name) + " is unhealthy" + why)
 	}
 }
 

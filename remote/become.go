@@ -254,7 +254,7 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 		hint = fmt.Sprintf("try it by hand on the host: %s, to become %s", exe, Clean(user))
 	}
 	return &Error{
-		Kind: kind, Err: fmt.Errorf("%s: %s", method, cmp.Or(cleanLine(said), "it ended without a word")), Hint: hint,
+		Kind: kind, Err: fmt.Errorf("%s: %s", method, cmp.Or(Line(said), "it ended without a word")), Hint: hint,
 	}
 }
 

@@ -61,7 +61,7 @@ func fileFailure(word, text string) error {
 		return &Error{Kind: ErrDisconnected, Err: fmt.Errorf("unexpected word %q", Clean(word))}
 	}
 	why, text, _ := strings.Cut(text, " ")
-	said := errors.New(cmp.Or(cleanLine(text), why))
+	said := errors.New(cmp.Or(Line(text), why))
 	switch why {
 	case "full":
 		return &Error{Kind: ErrNoSpace, Err: said, Hint: "make room on the host"}

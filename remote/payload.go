@@ -74,7 +74,7 @@ type fullError struct {
 	text string
 }
 
-func (e *fullError) Error() string { return cmp.Or(cleanLine(e.text), "every directory is full") }
+func (e *fullError) Error() string { return cmp.Or(Line(e.text), "every directory is full") }
 
 func (c *Conn) startPayload(ctx context.Context, p Payload, avoid string) (*Process, error) {
 	setup := strings.NewReplacer(
@@ -106,7 +106,7 @@ func payloadFailure(word, text string) error {
 		return &Error{Kind: ErrDisconnected, Err: fmt.Errorf("unexpected word %q", Clean(word))}
 	}
 	why, text, _ := strings.Cut(text, " ")
-	said := errors.New(cmp.Or(cleanLine(text), why))
+	said := errors.New(cmp.Or(Line(text), why))
 	switch why {
 	case "full":
 		dir, text, _ := strings.Cut(text, " ")

@@ -111,8 +111,8 @@ func (p *planner) member() {
 		return
 	}
 	script := fmt.Sprintf(`if has usermod; then usermod -a -G %[2]s %[1]s; else addgroup %[1]s %[2]s; fi
-grep -E -q "^%[2]s:.*[:,]"%[1]s"(,|$)" /etc/group || { echo "user "%[1]s" did not get into group %[2]s" >&2; exit 1; }`,
-		remote.Quote(user), accessGroup)
+grep -E -q %[3]s /etc/group || { echo "user "%[1]s" did not get into group %[2]s" >&2; exit 1; }`,
+		remote.Quote(user), accessGroup, remote.Quote("^"+accessGroup+":.*[:,]"+user+"(,|$)"))
 	step := p.do(name, "it is no member", action{script: script})
 	step.Makes = Thing{kind: thingMember, name: accessGroup, owner: user}
 	p.undo(step, action{script: leave(user, accessGroup), whole: true})
