@@ -27,7 +27,7 @@ var shCommands map[string]shCommand
 func init() { // they call each other by way of the tables
 	shNatives = map[string]shCommand{
 		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens, "handover": shHandover,
-		"empty": shEmpty, "tree": shTree,
+		"empty": shEmpty, "emptyof": shEmptyOf, "tree": shTree,
 	}
 	shCommands = map[string]shCommand{
 		":": shTrue, "true": shTrue, "false": func(*shell, []string) int { return 1 }, "export": shTrue,

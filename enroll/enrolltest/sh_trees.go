@@ -1,6 +1,7 @@
 package enrolltest
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -18,6 +19,21 @@ func shEmpty(s *shell, args []string) int {
 		}
 	}
 	return s.each("rm", "cannot remove", st.below(dir), func(name string) error { return st.remove(s.user, name) })
+}
+
+// shEmptyOf takes the files of a user that lie in a directory.
+func shEmptyOf(s *shell, args []string) int {
+	st := &s.host.s
+	if d := st.Files[args[1]]; d == nil || d.Kind != Dir {
+		return 1
+	}
+	var names []string
+	for _, name := range st.below(args[1]) {
+		if f := st.Files[name]; path.Dir(name) == args[1] && f.Kind == Regular && f.Owner == args[2] {
+			names = append(names, name)
+		}
+	}
+	return s.each("rm", "cannot remove", names, func(name string) error { return st.remove(s.user, name) })
 }
 
 // shTree takes a directory with all that is in it; of a mount point, what is in it.

@@ -36,6 +36,7 @@ func PlanRemoval(f *Facts, d Desired, made []Thing) Steps {
 		p.storageAway(storage, ours)
 	}
 	p.dirsAway()
+	p.outputsAway()
 	p.deviceAway()
 	p.accountsAway()
 	p.tbotAway()
@@ -138,6 +139,28 @@ func (p *removal) dirsAway() {
 	}
 }
 
+// outputsAway takes what tbot has written to directories that were there before: whatever belongs to an account that enroll made.
+// Of another account's nobody can tell what is tbot's.
+func (p *removal) outputsAway() {
+	for _, t := range ofKind(p.made, thingOutput) {
+		name := "output directory " + t.name
+		if p.wasMade(thingDir, t.name) || p.there(t) == "" || p.there(t) == "other" {
+			continue
+		}
+		script := ""
+		for _, u := range ofKind(p.made, thingUser) {
+			if p.there(u) != "" {
+				script += fmt.Sprintf("emptyof %s %s\n", remote.Quote(t.name), remote.Quote(u.name))
+			}
+		}
+		if script == "" {
+			p.done(name, "it was there before: it stays, and so does what is in it")
+			continue
+		}
+		p.do(name, "it was there before: what tbot wrote there goes", action{script: script})
+	}
+}
+
 // sharedDirs belong to the system: they stay, however empty they are.
 var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/usr/local",
 	"/usr/local/bin", "/usr/local/lib", "/var", "/var/lib", "/var/opt", "/var/tmp", "/var/cache"}
@@ -153,7 +176,7 @@ func removeTree(dir string, bases []Thing) string {
 }
 
 // treeFunctions are for scripts that take directories away. empty: take all that is in a directory, but nothing where something
-// else is mounted below. tree: take it, too; a mount point stays.
+// else is mounted below. emptyof: take the files of a user that lie in a directory, without being led elsewhere. tree: take it, too; a mount point stays.
 const treeFunctions = `loose() {
   [ -r /proc/self/mountinfo ] || return 0
   while read -r _ _ _ _ at _; do
@@ -168,6 +191,14 @@ empty() {
     if [ "${c##*/}" = lost+found ]; then continue; fi
     if [ -e "$c" ] || [ -L "$c" ]; then rm -rf "$c" || return 1; fi
   done
+}
+emptyof() {
+  (
+    cd -P "$1" && [ "$(pwd -P)" = "$1" ] || exit 1
+    for c in ./* ./.[!.]* ./..?*; do
+      if [ -f "$c" ] && [ ! -L "$c" ] && [ "$(stat -c %u "$c")" = "$(id -u "$2")" ]; then rm -f "$c" || exit 1; fi
+    done
+  )
 }
 tree() {
   if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
