@@ -392,3 +392,42 @@ func TestARemovalThatFailsIsTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEnrollThatFailsAnywhereLeavesTheHostAsItWas: at every action and at every file once, of an enrolled host that becomes
+// another one, and of a service of somebody else.
+func TestAnEnrollThatFailsAnywhereLeavesTheHostAsItWas(t *testing.T) {
+	t.Parallel()
+	for _, adopted := range []bool{false, true} {
+		for fails := 1; ; fails++ {
+			l := newLab(t, 1)
+			if adopted {
+				l.packaged("web-01", "old")
+			} else {
+				l.enrolled()
+			}
+			before := l.host["web-01"].Tree()
+			l.Config.Tbot.User, l.Config.Tbot.Group, l.Config.Tbot.Storage = "other", "other", "/var/lib/other/bot"
+			l.Config.Tbot.Services = []map[string]any{identityIn("/opt/other/id")}
+			n, failed := 0, ""
+			l.breaks(func(e enrolltest.Event) error {
+				if e.What == "action" || e.Kind == "file" {
+					if n++; n == fails {
+						failed = e.What + " " + e.Text[max(0, len(e.Text)-200):]
+						return errors.New("sh: No such luck")
+					}
+				}
+				return nil
+			})
+			report, _ := l.enroll(func(o *EnrollOptions) { o.Adopt = adopted })
+			if failed == "" {
+				if fails < 10 || report.Results[0].Outcome != outcome.Changed {
+					t.Errorf("%d actions: %+v", fails, report.Results[0])
+				}
+				break
+			}
+			if after := l.host["web-01"].Tree(); after != before {
+				t.Errorf("%s\n%s\nafter failure %d it is not as it was:\n%s", failed, report.Results[0].Message, fails, diff.Unified(before, after))
+			}
+		}
+	}
+}

@@ -22,12 +22,16 @@ type Rolled struct {
 // brings the service back that was there: it is watched as a new one is. A step that did not come to replace anything is left
 // alone, and one that cannot be undone doesn't keep the others from it: the error names each.
 func Rollback(ctx context.Context, conn Conn, steps Steps, f *Facts, d Desired) (r Rolled, err error) {
-	started, armed := false, false
+	started, armed, begun := false, false, false
 	for _, s := range steps {
+		begun = begun || s.armed
 		armed = armed || s.armed && len(s.undo) > 0
 		started = started || s.armed && Steps{s}.Starts()
 	}
-	if !armed {
+	switch {
+	case !begun && f.Systemd > 0 && !f.pending: // nothing is pending, either
+		return Rolled{}, runScript(ctx, conn, "rm -f "+pendingPath)
+	case !armed:
 		return Rolled{}, nil
 	}
 	var errs []error
