@@ -161,6 +161,26 @@ func MadeBy(in *store.Installed) []Thing {
 	return made
 }
 
+// Goes names what a removal takes, for people.
+func Goes(made []Thing) []string {
+	var all []string
+	for _, t := range []struct {
+		kind thingKind
+		word string
+	}{{thingConfig, "configuration"}, {thingStorage, "storage"}} {
+		for _, m := range ofKind(made, t.kind) {
+			all = append(all, t.word+" "+m.name)
+		}
+	}
+	for _, m := range made {
+		switch m.kind {
+		case thingUser, thingGroup, thingMember, thingDir, thingFile, thingDevice:
+			all = append(all, string(m.kind)+" "+m.name)
+		}
+	}
+	return all
+}
+
 // Union is what either of two lists has, each once.
 func Union(a, b []Thing) []Thing {
 	all := slices.Clone(a)
