@@ -165,12 +165,12 @@ func shHandover(s *shell, args []string) int {
 	}
 	if f := st.Files[dir]; f == nil || f.Kind != Dir || !s.root() {
 		return s.complain("cd: %s: %v", dir, errNoEntry)
-	} else if f.Owner != from {
+	} else if f.Owner != from && f.Owner != to {
 		return 0
 	}
 	for _, name := range append(st.below(dir), dir) {
 		f, above := st.Files[name], st.Files[path.Dir(name)]
-		if f.Owner != from || name != dir && above.Owner != from {
+		if f.Owner != from || name != dir && above.Owner != from && above.Owner != to {
 			continue
 		}
 		if err := st.own(f, to, group); err != nil {

@@ -15,7 +15,7 @@ func (p *planner) handOver() {
 		}
 		step := p.do("files in "+dir, fmt.Sprintf("they belong to %s, and tbot runs as %s", last, p.d.Tbot.User),
 			action{script: handScript(dir, last, p.d.Tbot.User, p.d.Tbot.Group)})
-		step.undo = []action{{script: handScript(dir, p.d.Tbot.User, last, "")}}
+		p.undo(step, action{script: handScript(dir, p.d.Tbot.User, last, "")})
 		p.restart = append(p.restart, "user "+p.d.Tbot.User)
 	}
 }
@@ -25,7 +25,7 @@ func handScript(dir, from, to, group string) string {
 }
 
 // handFunction is handover DIR FROM TO GROUP, of the scripts that change something: it changes the owner of a directory, and of
-// everything below it, that belongs to the user FROM: to the user TO and the group, or to TO's own one. Whoever owned a
+// everything below it, that belongs to the user FROM (or to TO already): to the user TO and the group, or to TO's own one. Whoever owned a
 // directory could put something else there at any moment. So each one is first taken by root, which its sticky bit tells a
 // later run, and only then looked at: from then on nobody else can change what is in it. Links are never followed, other file
 // systems not entered, and a file with a second name somewhere stays as it is.
@@ -36,7 +36,7 @@ const handFunction = `handover() {
 }
 hand() {
   set -- $(stat -c '%u %d 0%a' .)
-  case $1,$3 in "$from",*|0,01[0-7][0-7][0145]) ;; *) return 0;; esac
+  case $1,$3 in "$from",*|"$to",*|0,01[0-7][0-7][0145]) ;; *) return 0;; esac
   mode=000${3#0}; mode=0${mode#"${mode%???}"}
   chown 0:0 . && chmod 1"$(printf %03o $((mode & 0755)))" . || return 1
   for f in ./* ./.[!.]* ./..?*; do
