@@ -16,7 +16,8 @@ import (
 
 const (
 	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM CONFIG"
-	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails last port.holder user.nss access.nss
+	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails last
+		port.holder user.nss access.nss
 		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.gives device.path
 		device.type device.stat device.opens storage.acl pending service.load service.active service.enabled
 		service.reload service.header service.start service.fragment service.user service.command storage.filled ready ready.body`

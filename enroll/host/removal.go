@@ -169,7 +169,10 @@ var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run",
 // before.
 func removeTree(dir string, bases []Thing) string {
 	script := "tree " + remote.Quote(dir)
-	for up := path.Dir(dir); !slices.Contains(sharedDirs, up) && !slices.Contains(bases, Thing{kind: thingBase, name: up}); up = path.Dir(up) {
+	stays := func(up string) bool {
+		return slices.Contains(sharedDirs, up) || slices.Contains(bases, Thing{kind: thingBase, name: up})
+	}
+	for up := path.Dir(dir); !stays(up); up = path.Dir(up) {
 		script += fmt.Sprintf("\nif [ ! -e %[1]s ]; then :; else rmdir %[1]s 2>/dev/null || exit 0; fi", remote.Quote(up))
 	}
 	return script

@@ -106,7 +106,8 @@ func watchAgain(ctx context.Context, conn Conn, f *Facts, d Desired) (string, er
 	case f.service.active != "active":
 		return "; the service that was there did not keep running before, and doesn't now", nil
 	}
-	return "", fmt.Errorf("rollback: the previous files are back, but what was there doesn't keep running with them: %s", h.Explain(f.Skew).Message)
+	return "", fmt.Errorf("rollback: the previous files are back, but what was there doesn't keep running with them: %s",
+		h.Explain(f.Skew).Message)
 }
 
 // diagBefore is where the tbot that was there says how it does, by its own configuration.
