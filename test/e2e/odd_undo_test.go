@@ -70,10 +70,10 @@ func ordinary() []oddity {
 		{name: "systemd is old", spec: lab.Spec{OldSystemd: true}},
 		{name: "the unit is masked", setup: "systemctl mask tbot.service 2>&1", says: refusedAs("unit-masked", "systemctl unmask")},
 		{name: "proc hides the processes of others", setup: "mount -o remount,hidepid=2 /proc"},
-		{name: "root's umask is 077", 
+		{name: "root's umask is 077",
 			setup: "sed -i 's/^UMASK.*/UMASK 077/' /etc/login.defs; for f in /root/.bashrc /root/.profile /etc/profile /etc/bash.bashrc; do echo umask 077 >>$f; done",
 			holds: map[stage]string{enrolled: "[ $(stat -c %a /var/lib/teleport) = 755 ]"}},
-		{name: "the user and the group are there already", 
+		{name: "the user and the group are there already",
 			setup: "groupadd --system teleport; useradd --system -g teleport -c 'of the site' teleport",
 			holds: map[stage]string{removed: "id teleport"}},
 		{name: "the group is there already, with somebody in it", setup: "groupadd --system teleport; usermod -a -G teleport careful"},
@@ -103,14 +103,15 @@ func undone() []oddity {
 		return map[stage]string{again: "failed -: " + text, seen: "-"}
 	}
 	return []oddity{
-		{name: "a new user whom nothing lets in", every: true,
-			before: map[stage]string{again: "groupadd -r other; useradd -r -g other other; chmod 0750 /usr/local/bin/tbot; chgrp teleport /usr/local/bin/tbot",
-				removed: "userdel other; chmod 0755 /usr/local/bin/tbot; chgrp root /usr/local/bin/tbot"},
+		{name: "a new user who cannot reach the cluster", every: true,
+			before: map[stage]string{
+				again:   "groupadd -r other; useradd -r -g other other; ip rule add uidrange $(id -u other)-$(id -u other) unreachable pref 1",
+				removed: "ip rule del pref 1; userdel other"},
 			vars: vars{again: {"user": "other", "group": "other"}},
-			says: fails("the previous files are back, and tbot was restarted with them and has joined"), works: "",
-			left:  []string{"/usr/local/bin/tbot"},
-			holds: map[stage]string{again: works + "; [ $(stat -c %U:%G /var/lib/teleport/bot) = teleport:teleport ]; [ $(stat -c %G:%a /etc/tbot.yaml) = teleport:640 ]; ! id -nG other | grep -q tss"},
-		},
+			says: fails("the previous files are back, and tbot was restarted with them and has joined"),
+			holds: map[stage]string{again: works + "; [ $(stat -c %U:%G /var/lib/teleport/bot) = teleport:teleport ]" +
+				"; [ $(stat -c %U /var/lib/teleport/bot/*identity*) = teleport ]" +
+				"; [ $(stat -c %G:%a /etc/tbot.yaml) = teleport:640 ]; ! id -nG other | grep -q tss"}},
 		{name: "a new user that is made, and a service that tbot refuses",
 			vars:  vars{again: {"user": "newbot", "group": "newbot", "services": badService}},
 			says:  fails("the previous files are back, and tbot was restarted with them and has joined"),
