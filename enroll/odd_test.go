@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -309,5 +310,124 @@ func TestDropInsOfOthers(t *testing.T) {
 				t.Errorf("it is not as it was:\n%s", diff.Unified(before, after))
 			}
 		})
+	}
+}
+
+// TestOutputsInADirectoryThatWasThere: what tbot wrote goes, and nothing else.
+func TestOutputsInADirectoryThatWasThere(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.with("web-01", func(s *enrolltest.State) {
+		s.Files["/opt/app"] = &enrolltest.File{Kind: enrolltest.Dir, Mode: 0o777, Owner: "admin", Group: "admin"}
+		s.Files["/opt/app/key"] = &enrolltest.File{Kind: enrolltest.Regular, Mode: 0o600, Owner: "admin", Group: "admin"}
+	})
+	before := l.host["web-01"].Tree()
+	l.Config.Tbot.Services = []map[string]any{identityIn("/opt/app")}
+	l.enrolled()
+	l.with("web-01", func(s *enrolltest.State) {
+		s.Files["/opt/app/identity"] = &enrolltest.File{Kind: enrolltest.Regular, Mode: 0o600, Owner: "teleport", Group: "teleport"}
+	})
+	removed, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
+	l.check("remove", removed.Results, err, "web-01 changed", nil)
+	if after := l.host["web-01"].Tree(); after != before {
+		t.Errorf("it is not as it was:\n%s", diff.Unified(before, after))
+	}
+}
+
+// TestACopyOfSomebodyElsesIsNotTakenForOurs: a PATH.orig that is there already is neither brought back nor written over.
+func TestACopyOfSomebodyElsesIsNotTakenForOurs(t *testing.T) {
+	t.Parallel()
+	other := &enrolltest.File{Kind: enrolltest.Regular, Mode: 0o600, Owner: "root", Group: "root", Content: []byte("other")}
+	l := newLab(t, 2)
+	for _, name := range []string{"web-01", "web-02"} {
+		l.with(name, func(s *enrolltest.State) { s.Files["/etc/tbot.yaml.orig"] = other })
+	}
+	l.with("web-02", func(s *enrolltest.State) {
+		s.Files["/etc/tbot.yaml"] = &enrolltest.File{Kind: enrolltest.Regular, Mode: 0o600, Owner: "root", Group: "root", Content: []byte("version: v2\n")}
+	})
+	before := l.host["web-01"].Tree()
+	report, err := l.enroll(func(o *EnrollOptions) { o.Adopt = true })
+	l.check("enroll", report.Results, err, "web-01 changed, web-02 failed step-failed", outcome.ErrHostsFailed)
+	if m := report.Results[1].Message; !strings.Contains(m, "/etc/tbot.yaml.orig is there already") || l.file("web-02", "/etc/tbot.yaml") != "version: v2\n" {
+		t.Error(m)
+	}
+	removed, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
+	l.check("remove", removed.Results, err, "web-01 changed", nil)
+	if after := l.host["web-01"].Tree(); after != before {
+		t.Errorf("it is not as it was:\n%s", diff.Unified(before, after))
+	}
+}
+
+// TestARemovalThatFailsIsTriedAgain: at every action once, and the next one completes it.
+func TestARemovalThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for fails := 1; ; fails++ {
+		l := newLab(t, 1)
+		l.packaged("web-01", "old")
+		before := l.host["web-01"].Tree()
+		report, err := l.enroll(func(o *EnrollOptions) { o.Adopt = true })
+		l.check("enroll", report.Results, err, "web-01 changed", nil)
+		n, failed := 0, false
+		l.breaks(func(e enrolltest.Event) error {
+			if e.What == "action" {
+				if n++; n == fails {
+					failed = true
+					return errors.New("rm: Read-only file system")
+				}
+			}
+			return nil
+		})
+		_, _ = l.remove(RemoveOptions{Names: []string{"web-01"}})
+		l.breaks(nil)
+		if !failed {
+			if fails < 5 {
+				t.Errorf("%d actions", fails)
+			}
+			return
+		}
+		removed, err := l.remove(RemoveOptions{Names: []string{"web-01"}})
+		l.check("again", removed.Results, err, "web-01 changed", outcome.ErrHostsFailed)
+		if after := l.host["web-01"].Tree(); after != before {
+			t.Errorf("after failure %d it is not as it was:\n%s", fails, diff.Unified(before, after))
+		}
+	}
+}
+
+// TestAnEnrollThatFailsAnywhereLeavesTheHostAsItWas: at every action and at every file once, of an enrolled host that becomes
+// another one, and of a service of somebody else.
+func TestAnEnrollThatFailsAnywhereLeavesTheHostAsItWas(t *testing.T) {
+	t.Parallel()
+	for _, adopted := range []bool{false, true} {
+		for fails := 1; ; fails++ {
+			l := newLab(t, 1)
+			if adopted {
+				l.packaged("web-01", "old")
+			} else {
+				l.enrolled()
+			}
+			before := l.host["web-01"].Tree()
+			l.Config.Tbot.User, l.Config.Tbot.Group, l.Config.Tbot.Storage = "other", "other", "/var/lib/other/bot"
+			l.Config.Tbot.Services = []map[string]any{identityIn("/opt/other/id")}
+			n, failed := 0, ""
+			l.breaks(func(e enrolltest.Event) error {
+				if e.What == "action" || e.Kind == "file" {
+					if n++; n == fails {
+						failed = e.What + " " + e.Text[max(0, len(e.Text)-200):]
+						return errors.New("sh: No such luck")
+					}
+				}
+				return nil
+			})
+			report, _ := l.enroll(func(o *EnrollOptions) { o.Adopt = adopted })
+			if failed == "" {
+				if fails < 10 || report.Results[0].Outcome != outcome.Changed {
+					t.Errorf("%d actions: %+v", fails, report.Results[0])
+				}
+				break
+			}
+			if after := l.host["web-01"].Tree(); after != before {
+				t.Errorf("%s\n%s\nafter failure %d it is not as it was:\n%s", failed, report.Results[0].Message, fails, diff.Unified(before, after))
+			}
+		}
 	}
 }

@@ -23,7 +23,7 @@ type Chroot struct {
 	dir   string
 	shell []string
 	Runs  int
-	First string // runs before every script of a connection
+	First string                    // runs before every script of a connection
 	Fail  func(script string) error // faults; may be nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/enrolltest/memcluster"
+	"fleetctl/enroll/enrolltest/shparse"
 )
 
 const (
@@ -273,6 +274,16 @@ var factLine = regexp.MustCompile(`(?m)^(dir|file) ([0-9]+) ((?:[^\s'"]|'[^']*'|
 
 // maxFactFile is the size up to which contents are shown.
 const maxFactFile = 65536
+
+// word is what a quoted word says.
+func (h *Host) word(quoted string) (string, bool) {
+	list, err := shparse.Parse(quoted)
+	if err != nil {
+		h.failf("not modelled: %q: %v", quoted, err)
+		return "", false
+	}
+	return (&shell{}).text(list[0].Pipes[0].Cmds[0].Words[0]), true
+}
 
 // fileFacts answers the lines "dir N PATH" and "file N PATH" at the script's end.
 func (h *Host) fileFacts(out *answer, a asked) bool {

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"fleetctl/enroll/enrolltest/shparse"
 )
 
 // otherFacts are of tbots that somebody else started.
@@ -58,16 +56,6 @@ var (
 	madeLine  = regexp.MustCompile(`(?m)^made ([0-9]+) ([a-z]+) ((?:[^\s'"]|'[^']*'|\\')+) (.+)$`)
 	aboveLine = regexp.MustCompile(`(?m)^above ([0-9]+) ((?:[^\s'"]|'[^']*'|\\')+)$`)
 )
-
-// word reads one quoted word of a script.
-func (h *Host) word(text string) (string, bool) {
-	list, err := shparse.Parse("x " + text)
-	if err != nil {
-		h.failf("not modelled: %q: %v", text, err)
-		return "", false
-	}
-	return (&shell{}).text(list[0].Pipes[0].Cmds[0].Words[1]), true
-}
 
 // madeFacts answers the lines "made N KIND NAME BESIDES" and "above N PATH" at the script's end.
 func (h *Host) madeFacts(out *answer, a asked) bool {

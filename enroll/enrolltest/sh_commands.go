@@ -26,8 +26,8 @@ var shCommands map[string]shCommand
 
 func init() { // they call each other by way of the tables
 	shNatives = map[string]shCommand{
-		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens,
-		"empty": shEmpty, "tree": shTree, "handover": shHandover,
+		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens, "handover": shHandover,
+		"empty": shEmpty, "emptyof": shEmptyOf, "tree": shTree,
 	}
 	shCommands = map[string]shCommand{
 		":": shTrue, "true": shTrue, "false": func(*shell, []string) int { return 1 }, "export": shTrue,
@@ -37,7 +37,7 @@ func init() { // they call each other by way of the tables
 		"mkdir": shMkdir, "rmdir": shRmdir, "rm": shRm, "cp": shCp, "ln": shLn, "mv": shMv, "chown": shChown,
 		"chgrp": shChgrp, "chmod": shChmod, "tar": shTar, "curl": shCurl, "wget": shWget, "bash": shBash, "exec": shExec,
 		"useradd": shUseradd, "groupadd": shGroupadd, "usermod": shUsermod, "userdel": shUserdel, "groupdel": shGroupdel,
-		"gpasswd": shGpasswd, "find": shFind, "systemctl": shSystemctl, "udevadm": shUdevadm,
+		"gpasswd": shGpasswd, "systemctl": shSystemctl, "udevadm": shUdevadm,
 	}
 }
 

@@ -1,6 +1,7 @@
 package enrolltest
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -20,6 +21,21 @@ func shEmpty(s *shell, args []string) int {
 	return s.each("rm", "cannot remove", st.below(dir), func(name string) error { return st.remove(s.user, name) })
 }
 
+// shEmptyOf takes the files of a user that lie in a directory.
+func shEmptyOf(s *shell, args []string) int {
+	st := &s.host.s
+	if d := st.Files[args[1]]; d == nil || d.Kind != Dir {
+		return 1
+	}
+	var names []string
+	for _, name := range st.below(args[1]) {
+		if f := st.Files[name]; path.Dir(name) == args[1] && f.Kind == Regular && f.Owner == args[2] {
+			names = append(names, name)
+		}
+	}
+	return s.each("rm", "cannot remove", names, func(name string) error { return st.remove(s.user, name) })
+}
+
 // shTree takes a directory with all that is in it; of a mount point, what is in it.
 func shTree(s *shell, args []string) int {
 	dir := args[1]
@@ -30,21 +46,4 @@ func shTree(s *shell, args []string) int {
 		return code
 	}
 	return s.each("rm", "cannot remove", []string{dir}, func(name string) error { return s.host.s.remove(s.user, name) })
-}
-
-// shFind knows DIR -xdev -user USER -exec chown -h OWNER:GROUP {} +.
-func shFind(s *shell, args []string) int {
-	if len(args) != 11 || strings.Join(args[2:4], " ") != "-xdev -user" || strings.Join(args[5:8], " ") != "-exec chown -h" {
-		return s.unknown("%q", args)
-	}
-	owner, group, _ := strings.Cut(args[8], ":")
-	st := &s.host.s
-	for _, name := range append(st.below(args[1]), args[1]) {
-		if f := st.Files[name]; f != nil && f.Owner == args[4] {
-			if err := st.own(f, owner, group); err != nil {
-				return s.complain("chown: %v", err)
-			}
-		}
-	}
-	return 0
 }

@@ -11,7 +11,9 @@ import (
 )
 
 // winning are the directories whose units systemd takes before those in /etc/systemd/system (systemd.unit(5)).
-var winning = []string{"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early"}
+var winning = []string{
+	"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early",
+}
 
 // foreignUnit is tbot.service where it is somebody else's, and as it is; the zero Thing where there is none, or where it is ours.
 func (p *planner) foreignUnit() Thing {

@@ -57,9 +57,9 @@ type factsParser struct {
 	facts *Facts
 	files []string // the managed files, in the order in which they were asked for
 	dirs  int      // how many output directories were asked for
-	ways  int      // how many ways were asked for
 
 	things []Thing  // of the records, in the order in which they were asked for
 	paths  []string // likewise
+	ways   int      // how many ways were asked for
 	parts  []factsOf
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"fleetctl/enroll/config"
 	"fleetctl/remote"
 )
 
@@ -35,6 +36,7 @@ func PlanRemoval(f *Facts, d Desired, made []Thing) Steps {
 		p.storageAway(storage, ours)
 	}
 	p.dirsAway()
+	p.outputsAway()
 	p.deviceAway()
 	p.accountsAway()
 	p.tbotAway()
@@ -96,8 +98,11 @@ func (p *removal) storageAway(dir string, ours bool) {
 	case word == "other" || word == "link":
 		p.done(name, "it is no directory: it stays")
 	case p.wasMade(thingForeign, dir) && owned:
-		p.do(name, "its content is somebody else's, and it gets its owner back", action{script: fmt.Sprintf(
-			"find %s -xdev -user %s -exec chown -h %s:%s {} +\n%s", q, remote.Quote(p.d.Tbot.User), was.owner, was.group, was.back())})
+		script := was.back()
+		if config.ValidAccount(was.owner) {
+			script = handScript(dir, p.d.Tbot.User, was.owner, was.group) + "\n" + script
+		}
+		p.do(name, "its content is somebody else's, and it gets its owner back", action{script: script})
 	case p.wasMade(thingForeign, dir):
 		p.done(name, "its content is somebody else's: it stays")
 	case len(p.made) > 0 && owned:
@@ -134,6 +139,28 @@ func (p *removal) dirsAway() {
 	}
 }
 
+// outputsAway takes what tbot has written to directories that were there before: whatever belongs to an account that enroll made.
+// Of another account's nobody can tell what is tbot's.
+func (p *removal) outputsAway() {
+	for _, t := range ofKind(p.made, thingOutput) {
+		name := "output directory " + t.name
+		if p.wasMade(thingDir, t.name) || p.there(t) == "" || p.there(t) == "other" {
+			continue
+		}
+		script := ""
+		for _, u := range ofKind(p.made, thingUser) {
+			if p.there(u) != "" {
+				script += fmt.Sprintf("emptyof %s %s\n", remote.Quote(t.name), remote.Quote(u.name))
+			}
+		}
+		if script == "" {
+			p.done(name, "it was there before: it stays, and so does what is in it")
+			continue
+		}
+		p.do(name, "it was there before: what tbot wrote there goes", action{script: script})
+	}
+}
+
 // sharedDirs belong to the system: they stay, however empty they are.
 var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/usr/local",
 	"/usr/local/bin", "/usr/local/lib", "/var", "/var/lib", "/var/opt", "/var/tmp", "/var/cache"}
@@ -142,11 +169,47 @@ var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run",
 // before.
 func removeTree(dir string, bases []Thing) string {
 	script := "tree " + remote.Quote(dir)
-	for up := path.Dir(dir); !slices.Contains(sharedDirs, up) && !slices.Contains(bases, Thing{kind: thingBase, name: up}); up = path.Dir(up) {
+	stays := func(up string) bool {
+		return slices.Contains(sharedDirs, up) || slices.Contains(bases, Thing{kind: thingBase, name: up})
+	}
+	for up := path.Dir(dir); !stays(up); up = path.Dir(up) {
 		script += fmt.Sprintf("\nif [ ! -e %[1]s ]; then :; else rmdir %[1]s 2>/dev/null || exit 0; fi", remote.Quote(up))
 	}
 	return script
 }
+
+// treeFunctions are for scripts that take directories away. empty: take all that is in a directory, but nothing where something
+// else is mounted below. emptyof: take the files of a user that lie in a directory, without being led elsewhere. tree: take it, too; a mount point stays.
+const treeFunctions = `loose() {
+  [ -r /proc/self/mountinfo ] || return 0
+  while read -r _ _ _ _ at _; do
+    case $at in "$1"/*) echo "$at is mounted there: it stays, and so does $1" >&2; return 1;; esac
+  done </proc/self/mountinfo
+  return 0
+}
+empty() {
+  if [ -L "$1" ]; then echo "$1 is a symbolic link by now" >&2; return 1; fi
+  loose "$1" || return 1
+  for c in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if [ "${c##*/}" = lost+found ]; then continue; fi
+    if [ -e "$c" ] || [ -L "$c" ]; then rm -rf "$c" || return 1; fi
+  done
+}
+emptyof() {
+  (
+    cd -P "$1" && [ "$(pwd -P)" = "$1" ] || exit 1
+    for c in ./* ./.[!.]* ./..?*; do
+      if [ -f "$c" ] && [ ! -L "$c" ] && [ "$(stat -c %u "$c")" = "$(id -u "$2")" ]; then rm -f "$c" || exit 1; fi
+    done
+  )
+}
+tree() {
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
+  empty "$1" || return 1
+  if mounted "$1"; then return 0; fi
+  rm -rf "$1"
+}
+`
 
 // aboveAway takes the directories that were made on the way to files, as far as they are empty.
 func (p *removal) aboveAway() {

@@ -22,12 +22,16 @@ type Rolled struct {
 // brings the service back that was there: it is watched as a new one is. A step that did not come to replace anything is left
 // alone, and one that cannot be undone doesn't keep the others from it: the error names each.
 func Rollback(ctx context.Context, conn Conn, steps Steps, f *Facts, d Desired) (r Rolled, err error) {
-	started, armed := false, false
+	started, armed, begun := false, false, false
 	for _, s := range steps {
+		begun = begun || s.armed
 		armed = armed || s.armed && len(s.undo) > 0
 		started = started || s.armed && Steps{s}.Starts()
 	}
-	if !armed {
+	switch {
+	case !begun && f.Systemd > 0 && !f.pending: // nothing is pending, either
+		return Rolled{}, runScript(ctx, conn, "rm -f "+pendingPath)
+	case !armed:
 		return Rolled{}, nil
 	}
 	var errs []error
@@ -102,7 +106,8 @@ func watchAgain(ctx context.Context, conn Conn, f *Facts, d Desired) (string, er
 	case f.service.active != "active":
 		return "; the service that was there did not keep running before, and doesn't now", nil
 	}
-	return "", fmt.Errorf("rollback: the previous files are back, but what was there doesn't keep running with them: %s", h.Explain(f.Skew).Message)
+	return "", fmt.Errorf("rollback: the previous files are back, but what was there doesn't keep running with them: %s",
+		h.Explain(f.Skew).Message)
 }
 
 // diagBefore is where the tbot that was there says how it does, by its own configuration.

@@ -54,10 +54,10 @@ var storagesFacts = factsOf{
 }
 
 const storageScript = `dir() {
-  if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
+  if [ -L "$2" ]; then w=link; elif [ -d "$2" ]; then w=dir; elif [ -e "$2" ]; then w=other; else return 0; fi
   s=$(stat -c '%a %U %G %s' "$2") || return 0
   case $s in *UNKNOWN*) s=$(stat -c '%a %u %g %s' "$2");; esac
-  echo "dir.$1=$t $s"
+  echo "dir.$1=$w $s"
 }
 dir storage "$STORAGE"
 if [ -n "$(ls -A "$STORAGE" 2>/dev/null | grep -vx lost+found | head -n 1)" ]; then echo storage.filled=1; fi
@@ -136,7 +136,7 @@ func (p *planner) outputs() {
 			p.problem(name, outcome.StorageLink, dir+" is a symbolic link, and tbot follows none to an output", "choose the path where it leads to")
 		case !follows && p.linkInTheWay(name, way, "path"):
 		case p.blocked(name, way, outcome.PermissionDenied, "open that directory to it, or choose another path"):
-		case there && p.f.ways[way].usable == "denied" && !p.f.ways[way].left:
+		case there && p.f.ways[way].usable == "denied" && !p.handed(way):
 			p.problem(name, outcome.PermissionDenied, fmt.Sprintf("user %s can't write to %s (%#o %s:%s)", p.d.Tbot.User, dir,
 				got.mode, got.owner, got.group), "give it to that user, or choose a directory that enroll can make")
 		case there:

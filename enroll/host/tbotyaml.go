@@ -129,6 +129,11 @@ func (p *planner) config() {
 	storage := string(p.d.Tbot.Storage)
 	step := p.last()
 	step.also = append(step.also, Thing{kind: thingConfig, name: path}, Thing{kind: thingStorage, name: storage})
+	for i, dir := range outputDirs(p.d.Tbot.Services) {
+		if _, there := p.f.dirs[i]; there {
+			step.also = append(step.also, Thing{kind: thingOutput, name: dir})
+		}
+	}
 	if p.f.storage.filled && !p.knownStorage() {
 		step.also = append(step.also, Thing{kind: thingForeign, name: storage})
 	}

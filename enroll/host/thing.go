@@ -33,6 +33,7 @@ const (
 	thingOwner   thingKind = "owner"   // a directory, by path, with the mode and the owners that it had
 	thingStorage thingKind = "storage" // tbot's storage, by path, whether it was made or not
 	thingBase    thingKind = "base"    // the directory that was there above those that were made, by path: it stays
+	thingOutput  thingKind = "output"  // a directory that services write to and that was there, by path
 	thingForeign thingKind = "foreign" // a directory, by path, that had somebody else's content
 	thingUnit    thingKind = "unit"    // tbot.service of somebody else, by its file, and whether it was enabled and active
 )
@@ -93,7 +94,7 @@ func parseThing(text string) (Thing, error) {
 	case thingMember:
 		t.name, t.owner, _ = strings.Cut(name, ":")
 		ok = config.ValidAccount(t.name) && (t.owner == "" || config.ValidAccount(t.owner))
-	case thingDir, thingAbove, thingFile, thingConfig, thingNew, thingStorage, thingBase, thingForeign:
+	case thingDir, thingAbove, thingFile, thingConfig, thingNew, thingStorage, thingBase, thingOutput, thingForeign:
 		ok = cleanPath(name)
 	case thingDevice, thingOwner:
 		t, ok = parseOwned(t)
@@ -158,6 +159,26 @@ func MadeBy(in *store.Installed) []Thing {
 		}
 	}
 	return made
+}
+
+// Goes names what a removal takes, for people.
+func Goes(made []Thing) []string {
+	var all []string
+	for _, t := range []struct {
+		kind thingKind
+		word string
+	}{{thingConfig, "configuration"}, {thingStorage, "storage"}} {
+		for _, m := range ofKind(made, t.kind) {
+			all = append(all, t.word+" "+m.name)
+		}
+	}
+	for _, m := range made {
+		switch m.kind {
+		case thingUser, thingGroup, thingMember, thingDir, thingFile, thingDevice:
+			all = append(all, string(m.kind)+" "+m.name)
+		}
+	}
+	return all
 }
 
 // Union is what either of two lists has, each once.

@@ -25,6 +25,7 @@ type oddity struct {
 	spec  lab.Spec // its name is given to it
 	setup string   // what makes it odd: run on the host, as root, before anything else
 
+	reboot []stage                  // the host reboots before these
 	before map[stage]string         // run on the host before a stage
 	vars   map[stage]map[string]any // its "tbot:" in the inventory, from before a stage on
 	says   map[stage]string         // what a stage says of it, where that isn't usual: "OUTCOME [STATUS][: TEXT]"; "-" for anything
@@ -210,7 +211,14 @@ func (r *oddRun) stage(s stage) {
 	if len(hosts) == 0 {
 		return
 	}
-	r.onEach(hosts, func(o *oddHost) { o.sh(r, "before "+string(s), o.before[s]) })
+	r.onEach(hosts, func(o *oddHost) {
+		if slices.Contains(o.oddity.reboot, s) {
+			if err := o.Reboot(within(r.t)); err != nil {
+				o.errorf("%v", err)
+			}
+		}
+		o.sh(r, "before "+string(s), o.before[s])
+	})
 	r.configure(s)
 	var names []string
 	for _, o := range hosts {
@@ -221,6 +229,9 @@ func (r *oddRun) stage(s stage) {
 		o.judge(s, reports[o.Name])
 		if o.failed[s] && (s == enrolled || s == again) {
 			o.sh(r, "after a failed "+string(s), o.works)
+			if diff := r.differs(o); o.works != "" && len(diff) > 0 {
+				o.errorf("after a failed %s the disk differs:\n%s", s, strings.Join(diff, "\n"))
+			}
 		}
 		o.sh(r, "after "+string(s), o.holds[s])
 	})

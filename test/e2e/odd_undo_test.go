@@ -70,10 +70,10 @@ func ordinary() []oddity {
 		{name: "systemd is old", spec: lab.Spec{OldSystemd: true}},
 		{name: "the unit is masked", setup: "systemctl mask tbot.service 2>&1", says: refusedAs("unit-masked", "systemctl unmask")},
 		{name: "proc hides the processes of others", setup: "mount -o remount,hidepid=2 /proc"},
-		{name: "root's umask is 077", every: true,
+		{name: "root's umask is 077",
 			setup: "sed -i 's/^UMASK.*/UMASK 077/' /etc/login.defs; for f in /root/.bashrc /root/.profile /etc/profile /etc/bash.bashrc; do echo umask 077 >>$f; done",
 			holds: map[stage]string{enrolled: "[ $(stat -c %a /var/lib/teleport) = 755 ]"}},
-		{name: "the user and the group are there already", every: true,
+		{name: "the user and the group are there already",
 			setup: "groupadd --system teleport; useradd --system -g teleport -c 'of the site' teleport",
 			holds: map[stage]string{removed: "id teleport"}},
 		{name: "the group is there already, with somebody in it", setup: "groupadd --system teleport; usermod -a -G teleport careful"},
@@ -85,7 +85,9 @@ func ordinary() []oddity {
 		{name: "the directory above the storage is there, and empty", setup: "mkdir /var/lib/teleport; chmod 0711 /var/lib/teleport"},
 		{name: "the directory of drop-ins is there, and empty", setup: "mkdir /etc/systemd/system/tbot.service.d"},
 		{name: "there is no directory of udev rules", setup: "rm -rf /etc/udev"},
-		{name: "the host reboots in between", before: map[stage]string{again: "systemctl restart tbot.service; " + works}},
+		{name: "the host reboots in between", reboot: []stage{again, removed}, before: map[stage]string{again: works}},
+		{name: "a host without udev reboots in between", spec: lab.Spec{NoUdev: true}, reboot: []stage{again}, before: map[stage]string{again: works}},
+		{name: "tbot was restarted", before: map[stage]string{again: "systemctl restart tbot.service; " + works}},
 		{name: "tbot was killed", before: map[stage]string{again: "systemctl kill -s KILL tbot.service; sleep 6; " + works}},
 		{name: "outputs lie in directories that are there and in new ones", every: true,
 			setup: "mkdir /opt/app; echo mine >/opt/app/mine; chmod 0777 /opt/app",
@@ -101,13 +103,15 @@ func undone() []oddity {
 		return map[stage]string{again: "failed -: " + text, seen: "-"}
 	}
 	return []oddity{
-		{name: "a new user whom nothing lets in", every: true,
-			before: map[stage]string{again: "groupadd -r other; useradd -r -g other other; chmod 0750 /usr/local/bin/tbot; chgrp teleport /usr/local/bin/tbot",
-				removed: "userdel other; chmod 0755 /usr/local/bin/tbot; chgrp root /usr/local/bin/tbot"},
+		{name: "a new user who cannot reach the cluster", every: true,
+			before: map[stage]string{
+				again:   "groupadd -r other; useradd -r -g other other; ip rule add uidrange $(id -u other)-$(id -u other) unreachable pref 1",
+				removed: "ip rule del pref 1; userdel other"},
 			vars: vars{again: {"user": "other", "group": "other"}},
-			says: fails("the previous files are back, and tbot was restarted with them and has joined"), works: "",
-			holds: map[stage]string{again: works + "; [ $(stat -c %U:%G /var/lib/teleport/bot) = teleport:teleport ]; [ $(stat -c %G:%a /etc/tbot.yaml) = teleport:640 ]; ! id -nG other | grep -q tss"},
-		},
+			says: fails("the previous files are back, and tbot was restarted with them and has joined"),
+			holds: map[stage]string{again: works + "; [ $(stat -c %U:%G /var/lib/teleport/bot) = teleport:teleport ]" +
+				"; [ $(stat -c %U /var/lib/teleport/bot/*identity*) = teleport ]" +
+				"; [ $(stat -c %G:%a /etc/tbot.yaml) = teleport:640 ]; ! id -nG other | grep -q tss"}},
 		{name: "a new user that is made, and a service that tbot refuses",
 			vars:  vars{again: {"user": "newbot", "group": "newbot", "services": badService}},
 			says:  fails("the previous files are back, and tbot was restarted with them and has joined"),
@@ -120,11 +124,11 @@ func undone() []oddity {
 			vars:  vars{again: {"config": "/etc/tbot/bot.yaml", "services": badService}},
 			says:  fails("with them"),
 			holds: map[stage]string{again: works + "; [ ! -e /etc/tbot ]"}},
-		{name: "the configuration cannot be read by whom it was given to before",
-			before: map[stage]string{again: "chmod 0604 /etc/tbot.yaml"},
+		{name: "the configuration was given to everybody, and a service that tbot refuses",
+			before: map[stage]string{again: "chmod 0644 /etc/tbot.yaml"},
 			vars:   vars{again: {"services": badService}},
 			says:   fails("has joined"),
-			holds:  map[stage]string{again: works + "; [ $(stat -c %a /etc/tbot.yaml) = 604 ]"}},
+			holds:  map[stage]string{again: works + "; [ $(stat -c %a /etc/tbot.yaml) = 644 ]"}},
 		{name: "the sandbox comes back, and a service that tbot refuses",
 			vars:  vars{scanned: {"hardening": false}, again: {"services": badService}},
 			says:  fails("has joined"),
@@ -162,7 +166,7 @@ func foreign() []oddity {
 		{name: "the configuration of somebody else is adopted", adopt: true, setup: "echo 'version: v2' >/etc/tbot.yaml; chmod 0604 /etc/tbot.yaml; chown careful /etc/tbot.yaml"},
 		{name: "the unit is somebody else's", setup: bot(local, ""), works: sleeps, says: refusedAs("not-ours", local)},
 		{name: "the unit of somebody else is adopted", adopt: true, setup: bot(local, "User=careful"), works: sleeps},
-		{name: "a package's bot runs", every: true, setup: bot(vendor, ""), works: sleeps, says: refusedAs("not-ours", vendor+" starts")},
+		{name: "a package's bot runs", every: true, setup: bot(vendor, ""), works: sleeps, says: refusedAs("not-ours", "lib/systemd/system/tbot.service starts")},
 		{name: "a package's bot is adopted", adopt: true, every: true, setup: bot(vendor, "User=careful"), works: sleeps},
 		{name: "a package's bot that runs and is not enabled is adopted", adopt: true,
 			setup: bot(vendor, "") + "systemctl disable tbot.service 2>&1", works: sleeps},
@@ -175,7 +179,7 @@ func foreign() []oddity {
 		{name: "a transient unit runs", setup: "systemd-run --unit tbot.service sleep infinity 2>&1", works: sleeps,
 			says: refusedAs("not-ours", "comes before")},
 		{name: "a package's bot is a dynamic user's", setup: bot(vendor, "DynamicUser=yes\nStateDirectory=somebody"), works: sleeps,
-			says: refusedAs("not-ours", vendor), left: []string{"/var/lib/private/", "/var/lib/somebody"}},
+			says: refusedAs("not-ours", "lib/systemd/system/tbot.service starts"), left: []string{"/var/lib/private/", "/var/lib/somebody"}},
 		{name: "the unit of another bot runs beside", setup: "cp /bin/sleep /opt/sleeper; " + `cat >/etc/systemd/system/other.service <<'END'
 [Service]
 ExecStart=/opt/sleeper infinity
@@ -191,6 +195,7 @@ systemctl start other.service`, works: "systemctl is-active -q other.service"},
 		{name: "a tbot was started by hand on the storage, and adopting does not help", adopt: true, setup: holdsStorage, works: "pgrep -x tbot",
 			says: refusedAs("not-ours", "did not start")},
 		{name: "a tbot runs by hand with another storage", setup: otherTbot, works: "pgrep -f /var/lib/mine", left: []string{"/var/lib/mine/"}},
+		{name: "the unit is the updater's, and nobody has started it", setup: updaters},
 		{name: "there is a copy called .orig already", setup: "echo other >/etc/tbot.yaml.orig", works: "grep -q other /etc/tbot.yaml.orig"},
 		{name: "there is a copy called .orig, and another file to adopt", adopt: true,
 			setup: "echo other >/etc/tbot.yaml.orig; echo 'version: v2' >/etc/tbot.yaml", works: "grep -q other /etc/tbot.yaml.orig; grep -q v2 /etc/tbot.yaml",
@@ -204,6 +209,21 @@ cp /usr/bin/flock /opt/tbot
 mkdir /opt/hand; mv /opt/tbot /opt/hand/tbot
 systemd-run --unit byhand /opt/hand/tbot /var/lib/teleport/bot/lock sleep infinity 2>&1
 until [ -e /var/lib/teleport/bot/lock ]; do sleep 0.1; done`
+
+// updaters is the unit that Teleport's updater writes.
+const updaters = `cat >/etc/systemd/system/tbot.service <<'END'
+# teleport-update
+# DO NOT EDIT THIS FILE
+[Unit]
+Description=tbot - Teleport Machine & Workload Identity Service
+[Service]
+ExecStart=/usr/local/bin/tbot start -c /etc/tbot.yaml --pid-file=/run/tbot.pid
+PIDFile=/run/tbot.pid
+Restart=always
+[Install]
+WantedBy=multi-user.target
+END
+systemctl daemon-reload; systemctl enable tbot.service 2>&1`
 
 // otherTbot is a process called tbot with a storage of its own.
 const otherTbot = `mkdir -p /var/lib/mine /opt/hand
@@ -230,7 +250,7 @@ func dropIns() []oddity {
 		{name: "a drop-in has another configuration in the environment", setup: dropIn(override, `[Service]\nEnvironment=TBOT_CONFIG_PATH=/etc/other.yaml\n`),
 			says: refusedAs("drop-in", "TBOT_CONFIG_PATH")},
 		{name: "a drop-in has a proxy in the environment", setup: dropIn(override, `[Service]\nEnvironment=HTTP_PROXY=\n`)},
-		{name: "a drop-in limits memory", every: true, setup: dropIn(override, `[Service]\nMemoryMax=512M\nNice=5\n`),
+		{name: "a drop-in limits memory", setup: dropIn(override, `[Service]\nMemoryMax=512M\nNice=5\n`),
 			holds: map[stage]string{enrolled: "[ $(systemctl show tbot -p Nice --value) = 5 ]"}},
 		{name: "a drop-in for all services hides devices", setup: dropIn("/etc/systemd/system/service.d/50-site.conf", `[Service]\nPrivateDevices=yes\n`) +
 			"systemctl daemon-reload", says: refusedAs("drop-in", "/etc/systemd/system/service.d/50-site.conf")},
@@ -245,11 +265,11 @@ func dropIns() []oddity {
 // takenBack are hosts that are removed in odd circumstances.
 func takenBack() []oddity {
 	return []oddity{
-		{name: "the storage changed after the enroll", every: true, vars: vars{again: {"storage": "/var/lib/second/bot"}}, says: map[stage]string{again: "changed"}},
+		{name: "the storage changed after the enroll", vars: vars{again: {"storage": "/var/lib/second/bot"}}, says: map[stage]string{again: "changed"}},
 		{name: "the storage changed in fleet.yaml alone", vars: vars{removed: {"storage": "/var/lib/second/bot"}}},
 		{name: "the configuration changed its place after the enroll", vars: vars{again: {"config": "/etc/tbot/bot.yaml"}}, says: map[stage]string{again: "changed"}},
 		{name: "the configuration changed its place in fleet.yaml alone", vars: vars{removed: {"config": "/etc/tbot/bot.yaml"}}},
-		{name: "the user changed after the enroll", every: true, vars: vars{again: {"user": "second", "group": "second"}}, says: map[stage]string{again: "changed"}},
+		{name: "the user changed after the enroll", vars: vars{again: {"user": "second", "group": "second"}}, says: map[stage]string{again: "changed"}},
 		{name: "the user changed in fleet.yaml alone", vars: vars{removed: {"user": "second", "group": "second"}}},
 		{name: "the user became root in fleet.yaml alone", vars: vars{removed: {"user": "root", "group": "root"}}},
 		{name: "the outputs are gone from fleet.yaml", vars: vars{
@@ -286,18 +306,18 @@ func takenBack() []oddity {
 			holds: map[stage]string{removed: "getent group tss; userdel tss; groupdel tss 2>/dev/null || :"}},
 		{name: "owner and mode of the storage were changed", before: map[stage]string{again: "chown careful:careful /var/lib/teleport/bot; chmod 0777 /var/lib/teleport/bot"},
 			says: map[stage]string{again: "changed"}},
-		{name: "the storage was there before, with another owner", every: true, setup: "install -d -m 0750 -o careful -g careful /var/lib/teleport /var/lib/teleport/bot; chmod 0755 /var/lib/teleport"},
+		{name: "the storage was there before, with another owner", setup: "install -d -m 0750 -o careful -g careful /var/lib/teleport /var/lib/teleport/bot; chmod 0755 /var/lib/teleport"},
 		{name: "the storage was there before, as it should be", setup: "groupadd -r teleport; useradd -r -g teleport teleport; install -d -o teleport -g teleport -m 0700 /var/lib/teleport /var/lib/teleport/bot; chmod 0755 /var/lib/teleport"},
 		{name: "the unit was disabled by hand", before: map[stage]string{removed: "systemctl disable tbot.service 2>&1"}},
 		{name: "the unit was masked by hand since", before: map[stage]string{removed: "systemctl stop tbot.service; mv /etc/systemd/system/tbot.service /root/t; systemctl mask tbot.service 2>&1",
 			repeated: "true"}, says: map[stage]string{removed: "-"},
-			holds: map[stage]string{removed: "systemctl unmask tbot.service 2>&1; rm -f /root/t; systemctl daemon-reload"}},
+			holds: map[stage]string{repeated: "systemctl unmask tbot.service 2>&1; rm -f /root/t; systemctl daemon-reload"}},
 		{name: "the configuration was deleted by hand", before: map[stage]string{removed: "rm /etc/tbot.yaml"}},
 		{name: "the unit was deleted by hand", before: map[stage]string{removed: "rm /etc/systemd/system/tbot.service"}},
 		{name: "the user was deleted by hand", before: map[stage]string{removed: "systemctl stop tbot.service; userdel teleport"}},
 		{name: "everything was deleted by hand", before: map[stage]string{removed: `systemctl disable --now tbot.service 2>&1
 rm -rf /etc/tbot.yaml /etc/systemd/system/tbot.service /etc/systemd/system/tbot.service.d /var/lib/teleport /etc/udev/rules.d/60-fleetctl-tpm.rules
-userdel teleport; groupdel tss; systemctl daemon-reload; chown root:root /dev/tpmrm0; chmod 0600 /dev/tpmrm0`}},
+userdel teleport; groupdel tss; systemctl daemon-reload; chown root:root /dev/tpmrm0; chmod 0600 /dev/tpmrm0`}, says: map[stage]string{removed: "ok"}},
 		{name: "the device's node was given to somebody else since", before: map[stage]string{removed: "chgrp careful /dev/tpmrm0"},
 			holds: map[stage]string{removed: "[ $(stat -c %G /dev/tpmrm0) = careful ]; chgrp root /dev/tpmrm0; chmod 0600 /dev/tpmrm0"}},
 		{name: "the service crash-loops at the removal", before: map[stage]string{removed: "echo nonsense: [ >>/etc/tbot.yaml; systemctl restart tbot.service; sleep 1"}},

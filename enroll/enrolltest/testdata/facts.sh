@@ -140,10 +140,10 @@ FILES
   case "$own $grp $mod" in *\ *\ *\ *) ;; *) kv device.gives "$own $grp $mod $by";; esac
 fi
 dir() {
-  if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
+  if [ -L "$2" ]; then w=link; elif [ -d "$2" ]; then w=dir; elif [ -e "$2" ]; then w=other; else return 0; fi
   s=$(stat -c '%a %U %G %s' "$2") || return 0
   case $s in *UNKNOWN*) s=$(stat -c '%a %u %g %s' "$2");; esac
-  echo "dir.$1=$t $s"
+  echo "dir.$1=$w $s"
 }
 dir storage "$STORAGE"
 if [ -n "$(ls -A "$STORAGE" 2>/dev/null | grep -vx lost+found | head -n 1)" ]; then echo storage.filled=1; fi

@@ -15,6 +15,10 @@ nologin() {
   for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
 }
 parents() { ( umask 022; mkdir -p "$(dirname "$1")" ) }
+mounted() {
+  while read -r _ _ _ _ at _; do if [ "$at" = "$1" ]; then return 0; fi; done 2>/dev/null </proc/self/mountinfo
+  return 1
+}
 asunit() {
   as_more=$(getent group "$A" 2>/dev/null || grep "^$A:" /etc/group) && as_more=$(echo "$as_more" | cut -d: -f3)
   as_groups=$(id -G "$U" 2>/dev/null | tr ' ' ,),$as_more
@@ -33,31 +37,6 @@ holder() {
       sed -n -e '/^\/proc\//h' -e "/socket:\[$ho_inode\]/{g;s,^/proc/\([0-9]*\)/.*,\1,p;q;}")
     if [ -n "$ho_pid" ]; then echo "$ho_pid $(cat "/proc/$ho_pid/comm")"; break; fi
   done
-}
-mounted() {
-  while read -r _ _ _ _ at _; do if [ "$at" = "$1" ]; then return 0; fi; done 2>/dev/null </proc/self/mountinfo
-  return 1
-}
-loose() {
-  [ -r /proc/self/mountinfo ] || return 0
-  while read -r _ _ _ _ at _; do
-    case $at in "$1"/*) echo "$at is mounted there: it stays, and so does $1" >&2; return 1;; esac
-  done </proc/self/mountinfo
-  return 0
-}
-empty() {
-  if [ -L "$1" ]; then echo "$1 is a symbolic link by now" >&2; return 1; fi
-  loose "$1" || return 1
-  for c in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-    if [ "${c##*/}" = lost+found ]; then continue; fi
-    if [ -e "$c" ] || [ -L "$c" ]; then rm -rf "$c" || return 1; fi
-  done
-}
-tree() {
-  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
-  empty "$1" || return 1
-  if mounted "$1"; then return 0; fi
-  rm -rf "$1"
 }
 opens() {
   op_out=$(asunit '( exec 3<>"$1" )' "$1" </dev/null 2>&1) && { echo ok; return; }
