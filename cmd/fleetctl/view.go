@@ -50,7 +50,8 @@ func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
 	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
 	return p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven), remark(r.Message, r.Warnings)}
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven),
+			remark(r.Message, r.Warnings)}
 	}, func() any {
 		return struct {
 			Recap outcome.Summary  `json:"recap"`

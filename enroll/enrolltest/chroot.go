@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,7 +121,8 @@ func (c *Chroot) Run(_ context.Context, cmd remote.Cmd) (remote.Output, error) {
 	}
 	var stdout, stderr bytes.Buffer
 	// A script that sudo starts is where nobody but the login user may be.
-	p := c.enter(append([]string{"sh", "-c", `mkdir -p -m 0700 /home/login; cd /home/login && exec "$@"`, "sh"}, append(c.shell, "-c", c.First+cmd.Script)...)...)
+	login := []string{"sh", "-c", `mkdir -p -m 0700 /home/login; cd /home/login && exec "$@"`, "sh"}
+	p := c.enter(slices.Concat(login, c.shell, []string{"-c", c.First + cmd.Script})...)
 	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, &stdout, &stderr
 	err := p.Run()
 	if ee := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ee) {

@@ -234,7 +234,8 @@ const (
 func (p *planner) rooms() {
 	seen := map[string]bool{}
 	if p.f.ulimit >= 0 && p.steps.Changes() {
-		p.problem("limit of files", outcome.NoSpace, fmt.Sprintf("no file may be larger than %d blocks (ulimit -f), for root either", p.f.ulimit),
+		p.problem("limit of files", outcome.NoSpace,
+			fmt.Sprintf("no file may be larger than %d blocks (ulimit -f), for root either", p.f.ulimit),
 			"look at the start files of the login user, and at limits.conf")
 	}
 	for _, i := range p.writes() {
@@ -250,7 +251,8 @@ func (p *planner) rooms() {
 		case r.kib >= 0 && r.kib < minKiB:
 			p.problem(name, outcome.NoSpace, fmt.Sprintf("%s is full: %d KiB are free, and %s has to be written", r.dir, r.kib, at), "")
 		case r.inodes >= 0 && r.inodes < minInodes:
-			p.problem(name, outcome.NoSpace, fmt.Sprintf("%s is full: %d inodes are free, and %s has to be written", r.dir, r.inodes, at), "")
+			p.problem(name, outcome.NoSpace, fmt.Sprintf("%s is full: %d inodes are free, and %s has to be written",
+				r.dir, r.inodes, at), "")
 		}
 	}
 }

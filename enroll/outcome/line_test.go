@@ -1,7 +1,6 @@
 package outcome
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,7 +9,8 @@ import (
 )
 
 func TestMessagesAreOneLine(t *testing.T) {
-	err := WithHint(fmt.Errorf("step: %w", errors.Join(errors.New("first\tword"), errors.New("\n second\r\nthird\n"))), "do\nthis")
+	said := "first\tword\n\n second\r\nthird\n"
+	err := WithHint(fmt.Errorf("step: %s", said), "do\nthis")
 	for name, r := range map[string]Reason{
 		"of a failure": Failure(t.Context(), inventory.Host{Name: "web-01"}, err).Reason,
 		"of an error":  ReasonOf(err),

@@ -187,7 +187,7 @@ var codes = [...]Meaning{
 		"A template could not be rendered for the host.",
 		"correct the template"},
 	{StorageLink, OfRun, Trouble,
-		"tbot's storage or an output directory is a symbolic link or lies below one: whoever can change its target would get tbot's credentials.",
+		"tbot's storage or an output directory is a symbolic link or lies below one: whoever can change it would get tbot's credentials.",
 		"write the path where the link leads to"},
 	{StorageNotDir, OfRun, Trouble,
 		"Where tbot's storage or an output directory should be, or above it, is something that is no directory.",
