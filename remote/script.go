@@ -23,6 +23,7 @@ func loginCommand(terminal bool) string {
 
 // Words that a script says to us, each after the marker, which no noise can guess.
 const (
+	wordBegun  = "BEGUN"  // the login shell runs what it is given
 	wordBecame = "BECAME" // the other user's shell waits for its script
 	wordReady  = "READY"  // from here on, stdin and stdout belong to the script
 	wordNeed   = "NEED"   // the setup waits for its data

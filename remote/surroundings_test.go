@@ -81,9 +81,11 @@ func TestStartFilesThatNeverReturn(t *testing.T) {
 	} {
 		t.Run(start, func(t *testing.T) {
 			t.Parallel()
-			_, err := shellHost(t, start).Run(t.Context(), remote.Cmd{Script: "echo"})
-			if !errors.Is(err, remote.ErrLoginShell) || !strings.Contains(err.Error(), said) {
-				t.Errorf("%v, want %q", err, said)
+			for _, become := range []bool{false, true} {
+				_, err := shellHost(t, start).Run(t.Context(), remote.Cmd{Script: "echo", Become: become})
+				if !errors.Is(err, remote.ErrLoginShell) || !strings.Contains(err.Error(), said) {
+					t.Errorf("become %t: %v, want %q", become, err, said)
+				}
 			}
 		})
 	}

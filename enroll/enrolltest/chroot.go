@@ -23,6 +23,7 @@ type Chroot struct {
 	dir   string
 	shell []string
 	Runs  int
+	First string                    // runs before every script of a connection
 	Fail  func(script string) error // faults; may be nil
 }
 
@@ -118,7 +119,8 @@ func (c *Chroot) Run(_ context.Context, cmd remote.Cmd) (remote.Output, error) {
 		}
 	}
 	var stdout, stderr bytes.Buffer
-	p := c.enter(append(c.shell, "-c", cmd.Script)...)
+	// A script that sudo starts is where nobody but the login user may be.
+	p := c.enter(append([]string{"sh", "-c", `mkdir -p -m 0700 /home/login; cd /home/login && exec "$@"`, "sh"}, append(c.shell, "-c", c.First+cmd.Script)...)...)
 	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, &stdout, &stderr
 	err := p.Run()
 	if ee := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ee) {

@@ -16,11 +16,11 @@ import (
 
 const (
 	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM CONFIG"
-	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails last
-		port.holder user.nss access.nss
-		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.gives device.path
-		device.type device.stat device.opens storage.acl pending service.load service.active service.enabled
-		service.reload service.header service.start service.fragment service.user service.command storage.filled ready ready.body`
+	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails ulimit last port.holder
+		tbot.version user.uid user.comment user.groups user.nss group access.group access.nss rules
+		device.sysfs device.tpm12 device.gives device.path
+		device.type device.stat device.opens storage.acl storage.filled pending service.load service.active service.enabled
+		service.reload service.header service.start service.fragment service.user service.command ready ready.body`
 	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"
 	verifyKeys = "state by holder"
 )
@@ -75,7 +75,14 @@ func (h *Host) tbotAt(a asked) string {
 func (h *Host) tbotFacts(out *answer, a asked) {
 	at := h.tbotAt(a)
 	f, real, err := h.s.follow("root", at)
-	if err != nil || f.Kind != Regular || f.Mode&0o111 == 0 {
+	switch {
+	case err != nil || f.Kind != Regular:
+		return
+	case f.Mode&0o111 == 0 && at == a.vars["BIN"]:
+		out.kv("tbot.path", at)
+		out.kv("tbot.fails", "its mode, or the file system that it lies on, lets nobody execute it")
+		return
+	case f.Mode&0o111 == 0:
 		return
 	}
 	out.kv("tbot.path", at)

@@ -28,7 +28,7 @@ var accountFacts = factsOf{
 		"user.comment": func(f *Facts, v string) error { f.tbotUser().comment = v; return nil },
 		"group":        func(f *Facts, v string) error { return setTruth(v, &f.group) },
 		"access.group": func(f *Facts, v string) error { return setTruth(v, &f.access) },
-		"access.nss":   func(f *Facts, v string) error { return setTruth(v, &f.accessNSS) },
+		"access.nss":   func(f *Facts, v string) error { return setTruth(v, &f.nss) },
 		"user.nss":     func(f *Facts, v string) error { return setTruth(v, &f.tbotUser().nss) },
 	},
 }
@@ -106,7 +106,7 @@ func (p *planner) member() {
 		p.done(name, "it is a member")
 		return
 	}
-	if p.f.accessNSS || p.f.user != nil && p.f.user.nss { // the tools end well, and change nothing
+	if p.f.nss || p.f.user != nil && p.f.user.nss { // the tools end well, and change nothing
 		p.done(name, "a directory service has them: the unit gives tbot the group (SupplementaryGroups)")
 		return
 	}

@@ -18,24 +18,24 @@ type Facts struct {
 	appArmor bool     // it is on
 	tools    []string // which of systemScript's tools the host has
 
-	tbot   tbotFacts
-	user   *userFacts // tbot.user; nil when there is none
-	group  bool       // tbot.group exists
-	access bool       // accessGroup exists
-	holder string     // whoever else listens at tbot.diag_addr: "PID NAME"; "" for nobody
+	tbot    tbotFacts
+	user    *userFacts // tbot.user; nil when there is none
+	group   bool       // tbot.group exists
+	access  bool       // accessGroup exists
+	nss     bool       // a directory service has accessGroup, and no file of this host
+	rules   string     // a file of udev rules that gives the TPM to the access group
+	device  deviceFacts
+	storage storageFacts
+	dirs    map[int]dirFacts // output directories, by their place in the list
+	files   fileSet
+	service serviceFacts
+	ready   readyz
+	pending bool // a restart is due: an earlier run didn't get that far
 
-	accessNSS bool   // a directory service has accessGroup, and no file of this host
-	rules     string // a file of udev rules that gives the TPM to the access group
-	device    deviceFacts
-	storage   storageFacts
-	dirs      map[int]dirFacts // output directories, by their place in the list
-	files     fileSet
-	service   serviceFacts
-	ready     readyz
-	ways      map[int]wayFacts // by their place in Desired.ways
-	last      string           // an earlier tbot.user, by our unit; "" for none
-	pending   bool             // a restart is due: an earlier run didn't get that far
-
+	ways    map[int]wayFacts  // by their place in Desired.ways
+	ulimit  int               // how large a file may be, in blocks, where that is little; -1 for enough
+	last    string            // an earlier tbot.user, by our unit; "" for none
+	holder  string            // whoever else listens at tbot.diag_addr: "PID NAME"; "" for nobody
 	made    map[Thing]*string // how the things of the records are
 	above   map[string]string // of paths whose directory isn't there, the nearest one that is
 	others  []otherTbot

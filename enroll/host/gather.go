@@ -94,7 +94,7 @@ func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
 // form is an error: this is no place for guesses.
 func parseFacts(out []byte, d Desired) (*Facts, error) {
 	f := &Facts{
-		uid: -1, dirs: map[int]dirFacts{}, ways: map[int]wayFacts{}, files: fileSet{},
+		uid: -1, ulimit: -1, dirs: map[int]dirFacts{}, ways: map[int]wayFacts{}, files: fileSet{},
 		made: map[Thing]*string{}, above: map[string]string{}, dropIns: map[int]dropIn{},
 	}
 	p := factsParser{

@@ -10,7 +10,7 @@ import (
 func (p *planner) handOver() {
 	last := p.f.last
 	for i, dir := range p.d.ways() {
-		if i < wayStorage || !p.f.ways[i].left {
+		if !p.handed(i) {
 			continue
 		}
 		step := p.do("files in "+dir, fmt.Sprintf("they belong to %s, and tbot runs as %s", last, p.d.Tbot.User),
@@ -20,15 +20,22 @@ func (p *planner) handOver() {
 	}
 }
 
+// handed says whether what lies at the end of a way changes hands. What root has in a directory that was not made by enroll
+// is not tbot's for that.
+func (p *planner) handed(way int) bool {
+	_, made := find(p.d.made, thingDir, p.d.ways()[way])
+	return p.f.ways[way].left && (way == wayStorage || made || p.f.last != "root")
+}
+
 func handScript(dir, from, to, group string) string {
 	return fmt.Sprintf("handover %s %s %s %s", remote.Quote(dir), remote.Quote(from), remote.Quote(to), remote.Quote(group))
 }
 
 // handFunction is handover DIR FROM TO GROUP, of the scripts that change something: it changes the owner of a directory, and of
-// everything below it, that belongs to the user FROM (or to TO already): to the user TO and the group, or to TO's own one. Whoever owned a
-// directory could put something else there at any moment. So each one is first taken by root, which its sticky bit tells a
-// later run, and only then looked at: from then on nobody else can change what is in it. Links are never followed, other file
-// systems not entered, and a file with a second name somewhere stays as it is.
+// everything below it, that belongs to the user FROM: to the user TO and the group, or to TO's own one. Directories of TO are
+// looked into, too. Whoever owned a directory could put something else there at any moment. So each one is first taken by
+// root, which its sticky bit tells a later run, and only then looked at: from then on nobody else can change what is in it.
+// Links are never followed, other file systems not entered, and a file with a second name somewhere stays as it is.
 const handFunction = `handover() {
   from=$(id -u "$2") && to=$(id -u "$3") || return 1
   own=$to:${4:-$(id -g "$3")}

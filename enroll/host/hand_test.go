@@ -1,7 +1,9 @@
 package host
 
 import (
+	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/inventory"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,4 +121,31 @@ mkdir a 2>/dev/null; : >a/f1; mv a b 2>/dev/null; ln -s ../outside a 2>/dev/null
 			t.Errorf("given away: %s", got)
 		}
 	})
+}
+
+func TestWhoseFilesChangeHands(t *testing.T) {
+	for _, c := range []struct {
+		name, last string
+		left       int
+		made       []Thing
+		want       bool
+	}{
+		{"nothing is left", "other", -1, nil, false},
+		{"of a user, in the storage", "other", wayStorage, nil, true},
+		{"of a user, in an output", "other", wayOutputs, nil, true},
+		{"of root, in the storage", "root", wayStorage, nil, true},
+		{"of root, in an output that somebody made", "root", wayOutputs, nil, false},
+		{"of root, in an output that enroll made", "root", wayOutputs, []Thing{{kind: thingDir, name: "/opt/machine-id"}}, true},
+	} {
+		d := testDesired(t, func() (cfg config.Config) { cfg = enrolltest.Config(); withService(&cfg); return cfg }(), inventory.Host{Name: "web-01"})
+		f := enrolled(d)
+		f.last, f.ways = c.last, map[int]wayFacts{c.left: {left: true}}
+		got := false
+		for _, s := range Plan(f, d.Knowing(c.made)) {
+			got = got || s.Changes() && strings.HasPrefix(s.Name, "files in ")
+		}
+		if got != c.want {
+			t.Errorf("%s: changes hands: %t, want %t", c.name, got, c.want)
+		}
+	}
 }

@@ -38,7 +38,7 @@ func version(s string) versions.Version {
 // debian is a Debian 12 as it comes, with a TPM and a tbot.
 func debian() *Facts {
 	return &Facts{
-		arch: "amd64", Now: 1763900000, Systemd: 252, udev: true,
+		ulimit: -1, arch: "amd64", Now: 1763900000, Systemd: 252, udev: true,
 		tbot:    tbotFacts{path: "/usr/local/bin/tbot", version: version("17.2.1")},
 		device:  deviceFacts{path: "/dev/tpmrm0", typ: "char", mode: 0o600, owner: "root", group: "root", sysfs: true},
 		files:   fileSet{},

@@ -136,7 +136,7 @@ func (p *planner) outputs() {
 			p.problem(name, outcome.StorageLink, dir+" is a symbolic link, and tbot follows none to an output", "choose the path where it leads to")
 		case !follows && p.linkInTheWay(name, way, "path"):
 		case p.blocked(name, way, outcome.PermissionDenied, "open that directory to it, or choose another path"):
-		case there && p.f.ways[way].usable == "denied" && !p.f.ways[way].left:
+		case there && p.f.ways[way].usable == "denied" && !p.handed(way):
 			p.problem(name, outcome.PermissionDenied, fmt.Sprintf("user %s can't write to %s (%#o %s:%s)", p.d.Tbot.User, dir,
 				got.mode, got.owner, got.group), "give it to that user, or choose a directory that enroll can make")
 		case there:

@@ -22,7 +22,7 @@ type tbotFacts struct {
 // tbotProgramFacts are of the program.
 var tbotProgramFacts = factsOf{
 	vars: func(d Desired) []shellVar {
-		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", d.digestUnless()}}
+		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", d.digestUnless()}, {"DEST", d.ways()[wayBinary]}}
 	},
 	script: tbotScript,
 	set: map[string]func(*Facts, string) error{
@@ -36,6 +36,8 @@ var tbotProgramFacts = factsOf{
 
 const tbotScript = sh.FindTbot + `t=$BIN
 [ -n "$t" ] || t=$(find_tbot)
+b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
+[ -n "$b" ] || b=$DEST
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
@@ -44,6 +46,9 @@ if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $("$t" version 2>&1 </dev/null | tail -n 1)";; esac
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
+elif [ -n "$BIN" ] && [ -f "$BIN" ]; then
+  kv tbot.path "$BIN"
+  kv tbot.fails "its mode, or the file system that it lies on, lets nobody execute it"
 fi
 `
 

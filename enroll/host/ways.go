@@ -60,7 +60,6 @@ func (d Desired) ways() []string {
 
 // waysFacts are of all ways. They come after those of the program and the account.
 var waysFacts = factsOf{
-	vars:   func(d Desired) []shellVar { return []shellVar{{"DEST", d.ways()[wayBinary]}} },
 	script: waysScript,
 	calls: func(d Desired) []string {
 		var calls []string
@@ -79,6 +78,7 @@ var waysFacts = factsOf{
 		return calls
 	},
 	set: map[string]func(*Facts, string) error{
+		"ulimit": func(f *Facts, v string) error { return setNumber(v, &f.ulimit) },
 		"last": func(f *Facts, v string) error {
 			f.last = v
 			if !config.ValidAccount(v) {
@@ -152,6 +152,8 @@ func amount(v string) (int, error) {
 // of its group. What lies below a directory that is not there will be made, and stands in nobody's way. last: an earlier
 // tbot.user, by our unit.
 const waysScript = `last= as= seen=
+m=$(ulimit -f)
+case $m in *[!0-9]*|'') ;; *) [ "$m" -ge 128 ] || kv ulimit "$m";; esac
 case $(head -n 1 "$UNIT" 2>/dev/null) in "` + templates.Marker + `"*) last=$(sed -n 's/^User=//p' "$UNIT" | tail -n 1);; esac
 if [ "$last" = "$U" ]; then last=; fi
 if [ -n "$last" ]; then kv last "$last"; fi
@@ -160,8 +162,6 @@ left() {
   [ -n "$(find "$1" -xdev \( -user "$last" -o -type d -user 0 -perm -1000 ! -perm -2 \) 2>/dev/null | head -n 1)" ]
 }
 if [ -n "$e" ] && asuser : </dev/null >/dev/null 2>&1; then as=yes; fi
-b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
-[ -n "$b" ] || b=$DEST
 grants() {
   m=$(stat -L -c '%a %G' "$1" 2>/dev/null) || return 1
   o=000${m%% *}; o=${o#"${o%???}"}
@@ -231,6 +231,10 @@ const (
 // rooms refuses a plan that writes where nothing can be written: each directory once.
 func (p *planner) rooms() {
 	seen := map[string]bool{}
+	if p.f.ulimit >= 0 && p.steps.Changes() {
+		p.problem("limit of files", outcome.NoSpace, fmt.Sprintf("no file may be larger than %d blocks (ulimit -f), for root either", p.f.ulimit),
+			"look at the start files of the login user, and at limits.conf")
+	}
 	for _, i := range p.writes() {
 		r := p.f.ways[i].room
 		if r.dir == "" || seen[r.dir] {

@@ -14,6 +14,7 @@ type oddWay struct {
 	name   string
 	config func(*config.Config)
 	setup  string // as root in the host
+	limit  string // in every script
 	outer  string // in the machine that it lies on, in the host's root directory
 	code   outcome.Code
 	says   string // of the problem, or of a step where there is none
@@ -84,12 +85,15 @@ var oddWays = []oddWay{
 		code: outcome.ExecFailed, says: "exit code 127: tbot: error while loading shared libraries"},
 	{name: "a program of another architecture", setup: "printf '\\177ELF\\002\\001\\001\\0\\0\\0\\0\\0\\0\\0\\0\\0\\002\\0\\267\\0' >/usr/local/bin/tbot",
 		code: outcome.ExecFailed, says: "/usr/local/bin/tbot doesn't run on this host"},
+	{name: "a program that nobody may execute", config: func(c *config.Config) { c.Tbot.Binary = "/srv/tbot" }, setup: "cp /usr/local/bin/tbot /srv/tbot; chmod 0644 /srv/tbot",
+		code: outcome.ExecFailed, says: "lets nobody execute it"},
 	{name: "a read-only /etc", outer: "mount --bind etc etc; mount -o remount,bind,ro etc; mkdir -p proc; mount -t proc proc proc",
 		code: outcome.ReadOnly, says: "/etc is read-only, and"},
 	{name: "a read-only /var", outer: "mount --bind var var; mount -o remount,bind,ro var; mount -t proc proc proc",
 		code: outcome.ReadOnly, says: "/var/lib is read-only, and /var/lib/teleport/bot has to be written"},
 	{name: "a read-only unit directory", outer: "mkdir -p etc/systemd/system; mount -t tmpfs -o ro none etc/systemd/system; mkdir -p run/systemd/system; mount -t proc proc proc",
 		code: outcome.ReadOnly, says: "/etc/systemd/system is read-only"},
+	{name: "a limit of file sizes", limit: "ulimit -f 8; ", code: outcome.NoSpace, says: "no file may be larger than 8 blocks"},
 	{name: "a full disk below the storage", config: storageIn("/srv/full/bot"), outer: "mkdir srv/full; mount -t tmpfs -o size=64k none srv/full; mount -t proc proc proc",
 		code: outcome.NoSpace, says: "/srv/full is full: "},
 	{name: "no inodes below an output", config: output("/srv/full/id"), outer: "mkdir srv/full; mount -t tmpfs -o nr_inodes=5 none srv/full; mount -t proc proc proc",
@@ -106,6 +110,7 @@ func TestWhatAPlanForesees(t *testing.T) {
 				if c.outer != "" {
 					host.Outer("set -e\n" + c.outer)
 				}
+				host.First = c.limit
 				if c.setup != "" {
 					host.Sh(c.setup)
 				}

@@ -20,7 +20,7 @@ var (
 	ErrNoExecDir        = errors.New("no directory may execute")         // never: every candidate is noexec or read-only
 	ErrNoSpace          = errors.New("no space on the host")             // may help later
 	ErrLoginShell       = errors.New("the login shell runs no commands") // never, until the account or its start files change
-	ErrFile             = errors.New("the file could not be written") // never, until something on the host changes
+	ErrFile             = errors.New("the file could not be written")    // never, until something on the host changes
 	ErrDisconnected     = errors.New("connection lost")                  // may help
 	ErrOutputTooLong    = errors.New("host sent too much output")        // never
 )

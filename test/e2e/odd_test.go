@@ -83,7 +83,7 @@ const oddHosts = 10
 func TestOddities(t *testing.T) {
 	asked := os.Getenv("ODD")
 	byAdopt := map[bool][]oddity{}
-	for _, o := range slices.Concat(undoOddities()) {
+	for _, o := range slices.Concat(undoOddities(), planOddities()) {
 		if asked == "" && o.every || asked == "all" || asked != "" && strings.Contains(o.name, asked) {
 			byAdopt[o.adopt] = append(byAdopt[o.adopt], o)
 		}

@@ -1,12 +1,12 @@
 BIN=''
 SUM=''
+DEST=/usr/local/bin/tbot
 U=teleport
 G=teleport
 A=tss
 DEV=''
 RULES=/etc/udev/rules.d/60-fleetctl-tpm.rules
 STORAGE=/var/lib/teleport/bot
-DEST=/usr/local/bin/tbot
 UNIT=/etc/systemd/system/tbot.service
 PENDING=/run/fleetctl-tbot.pending
 DIAGHOST=127.0.0.1
@@ -32,6 +32,8 @@ find_tbot() {
 }
 t=$BIN
 [ -n "$t" ] || t=$(find_tbot)
+b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
+[ -n "$b" ] || b=$DEST
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
@@ -40,6 +42,9 @@ if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $("$t" version 2>&1 </dev/null | tail -n 1)";; esac
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
+elif [ -n "$BIN" ] && [ -f "$BIN" ]; then
+  kv tbot.path "$BIN"
+  kv tbot.fails "its mode, or the file system that it lies on, lets nobody execute it"
 fi
 account() {
   if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null | head -n 1
@@ -149,6 +154,8 @@ case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
   ?*) echo storage.acl=ok;;
 esac
 last= as= seen=
+m=$(ulimit -f)
+case $m in *[!0-9]*|'') ;; *) [ "$m" -ge 128 ] || kv ulimit "$m";; esac
 case $(head -n 1 "$UNIT" 2>/dev/null) in "# Written by fleetctl enroll"*) last=$(sed -n 's/^User=//p' "$UNIT" | tail -n 1);; esac
 if [ "$last" = "$U" ]; then last=; fi
 if [ -n "$last" ]; then kv last "$last"; fi
@@ -157,8 +164,6 @@ left() {
   [ -n "$(find "$1" -xdev \( -user "$last" -o -type d -user 0 -perm -1000 ! -perm -2 \) 2>/dev/null | head -n 1)" ]
 }
 if [ -n "$e" ] && asuser : </dev/null >/dev/null 2>&1; then as=yes; fi
-b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
-[ -n "$b" ] || b=$DEST
 grants() {
   m=$(stat -L -c '%a %G' "$1" 2>/dev/null) || return 1
   o=000${m%% *}; o=${o#"${o%???}"}
