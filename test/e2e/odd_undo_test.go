@@ -198,8 +198,8 @@ systemctl start other.service`, works: "systemctl is-active -q other.service"},
 		{name: "the unit is the updater's, and nobody has started it", setup: updaters},
 		{name: "there is a copy called .orig already", setup: "echo other >/etc/tbot.yaml.orig", works: "grep -q other /etc/tbot.yaml.orig"},
 		{name: "there is a copy called .orig, and another file to adopt", adopt: true,
-			setup: "echo other >/etc/tbot.yaml.orig; echo 'version: v2' >/etc/tbot.yaml", works: "grep -q other /etc/tbot.yaml.orig; grep -q v2 /etc/tbot.yaml",
-			says: map[stage]string{enrolled: "failed step-failed: move it away", again: "failed step-failed", seen: "-", removed: "-"}},
+			setup: "echo other >/etc/tbot.yaml.orig; echo 'version: v2' >/etc/tbot.yaml",
+			works: "grep -q other /etc/tbot.yaml.orig; grep -q v2 /etc/tbot.yaml", says: refusedAs("not-ours", "move it away")},
 	}
 }
 
