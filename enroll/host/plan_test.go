@@ -110,6 +110,7 @@ func TestPlan(t *testing.T) {
 		{name: "an output in tmp and one in home open the sandbox", config: func(c *config.Config) {
 			c.Tbot.Services = []map[string]any{identityIn("/tmp/id"), identityIn("/home/deploy/id")}
 		}},
+		{name: "a program that leads into a home opens the sandbox", facts: func(f *Facts) { f.tbot.link = "/home/deploy/bin/tbot" }},
 		{name: "a Teleport agent's data directory shuts tbot out", facts: func(f *Facts) {
 			f.user = &userFacts{uid: 998, groups: []string{"teleport"}}
 			f.ways = map[int]wayFacts{wayStorage: {shut: "/var/lib/teleport (0700 root:root)"}}

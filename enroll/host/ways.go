@@ -179,7 +179,9 @@ able() {
 room() {
   case $seen in *" $1 "*) r=${seen#*" $1 "}; r=${r%% *}; return;; esac
   w=rw f= l=0
-  [ -w "$1" ] || w=ro
+  f=$(lsattr -d "$1" 2>/dev/null)
+  case ${f%% *} in *i*) w=ro;; esac
+  f=
   k=$(df -P -k "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
   i=$(df -P -i "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
   d=$(cd -P "$1" 2>/dev/null && pwd -P)/

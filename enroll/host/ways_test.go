@@ -89,6 +89,8 @@ var oddWays = []oddWay{
 		code: outcome.ExecFailed, says: "lets nobody execute it"},
 	{name: "a read-only /etc", outer: "mount --bind etc etc; mount -o remount,bind,ro etc; mkdir -p proc; mount -t proc proc proc",
 		code: outcome.ReadOnly, says: "/etc is read-only, and"},
+	{name: "an immutable /etc", setup: `printf '#!/bin/sh\ncase $2 in /etc) echo "----i---------e------- $2";; *) echo "--------------e------- $2";; esac\n' >/usr/local/bin/lsattr; chmod 0755 /usr/local/bin/lsattr`,
+		code: outcome.ReadOnly, says: "/etc is read-only, and"},
 	{name: "a read-only /var", outer: "mount --bind var var; mount -o remount,bind,ro var; mount -t proc proc proc",
 		code: outcome.ReadOnly, says: "/var/lib is read-only, and /var/lib/teleport/bot has to be written"},
 	{name: "a read-only unit directory", outer: "mkdir -p etc/systemd/system; mount -t tmpfs -o ro none etc/systemd/system; mkdir -p run/systemd/system; mount -t proc proc proc",

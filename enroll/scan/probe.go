@@ -43,7 +43,8 @@ func runProbe(ctx context.Context, conn *remote.Conn, device string) (probe, err
 	}
 	p := parseProbe(out.Stdout)
 	if p.os == "" || p.uname == "" || p.uid < 0 {
-		return probe{}, fmt.Errorf("probe: %w: %s", errProbe, cmp.Or(remote.Clean(remote.Tail(string(out.Stderr), 300)), "uname and id say nothing"))
+		said := remote.Line(remote.Tail(string(out.Stderr), 300))
+		return probe{}, fmt.Errorf("probe: %w: %s", errProbe, cmp.Or(said, "uname and id say nothing"))
 	}
 	return p, nil
 }

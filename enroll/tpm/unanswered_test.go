@@ -84,4 +84,6 @@ func TestABrokenTransportNamesTheCommand(t *testing.T) {
 
 type busy struct{}
 
-func (busy) Send([]byte) ([]byte, error) { return nil, wire.NewError(wire.ErrBusy, "no answer within 3m0s") }
+func (busy) Send([]byte) ([]byte, error) {
+	return nil, wire.NewError(wire.ErrBusy, "no answer within 3m0s")
+}

@@ -93,9 +93,9 @@ func changedUsers() []oddity {
 	changed := map[stage]string{again: "changed"}
 	return []oddity{
 		{name: "tbot gets another user, with an output", every: true, vars: vars{scanned: out, again: with("other", out)}, says: changed,
-			before: map[stage]string{again: "echo mine >/opt/app/id/mine; ln -s /etc/shadow /opt/app/id/link; ln /opt/app/id/identity /srv/second"},
+			before: map[stage]string{again: "echo mine >/opt/app/id/mine; ln -s /etc/shadow /opt/app/id/link; cp -p /opt/app/id/identity /opt/app/id/named-twice; ln /opt/app/id/named-twice /srv/second"},
 			holds: map[stage]string{again: works + `; [ $(ps -o user= -C tbot) = other ]; [ "$(stat -c %U:%a /opt/app/id)" = other:750 ]
-[ "$(stat -c %U /opt/app/id/mine)" = root ]; [ "$(stat -c %U:%G /etc/shadow)" = root:shadow ]
+[ "$(stat -c %U /opt/app/id/mine)" = root ]; [ "$(stat -c %U:%G /etc/shadow)" = root:shadow ]; [ "$(stat -c %U /srv/second)" = teleport ]
 [ -z "$(find /var/lib/teleport/bot ! -user other)" ]`}, left: []string{"/srv/second"}},
 		{name: "tbot becomes root, with an output", vars: vars{scanned: out, again: with("root", out)}, says: changed,
 			holds: map[stage]string{again: works + "; [ $(ps -o user= -C tbot) = root ]"}},
