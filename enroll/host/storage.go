@@ -133,7 +133,8 @@ func (p *planner) outputs() {
 		case there && got.typ == "other":
 			p.problem(name, outcome.StorageNotDir, dir+" is there, but no directory", "move it away, or choose another path")
 		case there && got.typ == "link" && !follows:
-			p.problem(name, outcome.StorageLink, dir+" is a symbolic link, and tbot follows none to an output", "choose the path where it leads to")
+			p.problem(name, outcome.StorageLink, dir+" is a symbolic link, and tbot follows none to an output",
+				"choose the path where it leads to")
 		case !follows && p.linkInTheWay(name, way, "path"):
 		case p.blocked(name, way, outcome.PermissionDenied, "open that directory to it, or choose another path"):
 		case there && p.f.ways[way].usable == "denied" && !p.handed(way):

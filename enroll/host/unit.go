@@ -161,7 +161,8 @@ func (p *planner) enable() {
 		p.done("enable", "%s is enabled", UnitName)
 		return
 	}
-	step := p.do("enable", UnitName+" is "+cmp.Or(p.f.service.enabled, "not enabled"), action{script: "systemctl enable --quiet " + UnitName})
+	step := p.do("enable", UnitName+" is "+cmp.Or(p.f.service.enabled, "not enabled"),
+		action{script: "systemctl enable --quiet " + UnitName})
 	p.undo(step, action{script: "systemctl disable --quiet " + UnitName})
 }
 
@@ -204,7 +205,8 @@ func (p *removal) serviceAway(ours bool) {
 		if !stays {
 			script += "\n" + disable
 		}
-		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.active, "unknown"), cmp.Or(s.enabled, "not enabled")), action{script: script})
+		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.active, "unknown"), cmp.Or(s.enabled, "not enabled")),
+			action{script: script})
 	}
 }
 
