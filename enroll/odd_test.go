@@ -347,7 +347,7 @@ func TestACopyOfSomebodyElsesIsNotTakenForOurs(t *testing.T) {
 	})
 	before := l.host["web-01"].Tree()
 	report, err := l.enroll(func(o *EnrollOptions) { o.Adopt = true })
-	l.check("enroll", report.Results, err, "web-01 changed, web-02 failed step-failed", outcome.ErrHostsFailed)
+	l.check("enroll", report.Results, err, "web-01 changed, web-02 failed not-ours", outcome.ErrHostsFailed)
 	if m := report.Results[1].Message; !strings.Contains(m, "/etc/tbot.yaml.orig is there already") || l.file("web-02", "/etc/tbot.yaml") != "version: v2\n" {
 		t.Error(m)
 	}

@@ -1,6 +1,7 @@
 package enrolltest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -305,7 +306,9 @@ func (h *Host) fileFacts(out *answer, a asked) bool {
 			kind = "other"
 		}
 		out.kv("file."+m[2], fmt.Sprintf("%s %o %s %s %d", kind, f.Mode, f.Owner, f.Group, len(f.Content)))
-		out.yes("orig."+m[2], h.s.Files[name+".orig"] != nil)
+		if orig := h.s.Files[name+".orig"]; orig != nil {
+			out.kv("orig."+m[2], map[bool]string{true: "same", false: "other"}[f.Kind == Regular && bytes.Equal(orig.Content, f.Content)])
+		}
 		if f.Kind == Regular && len(f.Content) <= maxFactFile {
 			fmt.Fprintf(out, "data.%s=%s\n", m[2], hex.EncodeToString(f.Content))
 		}

@@ -30,7 +30,8 @@ func (p *planner) foreignService() {
 	u, s := p.foreignUnit(), p.f.service
 	switch {
 	case slices.Contains(winning, path.Dir(s.fragment)):
-		p.problem("unit", outcome.NotOurs, s.fragment+" comes before "+unitPath+": what enroll writes there would not count", "take it away")
+		p.problem("unit", outcome.NotOurs, s.fragment+" comes before "+unitPath+": what enroll writes there would not count",
+			"take it away")
 	case u == (Thing{}) || u.name == unitPath && !p.f.updaterOwns() || p.d.Adopt:
 	case p.f.updaterOwns() && p.f.updaterConfig() == string(p.d.Tbot.Config):
 	case u.active || strings.HasPrefix(u.enabled, "enabled") || strings.HasPrefix(u.enabled, "linked"):

@@ -120,7 +120,8 @@ func (p *planner) dropIns() {
 		}
 	}
 	if len(bad) > 0 {
-		p.problem("drop-ins", outcome.DropIn, "a drop-in of somebody else makes another service of "+UnitName+": "+strings.Join(bad, "; "), "")
+		p.problem("drop-ins", outcome.DropIn,
+			"a drop-in of somebody else makes another service of "+UnitName+": "+strings.Join(bad, "; "), "")
 		return
 	}
 	if len(beside) > 0 {

@@ -23,7 +23,7 @@ type fileFacts struct {
 	group   string
 	size    int64
 	content string // of a regular file up to 64 KiB; "" of a larger one
-	orig    bool   // there is a PATH.orig beside it
+	orig    string // of a PATH.orig beside it: the "same" content, or "other"; "" there is none
 }
 
 // managedFiles are all files that a plan may read or write.
@@ -57,7 +57,8 @@ const fileScript = `file() {
   s=$(stat -c '%a %U %G %s' "$2") || return 0
   case $s in *UNKNOWN*) s=$(stat -c '%a %u %g %s' "$2");; esac
   echo "file.$1=$t $s"
-  if [ -e "$2.orig" ]; then echo "orig.$1=1"; fi
+  if [ -f "$2.orig" ] && [ "$t" = file ] && [ "$(sha256sum <"$2")" = "$(sha256sum <"$2.orig")" ]; then echo "orig.$1=same"
+  elif [ -e "$2.orig" ]; then echo "orig.$1=other"; fi
   if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
     printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
   fi
@@ -104,7 +105,7 @@ func setOrig(p *factsParser, i int, value string) error {
 		return errors.New("no file that was asked for")
 	}
 	ff := p.facts.files[p.files[i]]
-	err := setTruth(value, &ff.orig)
+	err := setWord(value, &ff.orig, "same", "other")
 	p.facts.files[p.files[i]] = ff
 	return err
 }
@@ -153,6 +154,10 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 		p.problem(name, outcome.NotOurs, want.Path+" was not written by fleetctl",
 			"look at it; adopting replaces it and keeps it as "+want.Path+".orig")
 		return false
+	case there && !got.ours() && got.orig == "other":
+		p.problem(name, outcome.NotOurs, fmt.Sprintf("%[1]s.orig is there already, and it is no copy of %[1]s", want.Path),
+			"move it away: adopting keeps the file by that name")
+		return false
 	case same && got.is(want):
 		p.done(name, "it is as it should be")
 		return false
@@ -182,7 +187,7 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 func (p *planner) fileUndo(got fileFacts, there bool, path string, keep bool) []action {
 	q := remote.Quote(path)
 	switch {
-	case there && !got.ours() && !got.orig: // the copy has what a content has not: access control lists
+	case there && !got.ours() && got.orig == "": // the copy has what a content has not: access control lists
 		return []action{{script: fmt.Sprintf("mv -f %[1]s.orig %[1]s", q)}}
 	case there && got.ours() && keep:
 		return []action{{script: fmt.Sprintf("mv -f %[1]s.previous %[1]s", q)}}
@@ -205,10 +210,7 @@ func prepareFor(got fileFacts, there bool, path string, keep bool) []action {
 	case !there:
 		return []action{{script: "parents " + q}}
 	case !got.ours():
-		return []action{{script: fmt.Sprintf(`if [ ! -e %[1]s.orig ]; then cp -p %[1]s %[1]s.orig
-elif [ "$(sha256sum <%[1]s)" != "$(sha256sum <%[1]s.orig)" ]; then
-  echo %[1]s".orig is there already, and it is another file: move it away" >&2; exit 1
-fi`, q)}}
+		return []action{{script: fmt.Sprintf("[ -e %[1]s.orig ] || cp -p %[1]s %[1]s.orig", q)}}
 	case keep:
 		return []action{{script: fmt.Sprintf("cp -p %[1]s %[1]s.previous", q)}}
 	}

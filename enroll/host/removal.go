@@ -179,7 +179,8 @@ func removeTree(dir string, bases []Thing) string {
 }
 
 // treeFunctions are for scripts that take directories away. empty: take all that is in a directory, but nothing where something
-// else is mounted below. emptyof: take the files of a user that lie in a directory, without being led elsewhere. tree: take it, too; a mount point stays.
+// else is mounted below. emptyof: take the files of a user that lie in a directory, without being led elsewhere. tree: take it,
+// too; a mount point stays.
 const treeFunctions = `loose() {
   [ -r /proc/self/mountinfo ] || return 0
   while read -r _ _ _ _ at _; do

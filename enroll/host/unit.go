@@ -161,7 +161,8 @@ func (p *planner) enable() {
 		p.done("enable", "%s is enabled", UnitName)
 		return
 	}
-	step := p.do("enable", UnitName+" is "+cmp.Or(p.f.service.enabled, "not enabled"), action{script: "systemctl enable --quiet " + UnitName})
+	step := p.do("enable", UnitName+" is "+cmp.Or(p.f.service.enabled, "not enabled"),
+		action{script: "systemctl enable --quiet " + UnitName})
 	p.undo(step, action{script: "systemctl disable --quiet " + UnitName})
 }
 
@@ -191,6 +192,8 @@ func (p *removal) serviceAway(ours bool) {
 	switch {
 	case p.f.Systemd == 0:
 		p.done("service", "systemd doesn't run here")
+	case s.enabled == "masked" && p.wasMade(thingNew, unitPath):
+		p.do("service", "somebody masked it: what enabled it goes", action{script: disable})
 	case !ours && p.f.pending:
 		p.do("service", "an enroll began here", action{script: "rm -f " + pendingPath})
 	case !ours:
@@ -202,12 +205,13 @@ func (p *removal) serviceAway(ours bool) {
 		if !stays {
 			script += "\n" + disable
 		}
-		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.active, "unknown"), cmp.Or(s.enabled, "not enabled")), action{script: script})
+		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.active, "unknown"), cmp.Or(s.enabled, "not enabled")),
+			action{script: script})
 	}
 }
 
-// disable also takes the link of a unit whose file is gone, which systemd knows nothing of.
-const disable = "if [ -e " + unitPath + " ]; then systemctl disable --quiet " + UnitName + "\n" +
+// disable also takes the link of a unit whose file is gone or masked, which systemd does not.
+const disable = "if [ -f " + unitPath + " ]; then systemctl disable --quiet " + UnitName + "\n" +
 	"else rm -f /etc/systemd/system/multi-user.target.wants/" + UnitName + "; fi"
 
 // unitAway takes the unit and its drop-ins.

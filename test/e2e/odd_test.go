@@ -77,7 +77,7 @@ func (s stage) args(adopt bool, hosts []string) []string {
 }
 
 // oddHosts is how many hosts a lab of oddities has at most.
-const oddHosts = 10
+const oddHosts = 14
 
 // TestOddities takes every oddity of the tables that this run is asked for from its first scan to its removal.
 func TestOddities(t *testing.T) {

@@ -293,7 +293,8 @@ file() {
   s=$(stat -c '%a %U %G %s' "$2") || return 0
   case $s in *UNKNOWN*) s=$(stat -c '%a %u %g %s' "$2");; esac
   echo "file.$1=$t $s"
-  if [ -e "$2.orig" ]; then echo "orig.$1=1"; fi
+  if [ -f "$2.orig" ] && [ "$t" = file ] && [ "$(sha256sum <"$2")" = "$(sha256sum <"$2.orig")" ]; then echo "orig.$1=same"
+  elif [ -e "$2.orig" ]; then echo "orig.$1=other"; fi
   if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
     printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
   fi
