@@ -10,7 +10,6 @@ import (
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
-	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -41,7 +40,7 @@ func (e *installation) hostInTime(ctx context.Context, h inventory.Host, may boo
 // host takes one host all the way: facts, plan, apply, verify. Without may, one on which there is something to do is left as
 // it is, and deferred.
 func (e *installation) host(ctx context.Context, h inventory.Host, may bool) (outcome.Result, deed) {
-	d, err := e.desired(h)
+	d, err := e.known(ctx, h)
 	if err != nil {
 		return outcome.Failure(ctx, h, err), deed{}
 	}
@@ -56,7 +55,9 @@ func (e *installation) host(ctx context.Context, h inventory.Host, may bool) (ou
 	c := change{visit: v, steps: host.Plan(v.facts, v.desired)}
 	switch bad := c.steps.Problems(); {
 	case len(bad) > 0:
-		return refused(h.Name, bad), deed{refused: true}
+		r := refused(h.Name, bad)
+		r.Warnings = e.warnings(v.facts)
+		return r, deed{refused: true}
 	case e.check:
 		return e.planned(c), deed{}
 	case !c.steps.Changes():
@@ -101,7 +102,9 @@ func (e *installation) unchanged(ctx context.Context, c change) outcome.Result {
 	}
 	w, err := e.witness(ctx, c)
 	if err != nil {
-		return notWell(ctx, c, err)
+		r := notWell(ctx, c, err)
+		r.Warnings = e.warnings(c.facts)
+		return r
 	}
 	if err := c.finish(ctx, w.join); err != nil {
 		return outcome.Failure(ctx, c.host, err)
@@ -190,14 +193,7 @@ func (c change) finish(ctx context.Context, join *verified) error {
 
 // note adds what deserves attention although it stands in nobody's way.
 func (e *installation) note(r *outcome.Result, f *host.Facts) {
-	if err := versions.Compatible(f.TbotVersion(), e.version); err != nil {
-		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
-	}
-	if f.Skew.Abs() > host.SkewLimit {
-		r.Warnings = append(r.Warnings, outcome.Warning{
-			Reason: outcome.Because(outcome.ClockOff, "the host's clock is off by "+f.Skew.Abs().Round(time.Second).String()),
-		})
-	}
+	r.Warnings = append(r.Warnings, e.warnings(f)...)
 	if f.Systemd == 0 {
 		r.Reason = outcome.Because(outcome.NoSystemd, "tbot is configured, but systemd doesn't run here: nothing starts it")
 	}
@@ -243,8 +239,9 @@ func (e *installation) installFirst(ctx context.Context, c *change) error {
 		return err
 	}
 	c.done = 1
-	f, err := host.GatherFacts(ctx, c.conn, c.desired)
-	if err != nil {
+	var f *host.Facts
+	var err error
+	if c.desired, f, err = host.Look(ctx, c.conn, c.desired); err != nil {
 		return err
 	}
 	rest := host.Plan(f, c.desired)
@@ -266,15 +263,16 @@ type notJoined struct {
 func (e *notJoined) Error() string { return e.cause.Error() }
 func (e *notJoined) Unwrap() error { return e.cause }
 
-// rollbackLimit is how long a rollback may take, whatever is left of the host's time: some files and a restart.
-const rollbackLimit = time.Minute
+// rollbackLimit is how long a rollback may take, whatever is left of the host's time: some files, a restart, and a look at what
+// comes of it.
+const rollbackLimit = 90 * time.Second
 
 // failed is the result of a plan that went wrong. What was changed is taken back, as far as there was something before.
 func (e *installation) failed(ctx context.Context, c change, err error) outcome.Result {
 	r := notWell(ctx, c, err)
-	r.Steps = e.stepResults(c.steps[:min(len(c.steps), c.done)])
+	r.Steps, r.Warnings = e.stepResults(c.steps[:min(len(c.steps), c.done)]), e.warnings(c.facts)
 	if jerr := c.journal.fail(ctx); jerr != nil {
-		r.Message += "; " + remote.Clean(jerr.Error())
+		r.Message += "; " + remote.Line(jerr.Error())
 	}
 	// Whoever interrupts a run twice wants its end, and where the connection is gone there is nobody to ask. That the host's
 	// own time is over is no reason: it would be left with what doesn't work.
@@ -283,12 +281,15 @@ func (e *installation) failed(ctx context.Context, c change, err error) outcome.
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 	defer cancel()
-	said, rerr := host.Rollback(ctx, c.conn, c.steps, c.facts)
-	switch {
-	case rerr != nil:
-		r.Message += "; " + remote.Clean(rerr.Error())
-	case said != "":
-		r.Message += "; " + said
+	rolled, rerr := host.Rollback(ctx, c.conn, c.steps, c.facts, c.desired)
+	if rolled.Said != "" {
+		r.Message += "; " + rolled.Said
+	}
+	if rerr != nil {
+		r.Message += "; " + remote.Line(rerr.Error())
+	}
+	if jerr := c.journal.undone(ctx, rolled.Undone); jerr != nil {
+		r.Message += "; " + remote.Line(jerr.Error())
 	}
 	return r
 }

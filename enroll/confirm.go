@@ -136,7 +136,7 @@ func (c *confirmation) end(ctx context.Context, results []outcome.Result) {
 		case vague:
 			unverified(r, "the cluster doesn't say whose the joins are that it has")
 		case c.silent != nil:
-			unverified(r, "the cluster doesn't say whether it joined: "+remote.Clean(c.silent.Error()))
+			unverified(r, "the cluster doesn't say whether it joined: "+remote.Line(c.silent.Error()))
 		default:
 			r.Outcome = outcome.Failed
 			r.Reason = outcome.Because(outcome.JoinUnconfirmed, "the host says that tbot joined ("+r.Joined+

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/host"
@@ -59,6 +60,30 @@ func (c *crew) close() {
 // at says where the crew works: in which run of the records, and by which access.
 func (c *crew) at(run int64, reach work.Reach) {
 	c.now, c.reachHosts = c.run(run), reach
+}
+
+// askVersion asks the cluster which version it runs; not to know it is no reason to stop.
+func (c *crew) askVersion(ctx context.Context) error {
+	if c.Cluster == nil {
+		return nil
+	}
+	v, err := c.Cluster.ClusterVersion(ctx)
+	c.version, _ = versions.Parse(v)
+	return err
+}
+
+// warnings are what deserves attention on a host although it stands in nobody's way.
+func (c *crew) warnings(f *host.Facts) []outcome.Warning {
+	var out []outcome.Warning
+	if err := versions.Compatible(f.TbotVersion(), c.version); err != nil {
+		out = append(out, outcome.Warning{Reason: outcome.Because(outcome.VersionSkew, err.Error())})
+	}
+	if f.Skew.Abs() > host.SkewLimit {
+		out = append(out, outcome.Warning{
+			Reason: outcome.Because(outcome.ClockOff, "the host's clock is off by "+f.Skew.Abs().Round(time.Second).String()),
+		})
+	}
+	return out
 }
 
 // ours are the tokens that fleetctl made.
@@ -143,13 +168,26 @@ type visit struct {
 	close   func()
 }
 
+// known is what a host should be like with what the records know to be on it.
+func (c *crew) known(ctx context.Context, h inventory.Host) (host.Desired, error) {
+	d, err := c.desired(h)
+	if err != nil {
+		return d, err
+	}
+	rec, err := c.record(ctx, h.Name)
+	if err != nil {
+		return d, err
+	}
+	return d.Knowing(host.MadeBy(rec.Installed)), nil
+}
+
 // visit connects to a host and looks at it.
 func (c *crew) visit(ctx context.Context, h inventory.Host, d host.Desired) (visit, error) {
 	conn, err := c.connect(ctx, h)
 	if err != nil {
 		return visit{}, err
 	}
-	f, err := host.GatherFacts(ctx, conn, d)
+	d, f, err := host.Look(ctx, conn, d)
 	if err != nil {
 		_ = conn.Close() // the error says why
 		return visit{}, err

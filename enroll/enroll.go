@@ -13,7 +13,6 @@ import (
 	"fleetctl/enroll/scan"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
-	"fleetctl/enroll/versions"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 )
@@ -358,7 +357,9 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 		machine: func(i int) string { return e.now.Machines.Name(hosts[order[i]].Name) },
 		skip:    func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },
 	}
-	e.askVersion(ctx)
+	if err := e.askVersion(ctx); err != nil {
+		e.Watcher.Note(ClusterSilent{About: AboutVersion, Err: err})
+	}
 	e.verify = e.verifies(e.version)
 	e.Watcher.Begin(StageEnroll, len(hosts))
 	defer e.Watcher.End()
@@ -383,18 +384,6 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 	}
 	e.afterRun(ctx, hosts, results)
 	return results, context.Cause(ctx)
-}
-
-// askVersion asks the cluster which version it runs; not to know it is no reason to stop.
-func (e *installation) askVersion(ctx context.Context) {
-	if e.Cluster == nil {
-		return
-	}
-	v, err := e.Cluster.ClusterVersion(ctx)
-	if err != nil {
-		e.Watcher.Note(ClusterSilent{About: AboutVersion, Err: err})
-	}
-	e.version, _ = versions.Parse(v)
 }
 
 // report gathers the results in the order of the hosts.

@@ -85,7 +85,7 @@ func (e *installation) afterHost(ctx context.Context, h inventory.Host, r *outco
 	in := e.hostHook(ctx, "after_host", h)
 	in.Result = r
 	if err := runHook(ctx, hooks.AfterHost, in); err != nil {
-		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Reason{Code: outcome.Hook, Message: remote.Clean(err.Error())}})
+		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Reason{Code: outcome.Hook, Message: remote.Line(err.Error())}})
 	}
 }
 

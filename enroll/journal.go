@@ -23,12 +23,13 @@ type hostJournal struct {
 	st   store.Store
 	host string
 	now  store.Installed
+	new  []string // of now.Made: what this run noted
 }
 
 // openJournal begins with what the records know of the host.
-func openJournal(ctx context.Context, st store.Store, host string, run int64) (*hostJournal, error) {
-	j := &hostJournal{st: st, host: host}
-	rec, err := st.Record(ctx, host)
+func openJournal(ctx context.Context, st store.Store, name string, run int64) (*hostJournal, error) {
+	j := &hostJournal{st: st, host: name}
+	rec, err := st.Record(ctx, name)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		j.st = nil // a host that no record knows: there is nowhere to keep it
@@ -36,6 +37,10 @@ func openJournal(ctx context.Context, st store.Store, host string, run int64) (*
 		return nil, err
 	case rec.Installed != nil:
 		j.now = *rec.Installed
+		for _, t := range host.MadeBy(rec.Installed) { // what an older fleetctl kept elsewhere is about to be overwritten
+			j.made(t)
+		}
+		j.new = nil
 	}
 	j.now.Run = run
 	return j, nil
@@ -49,9 +54,28 @@ func (j *hostJournal) Begin(ctx context.Context, s host.Step) error {
 		at := time.Now().UTC()
 		j.now.ChangedRun, j.now.ChangedAt, j.now.JoinedRun = j.now.Run, &at, 0
 	}
-	if made := s.Makes.String(); made != "" && !slices.Contains(j.now.Made, made) {
-		j.now.Made = append(j.now.Made, made)
+	for _, t := range s.Things() {
+		j.made(t)
 	}
+	return j.save(ctx)
+}
+
+// made notes a thing, once.
+func (j *hostJournal) made(t host.Thing) {
+	if !slices.Contains(j.now.Made, t.String()) {
+		j.now.Made = append(slices.Clone(j.now.Made), t.String())
+		j.new = append(j.new, t.String())
+	}
+}
+
+// undone notes that things that this run made are no more: a later removal must not take what somebody else makes by their names.
+func (j *hostJournal) undone(ctx context.Context, things []host.Thing) error {
+	if len(things) == 0 {
+		return nil
+	}
+	j.now.Made = slices.DeleteFunc(slices.Clone(j.now.Made), func(text string) bool {
+		return slices.Contains(j.new, text) && slices.ContainsFunc(things, func(t host.Thing) bool { return t.String() == text })
+	})
 	return j.save(ctx)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
@@ -58,17 +57,7 @@ func (l *leaving) things() []string {
 	if in == nil {
 		return nil
 	}
-	things := []string{"unit " + host.UnitName}
-	for _, t := range []struct{ what, path string }{{"configuration", in.Config}, {"storage", in.Storage}} {
-		if t.path != "" {
-			things = append(things, t.what+" "+t.path)
-		}
-	}
-	for _, made := range host.ParseMade(in.Made) {
-		kind, name, _ := strings.Cut(made.String(), ":")
-		things = append(things, kind+" "+name)
-	}
-	return things
+	return append([]string{"unit " + host.UnitName}, host.Goes(host.MadeBy(in))...)
 }
 
 // confirm lets a person say that the machines go, and how many they are where nobody named them. Without anybody to ask

@@ -35,7 +35,7 @@ func (r *removal) visitAll(ctx context.Context, run int64, reach work.Reach) (Ho
 	hosts := r.visits()
 	r.Watcher.Begin(StageRemove, len(hosts))
 	results := crew.now.Hosts(ctx, reach, hosts, func(ctx context.Context, h inventory.Host) outcome.Result {
-		return crew.remove(ctx, h, host.ParseMade(r.madeOn(h.Name)), r.opts.Check)
+		return crew.remove(ctx, h, r.madeOn(h.Name), r.opts.Check)
 	})
 	r.Watcher.End()
 	report := HostsReport{Run: run, Results: append(results, r.unreachable()...)}
@@ -69,11 +69,11 @@ func (r *removal) unreachable() []outcome.Result {
 }
 
 // madeOn is what enroll made on a machine, under whichever of its names.
-func (r *removal) madeOn(visit string) []string {
-	var made []string
+func (r *removal) madeOn(visit string) []host.Thing {
+	var made []host.Thing
 	for _, l := range r.leaving {
-		if l.visit == visit && l.rec.Installed != nil {
-			made = append(made, l.rec.Installed.Made...)
+		if l.visit == visit {
+			made = host.Union(made, host.MadeBy(l.rec.Installed))
 		}
 	}
 	return made
@@ -88,7 +88,7 @@ func (c *crew) remove(ctx context.Context, h inventory.Host, made []host.Thing, 
 	if err != nil {
 		return outcome.Failure(ctx, h, err)
 	}
-	v, err := c.visit(ctx, h, d)
+	v, err := c.visit(ctx, h, d.Knowing(made))
 	if err != nil {
 		return outcome.Failure(ctx, h, err)
 	}

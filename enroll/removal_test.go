@@ -405,6 +405,11 @@ func TestRemovedShowsWhatGoes(t *testing.T) {
 			t.Errorf("no %q in %q", thing, things)
 		}
 	}
+	for _, word := range []string{"new ", "above ", "base ", "config "} {
+		if strings.Contains("\n"+things, "\n"+word) {
+			t.Errorf("a word of the records in %q", things)
+		}
+	}
 }
 
 // TestRemovedHostThatLeftTheInventoryIsCompleted: the records keep how it is reached, without secrets.

@@ -35,6 +35,8 @@ type HostStatus struct {
 	Joined         *time.Time   `json:"joined_at,omitempty"`    // the latest join that the cluster or the records know of
 	Instance       *tctl.Join   `json:"bot_instance,omitempty"` // what the cluster knows of it
 	Since          *time.Time   `json:"enrolled_at,omitempty"`
+
+	Warnings []outcome.Warning `json:"warnings,omitempty"` // what deserves attention although it stands in nobody's way
 }
 
 // StrangeJoin is a TPM that joined as a bot of ours and belongs to no host of the inventory.
@@ -81,6 +83,7 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	}
 	defer closeAll()
 	crew.at(0, reach)
+	_ = crew.askVersion(ctx) // a cluster that is silent is named for what it doesn't say
 	known := f.askCluster(ctx)
 	if known.silent == nil && known.verify == config.VerifyFull {
 		known.silent = bound.unknown
@@ -202,7 +205,7 @@ func HostStates() []outcome.Code {
 
 // result is the status as a run's result, for progress.
 func (s HostStatus) result() outcome.Result {
-	r := outcome.Result{Host: s.Host, Outcome: outcome.OK, Reason: s.Reason}
+	r := outcome.Result{Host: s.Host, Outcome: outcome.OK, Reason: s.Reason, Warnings: s.Warnings}
 	switch s.State {
 	case outcome.StateUnreachable:
 		r.Outcome = outcome.Unreachable
@@ -225,7 +228,7 @@ func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) Host
 	if rec.Installed != nil {
 		s.Since = &rec.Installed.At
 	}
-	d, err := c.desired(h)
+	d, err := c.known(ctx, h)
 	if err != nil {
 		return s.failed(outcome.Failure(ctx, h, err))
 	}
@@ -236,6 +239,7 @@ func (c *crew) status(ctx context.Context, h inventory.Host, known cluster) Host
 	defer v.close()
 	steps := host.Plan(v.facts, v.desired)
 	s.observe(v.facts, steps, c.tokenOf(h.Name))
+	s.Warnings = c.warnings(v.facts)
 	if drift := known.rules[h.Name]; drift != "" {
 		s.Drift = append(s.Drift, "rule in the cluster: "+drift)
 	}
@@ -314,7 +318,7 @@ func (s *HostStatus) judgeJoin(c cluster, in *store.Installed, fresh time.Durati
 	switch {
 	case s.EKHash == "":
 	case c.silent != nil && runs:
-		s.State, s.Message = outcome.StateUnverified, "the cluster doesn't say whether it joined: "+remote.Clean(c.silent.Error())
+		s.State, s.Message = outcome.StateUnverified, "the cluster doesn't say whether it joined: "+remote.Line(c.silent.Error())
 	case joined:
 		s.Joined, s.Instance = &j.At, &j
 		s.judgeInstance(j, runs, fresh)
@@ -341,10 +345,10 @@ func (s *HostStatus) judgeInstance(j tctl.Join, runs bool, fresh time.Duration) 
 		if runs {
 			s.State = outcome.StateUnverified
 		}
-		s.notice("it has not joined with token " + s.Token + " yet, the last time with " + remote.Clean(j.Token))
+		s.notice("it has not joined with token " + s.Token + " yet, the last time with " + remote.Line(j.Token))
 	}
 	if j.Version != "" && s.Tbot != "" && strings.TrimPrefix(j.Version, "v") != s.Tbot {
-		s.notice("the tbot that joined last was " + remote.Clean(j.Version))
+		s.notice("the tbot that joined last was " + remote.Line(j.Version))
 	}
 	for _, service := range j.Services {
 		if service.Health != "unhealthy" || service.Name == "identity" || s.Ready != "" {
@@ -355,9 +359,9 @@ func (s *HostStatus) judgeInstance(j tctl.Join, runs bool, fresh time.Duration) 
 		}
 		why := ""
 		if service.Reason != "" {
-			why = " (" + remote.Clean(service.Reason) + ")"
+			why = " (" + remote.Line(service.Reason) + ")"
 		}
-		s.notice("tbot told the cluster that " + remote.Clean(service.Name) + " is unhealthy" + why)
+		s.notice("tbot told the cluster that " + remote.Line(service.Name) + " is unhealthy" + why)
 	}
 }
 

@@ -320,3 +320,40 @@ func TestHostStatesGoFromGoodToBad(t *testing.T) {
 		}
 	}
 }
+
+func TestStatusWarnsOfWhatAnEnrollWarnsOf(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	l.cluster.Version = "20.1.0"
+	l.with("web-01", func(s *enrolltest.State) { s.Clock = 10 * time.Minute })
+	rep, err := Status(l.t.Context(), l.Fleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][]outcome.Code{{outcome.VersionSkew, outcome.ClockOff}, {outcome.VersionSkew}} {
+		if got := warnings(rep.Hosts[i].result()); !slices.Equal(got, want) {
+			t.Errorf("%s warns of %v, want %v", rep.Hosts[i].Host, got, want)
+		}
+	}
+}
+
+func TestAFailedHostKeepsItsWarnings(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*enrolltest.State){
+		"a masked unit": func(s *enrolltest.State) { s.Service.Masked = true },
+		"a foreign unit": func(s *enrolltest.State) {
+			s.Files["/etc/tbot.yaml"] = &enrolltest.File{Kind: enrolltest.Regular, Content: []byte("version: v2\n"), Owner: "root", Group: "root", Mode: 0o600}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 1)
+			l.with("web-01", func(s *enrolltest.State) { s.Clock = 10 * time.Minute; spoil(s) })
+			report, _ := l.enroll()
+			if r := report.Results[0]; r.Outcome != outcome.Failed || !slices.Contains(warnings(r), outcome.ClockOff) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}

@@ -122,7 +122,7 @@ func (l *login) answer(_, instruction string, questions []string, echos []bool) 
 	case asksNewPassword(text):
 		err = errPasswordExpired
 	case len(questions) != 1 || echos[0] || !strings.Contains(text, "password"):
-		err = fmt.Errorf("the host asks %q, which cannot be answered", cleanLine(text))
+		err = fmt.Errorf("the host asks %q, which cannot be answered", Line(text))
 	default:
 		if pw, again := l.sendPassword(); again == nil {
 			return []string{pw}, nil

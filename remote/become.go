@@ -59,6 +59,9 @@ func (p *Process) becomeUser(w *wrapper) error {
 	if _, err := io.WriteString(p.Stdin, script); err != nil {
 		return err
 	}
+	if word, _, err := p.next(); err != nil || word != wordBegun {
+		return cmp.Or(err, error(&Error{Kind: ErrLoginShell, Err: fmt.Errorf("unexpected word %q", Clean(word))}))
+	}
 	word, text, err := p.next()
 	if ask.twice() {
 		return p.becomeFailure("", true)
@@ -135,7 +138,8 @@ func probe(method, exe, user, flags string) string {
 
 // becomeText watches the connection as wrapperText does, and for the same reasons in the same order.
 const becomeText = `fleetctl_become() {
-LC_ALL=C LANG=C LANGUAGE=C; export LC_ALL LANG LANGUAGE
+echo @MARKER@ BEGUN
+` + surroundings + `LC_ALL=C LANG=C LANGUAGE=C; export LC_ALL LANG LANGUAGE
 p=$$ w=$PPID child= watch=
 stop() {
   trap '' HUP INT TERM PIPE
@@ -238,7 +242,7 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 	if t := p.tap.Load(); t != nil {
 		said = t.text() + said
 	}
-	said = strings.ReplaceAll(said, p.marker+"password:", "")
+	said = strings.NewReplacer(p.marker+"password:", "", p.marker+" "+wordBegun, "").Replace(said)
 	if wrong {
 		return &Error{Kind: ErrBecomePassword, Hint: "check the password that was given, or ansible_become_password"}
 	}
@@ -254,7 +258,7 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 		hint = fmt.Sprintf("try it by hand on the host: %s, to become %s", exe, Clean(user))
 	}
 	return &Error{
-		Kind: kind, Err: fmt.Errorf("%s: %s", method, cmp.Or(cleanLine(said), "it ended without a word")), Hint: hint,
+		Kind: kind, Err: fmt.Errorf("%s: %s", method, cmp.Or(Line(said), "it ended without a word")), Hint: hint,
 	}
 }
 

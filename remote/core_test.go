@@ -142,8 +142,9 @@ func TestWriteFile(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{link, dir, filepath.Join(dir, "missing", "x"), "relative"} {
-		if err := c.WriteFile(t.Context(), remote.File{Path: bad, Mode: 0o600}, false); !errors.Is(err, remote.ErrConfig) {
+	for bad, want := range map[string]error{link: remote.ErrFile, dir: remote.ErrFile, filepath.Join(dir, "missing", "x"): remote.ErrFile,
+		"relative": remote.ErrConfig} {
+		if err := c.WriteFile(t.Context(), remote.File{Path: bad, Mode: 0o600}, false); !errors.Is(err, want) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

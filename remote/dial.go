@@ -376,14 +376,14 @@ func (p *phase) failure(l *login, err error) *attemptError {
 		return l.sort(err)
 	case isDrop(err), strings.Contains(err.Error(), "ssh: disconnect"):
 		return &attemptError{err: &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %s", cleanLine(err.Error())),
+			Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %s", Line(err.Error())),
 			Hint: "sshd drops connections beyond its MaxStartups: fewer hosts at once may help",
 		}, retry: true}
 	case strings.Contains(err.Error(), "no common algorithm"):
-		return &attemptError{err: &Error{Kind: ErrConfig, Err: errors.New(cleanLine(err.Error()))}}
+		return &attemptError{err: &Error{Kind: ErrConfig, Err: errors.New(Line(err.Error()))}}
 	}
 	return &attemptError{err: &Error{
-		Kind: ErrUnreachable, Err: fmt.Errorf("no SSH server: %s", cleanLine(err.Error())), Hint: "is this the SSH port?",
+		Kind: ErrUnreachable, Err: fmt.Errorf("no SSH server: %s", Line(err.Error())), Hint: "is this the SSH port?",
 	}}
 }
 
@@ -398,7 +398,7 @@ func (l *login) sort(err error) *attemptError {
 	case (dropped || disconnect) && !l.sentPassword():
 		l.forgetOffers()
 		return &attemptError{err: &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("during authentication: %s", cleanLine(text)),
+			Kind: ErrDisconnected, Err: fmt.Errorf("during authentication: %s", Line(text)),
 		}, retry: true}
 	case dropped:
 		return &attemptError{err: &Error{

@@ -51,7 +51,7 @@ func TestFaultsEndInTheDocumentedError(t *testing.T) {
 		{"refuses sessions", func(h *remotetest.Host) { h.Handler = nil }, nil, remote.ErrDisconnected, ""},
 		{"ends the command without a status", func(h *remotetest.Host) { h.Handler = status(-1, "") }, nil, remote.ErrDisconnected, ""},
 		{"has a login shell that refuses", func(h *remotetest.Host) { h.Handler = status(1, "This account is not available.\n") }, nil,
-			remote.ErrDisconnected, "not available"},
+			remote.ErrLoginShell, "not available"},
 		{"talks without end before the script", func(h *remotetest.Host) { h.Handler = endless }, nil, remote.ErrOutputTooLong, ""},
 		{"answers no command", func(h *remotetest.Host) { h.Handler = mute },
 			func(o *remote.Options) { o.CommandTimeout = 300 * time.Millisecond }, remote.ErrTimeout, ""},

@@ -61,18 +61,18 @@ func fileFailure(word, text string) error {
 		return &Error{Kind: ErrDisconnected, Err: fmt.Errorf("unexpected word %q", Clean(word))}
 	}
 	why, text, _ := strings.Cut(text, " ")
-	said := errors.New(cmp.Or(cleanLine(text), why))
+	said := errors.New(cmp.Or(Line(text), why))
 	switch why {
 	case "full":
 		return &Error{Kind: ErrNoSpace, Err: said, Hint: "make room on the host"}
 	case "sum":
 		return &Error{Kind: ErrDisconnected, Err: errors.New("what arrived is not what was sent (SHA-256)")}
 	case "link":
-		return &Error{Kind: ErrConfig, Err: said, Hint: "remove the symbolic link, or name its target"}
+		return &Error{Kind: ErrFile, Err: said, Hint: "remove the symbolic link, or name its target"}
 	case "notool":
-		return &Error{Kind: ErrConfig, Err: said, Hint: "install coreutils, busybox or openssl on the host"}
+		return &Error{Kind: ErrFile, Err: said, Hint: "install coreutils, busybox or openssl on the host"}
 	}
-	return &Error{Kind: ErrConfig, Err: said}
+	return &Error{Kind: ErrFile, Err: said}
 }
 
 // fileText is the setup of WriteFile; READY means that the file is in place. set -C opens with O_EXCL, which follows

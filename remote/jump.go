@@ -164,7 +164,7 @@ func firstError(errs ...error) error {
 // jumpRefusal sorts what a jump host says when it cannot or will not connect.
 func jumpRefusal(chain string, refused *ssh.OpenChannelError) error {
 	e := &Error{
-		Kind: ErrUnreachable, Err: fmt.Errorf("jump host %s: %s", Clean(chain), cleanLine(refused.Message)),
+		Kind: ErrUnreachable, Err: fmt.Errorf("jump host %s: %s", Clean(chain), Line(refused.Message)),
 	}
 	if refused.Reason == ssh.Prohibited {
 		e.Hint = "the jump host's sshd forbids it: AllowTcpForwarding, PermitOpen"
@@ -324,7 +324,7 @@ func (c *commandConn) Close() error {
 
 // explain replaces an end of the connection by what the command said; it must be closed.
 func (c *commandConn) explain(fail *attemptError) {
-	said := cleanLine(c.said.String())
+	said := Line(c.said.String())
 	if said == "" || !errors.Is(fail.err, ErrDisconnected) {
 		return
 	}

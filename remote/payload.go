@@ -74,7 +74,7 @@ type fullError struct {
 	text string
 }
 
-func (e *fullError) Error() string { return cmp.Or(cleanLine(e.text), "every directory is full") }
+func (e *fullError) Error() string { return cmp.Or(Line(e.text), "every directory is full") }
 
 func (c *Conn) startPayload(ctx context.Context, p Payload, avoid string) (*Process, error) {
 	setup := strings.NewReplacer(
@@ -106,7 +106,7 @@ func payloadFailure(word, text string) error {
 		return &Error{Kind: ErrDisconnected, Err: fmt.Errorf("unexpected word %q", Clean(word))}
 	}
 	why, text, _ := strings.Cut(text, " ")
-	said := errors.New(cmp.Or(cleanLine(text), why))
+	said := errors.New(cmp.Or(Line(text), why))
 	switch why {
 	case "full":
 		dir, text, _ := strings.Cut(text, " ")
@@ -118,6 +118,8 @@ func payloadFailure(word, text string) error {
 			return &Error{Kind: ErrNoSpace, Err: said, Hint: "make room in /tmp, /var/tmp or the home directory"}
 		}
 		return &Error{Kind: ErrNoExecDir, Err: said, Hint: "one of these must be writable and mounted without noexec"}
+	case "limit":
+		return &Error{Kind: ErrNoExecDir, Err: said, Hint: "raise the limit of a file's size for the login user (ulimit -f)"}
 	case "sum":
 		return &Error{Kind: ErrDisconnected, Err: errors.New("what arrived is not what was sent (SHA-256)")}
 	case "notool":
@@ -191,6 +193,10 @@ if [ "$keep" = true ] && [ -n "$HOME" ] && [ -d "$HOME" ]; then
   fi
 fi
 if [ -z "$f" ]; then
+  limit=$(ulimit -f)
+  case $limit in *[!0-9]*|'') ;; # unlimited; else in 512 bytes, or twice that
+  *) [ $((limit / 2)) -ge @KIB@ ] || fail limit "a file may have $limit blocks (ulimit -f)";;
+  esac
   place || fail nodir "${why# }"
   f=$dir/@NAME@
   say NEED

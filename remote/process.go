@@ -198,7 +198,7 @@ func (c *Conn) sessionError(err error) error {
 	var refused *ssh.OpenChannelError
 	if errors.As(err, &refused) {
 		return &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("no session: %s", cleanLine(refused.Message)),
+			Kind: ErrDisconnected, Err: fmt.Errorf("no session: %s", Line(refused.Message)),
 			Hint: "sshd limits the sessions of a connection: MaxSessions",
 		}
 	}
@@ -291,8 +291,7 @@ func (p *Process) explain(err error) error {
 	}
 	if code, err := p.status(); err == nil {
 		return &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("the login shell ended with status %d: %s", code, cleanLine(said)),
-			Hint: "the user needs a login shell that runs commands",
+			Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(Line(said), "it said nothing")),
 		}
 	}
 	return p.conn.lost(err)

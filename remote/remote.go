@@ -25,6 +25,8 @@ var (
 	ErrBecome           = fault.ErrBecome           // requiretty, expired password, method not there
 	ErrNoExecDir        = fault.ErrNoExecDir        // never: every candidate is noexec or read-only
 	ErrNoSpace          = fault.ErrNoSpace          // may help later
+	ErrLoginShell       = fault.ErrLoginShell       // never, until the account or its start files change
+	ErrFile             = fault.ErrFile             // never, until something on the host changes
 	ErrDisconnected     = fault.ErrDisconnected     // may help
 	ErrOutputTooLong    = fault.ErrOutputTooLong    // never
 )
@@ -44,8 +46,8 @@ func Head(s string, n int) string { return text.Head(s, n) }
 // Tail is the end of a host's words, at most n bytes of them, uncleaned, with a mark where more came before.
 func Tail(s string, n int) string { return text.Tail(s, n) }
 
-// cleanLine is Clean on one line.
-func cleanLine(s string) string { return text.Line(s) }
+// Line is Clean on one line.
+func Line(s string) string { return text.Line(s) }
 
 // Target says how to reach one host: what the inventory says of it. Zero values are filled from the OpenSSH
 // configuration (ssh -G, or kevinburke/ssh_config where there is no OpenSSH).

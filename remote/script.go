@@ -23,6 +23,7 @@ func loginCommand(terminal bool) string {
 
 // Words that a script says to us, each after the marker, which no noise can guess.
 const (
+	wordBegun  = "BEGUN"  // the login shell runs what it is given
 	wordBecame = "BECAME" // the other user's shell waits for its script
 	wordReady  = "READY"  // from here on, stdin and stdout belong to the script
 	wordNeed   = "NEED"   // the setup waits for its data
@@ -38,6 +39,12 @@ func randomHex(n int) string {
 	_, _ = rand.Read(b) // never fails: crypto/rand
 	return hex.EncodeToString(b)
 }
+
+// surroundings are every script's own: a PATH that has the system's programs, whatever else the host has there (sudo's
+// secure_path may be any); and no limit of a file's size, unless it is a hard one.
+const surroundings = `PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
+ulimit -f unlimited 2>/dev/null || :
+`
 
 // wrapper is what runs around every script: it tells that the script runs, passes signals on, notices that the
 // connection has gone, and cleans up however the script ends.
@@ -74,7 +81,7 @@ func (w wrapper) script() string {
 
 const wrapperText = `fleetctl_main() {
 m=@MARKER@ w=@WATCH@ limit=@LIMIT@ dir= tmp= child= watch=
-say() { printf '%s %s\n' "$m" "$*"; }
+` + surroundings + `say() { printf '%s %s\n' "$m" "$*"; }
 cleanup() {
   trap '' HUP INT TERM PIPE
   [ -z "$watch" ] || kill "$watch" 2>/dev/null

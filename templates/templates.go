@@ -52,6 +52,7 @@ type Data struct {
 
 	TbotYAML string   // tbot.yaml as fleetctl makes it, without a header
 	Outputs  []string // directories that services of tbot.yaml write to
+	Program  string   // where Binary leads to, when it is a symbolic link
 	Systemd  int      // the host's systemd, e.g. 252; directives that it does not know are left out
 
 	UpdaterFlags []string // of updater.conf: flags of tbot start by which Teleport's updater can watch it
@@ -73,9 +74,9 @@ func (d Data) Root() bool { return d.User == "root" }
 // ResourceManager says whether the device is one of the kernel's resource managers, /dev/tpmrmN.
 func (d Data) ResourceManager() bool { return strings.HasPrefix(d.Device, "/dev/tpmrm") }
 
-// Below says whether any output lies in one of the directories: a sandbox must not hide those.
+// Below says whether anything that tbot reads, executes or writes lies in one of the directories: a sandbox must not hide those.
 func (d Data) Below(dirs ...string) bool {
-	for _, out := range append([]string{d.Storage}, d.Outputs...) {
+	for _, out := range append([]string{d.Storage, d.Binary, d.Program, d.Config}, d.Outputs...) {
 		for _, dir := range dirs {
 			if out == dir || strings.HasPrefix(out, dir+"/") {
 				return true

@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/tpm/ekcert":   {},
 	"fleetctl/enroll/tpm/device":   {"enroll/tpm/wire"},
 	"fleetctl/enroll/tpm/cabundle": {},
-	"fleetctl/enroll/tpm":          {"enroll/tpm/cabundle", "enroll/tpm/device", "enroll/tpm/wire"},
+	"fleetctl/enroll/tpm":          {"enroll/sh", "enroll/tpm/cabundle", "enroll/tpm/device", "enroll/tpm/wire"},
 	"fleetctl/enroll/outcome":      {"enroll/store", "enroll/tpm", "inventory", "remote"},
 	"fleetctl/enroll/config":       {"enroll/outcome", "inventory", "remote"},
 	"fleetctl/enroll/claim":        {"enroll/config", "enroll/outcome", "enroll/store", "inventory"},

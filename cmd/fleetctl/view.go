@@ -50,7 +50,8 @@ func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
 	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
 	return p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven), remark(r)}
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven),
+			remark(r.Message, r.Warnings)}
 	}, func() any {
 		return struct {
 			Recap outcome.Summary  `json:"recap"`
@@ -59,13 +60,13 @@ func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
 	})
 }
 
-// remark is the message of a result, or else what was warned of.
-func remark(r outcome.Result) string {
-	if r.Message != "" {
-		return r.Message
+// remark is a message, or else what was warned of.
+func remark(message string, warnings []outcome.Warning) string {
+	if message != "" {
+		return message
 	}
 	var all []string
-	for _, w := range r.Warnings {
+	for _, w := range warnings {
 		all = append(all, w.Message)
 	}
 	return strings.Join(all, "; ")
@@ -97,7 +98,7 @@ func (v changesView) print(results []outcome.Result, s outcome.Summary) error {
 	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGES", "MESSAGE"}
 	err := p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), remark(r)}
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), remark(r.Message, r.Warnings)}
 	}, nil)
 	if err != nil || !v.steps || p.format == "csv" {
 		return err
@@ -192,7 +193,8 @@ func (p *printer) status(r enroll.StatusReport) error {
 		if h.Joined != nil {
 			joined = shortTime(*h.Joined)
 		}
-		return h, []string{h.Host, string(h.State), h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "), h.Message}
+		return h, []string{h.Host, string(h.State), h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "),
+			remark(h.Message, h.Warnings)}
 	}, func() any { return r })
 	if err != nil || p.format != "table" {
 		return err

@@ -57,13 +57,16 @@ type Token struct {
 	StaleAfter    Duration `yaml:"stale_after,omitempty"`    // when a rule that is kept for a host is named as old; default 30 days
 }
 
+// DefaultStorage is where tbot itself keeps its state. It lies in the directory of a Teleport agent, which may be closed.
+const DefaultStorage = "/var/lib/teleport/bot"
+
 // Tbot says what lands on the hosts.
 type Tbot struct {
 	Install   Install `yaml:"install,omitempty"`
 	User      string  `yaml:"user,omitempty"`      // default teleport
 	Group     string  `yaml:"group,omitempty"`     // default teleport
 	Config    Path    `yaml:"config,omitempty"`    // default /etc/tbot.yaml
-	Storage   Path    `yaml:"storage,omitempty"`   // default /var/lib/teleport/bot
+	Storage   Path    `yaml:"storage,omitempty"`   // default DefaultStorage
 	Binary    Path    `yaml:"binary,omitempty"`    // default: tbot in PATH, /usr/local/bin or /opt/teleport/…
 	DiagAddr  string  `yaml:"diag_addr,omitempty"` // host:port of /livez and /readyz
 	Hardening *bool   `yaml:"hardening,omitempty"` // the hardening drop-in; default true

@@ -139,7 +139,7 @@ func (c *Config) setDefaults() {
 	c.Tbot.User = cmp.Or(c.Tbot.User, "teleport")
 	c.Tbot.Group = cmp.Or(c.Tbot.Group, "teleport")
 	c.Tbot.Config = cmp.Or(c.Tbot.Config, "/etc/tbot.yaml")
-	c.Tbot.Storage = cmp.Or(c.Tbot.Storage, "/var/lib/teleport/bot")
+	c.Tbot.Storage = cmp.Or(c.Tbot.Storage, DefaultStorage)
 	c.Rollout.Batch = cmp.Or(c.Rollout.Batch, "20%")
 	c.Rollout.MaxFailures = cmp.Or(c.Rollout.MaxFailures, "5%")
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ type Chroot struct {
 	dir   string
 	shell []string
 	Runs  int
+	First string                    // runs before every script of a connection
 	Fail  func(script string) error // faults; may be nil
 }
 
@@ -118,7 +120,9 @@ func (c *Chroot) Run(_ context.Context, cmd remote.Cmd) (remote.Output, error) {
 		}
 	}
 	var stdout, stderr bytes.Buffer
-	p := c.enter(append(c.shell, "-c", cmd.Script)...)
+	// A script that sudo starts is where nobody but the login user may be.
+	login := []string{"sh", "-c", `mkdir -p -m 0700 /home/login; cd /home/login && exec "$@"`, "sh"}
+	p := c.enter(slices.Concat(login, c.shell, []string{"-c", c.First + cmd.Script})...)
 	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, &stdout, &stderr
 	err := p.Run()
 	if ee := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ee) {

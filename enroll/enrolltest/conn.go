@@ -79,7 +79,7 @@ func (c *Conn) WriteFile(ctx context.Context, f remote.File, become bool) error 
 	case errors.As(err, &refusal) && refusal.Word == "full":
 		return &remote.Error{Kind: remote.ErrNoSpace, Err: err}
 	case errors.As(err, &refusal):
-		return &remote.Error{Kind: remote.ErrConfig, Err: err}
+		return &remote.Error{Kind: remote.ErrFile, Err: err}
 	}
 	return lost()
 }

@@ -1,6 +1,7 @@
 package enrolltest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,13 +16,14 @@ import (
 )
 
 const (
-	factVars = "U G A DEV STORAGE BIN UNIT PENDING DIAGHOST DIAGPORT SUM"
-	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256
-		tbot.version user.uid user.comment user.groups group access.group rules device.sysfs device.tpm12 device.path
-		device.type device.stat device.opens storage.acl storage.usable pending service.load service.active service.enabled
-		service.reload service.header service.start ready ready.body`
+	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM CONFIG"
+	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails ulimit last port.holder
+		tbot.version user.uid user.comment user.groups user.nss group access.group access.nss rules
+		device.sysfs device.tpm12 device.gives device.path
+		device.type device.stat device.opens storage.acl storage.filled pending service.load service.active service.enabled
+		service.reload service.header service.start service.fragment service.user service.command ready ready.body`
 	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"
-	verifyKeys = "state by"
+	verifyKeys = "state by holder"
 )
 
 // facts answers the script that gathers facts.
@@ -47,28 +49,41 @@ func (h *Host) facts(user string, a asked) (string, bool) {
 	h.accountFacts(out, a)
 	h.deviceFacts(out, a)
 	h.storageFacts(out, a)
+	h.otherFacts(out)
+	h.dropInFacts(out)
 	out.yes("pending", s.Files[a.vars["PENDING"]] != nil)
 	h.serviceFacts(out, a)
-	if !h.fileFacts(out, a) {
+	if !h.wayFacts(out, a) || !h.fileFacts(out, a) || !h.madeFacts(out, a) {
 		return "", false
 	}
 	out.kv("end", 1)
 	return out.String(), true
 }
 
-func (h *Host) tbotFacts(out *answer, a asked) {
-	at := a.vars["BIN"]
-	if at == "" {
-		at = tbotPath
-		for _, c := range []string{tbotPath, "/opt/teleport/default/bin/tbot", "/opt/teleport/system/bin/tbot"} {
-			if f, _, err := h.s.follow("root", c); err == nil && f.Mode&0o111 != 0 {
-				at = c
-				break
-			}
+// tbotAt is the path of tbot: the one that is given, or the first that is there; "" for none.
+func (h *Host) tbotAt(a asked) string {
+	if at := a.vars["BIN"]; at != "" {
+		return at
+	}
+	for _, c := range []string{tbotPath, "/opt/teleport/default/bin/tbot", "/opt/teleport/system/bin/tbot"} {
+		if f, _, err := h.s.follow("root", c); err == nil && f.Mode&0o111 != 0 {
+			return c
 		}
 	}
+	return ""
+}
+
+func (h *Host) tbotFacts(out *answer, a asked) {
+	at := h.tbotAt(a)
 	f, real, err := h.s.follow("root", at)
-	if err != nil || f.Kind != Regular || f.Mode&0o111 == 0 {
+	switch {
+	case err != nil || f.Kind != Regular:
+		return
+	case f.Mode&0o111 == 0 && at == a.vars["BIN"]:
+		out.kv("tbot.path", at)
+		out.kv("tbot.fails", "its mode, or the file system that it lies on, lets nobody execute it")
+		return
+	case f.Mode&0o111 == 0:
 		return
 	}
 	out.kv("tbot.path", at)
@@ -98,7 +113,7 @@ func (h *Host) accountFacts(out *answer, a asked) {
 	_, access := s.Groups[a.vars["A"]]
 	out.yes("access.group", access)
 	rule := regexp.MustCompile(`(?m)^[^#\n]*KERNEL=="tpmrm.*GROUP="` + regexp.QuoteMeta(a.vars["A"]) + `"`)
-	for _, name := range s.ruleFiles() {
+	for _, name := range s.ruleFiles("") {
 		if path.Base(name) != "60-fleetctl-tpm.rules" && rule.Match(s.Files[name].Content) {
 			out.kv("rules", name)
 			break
@@ -113,6 +128,9 @@ func (h *Host) deviceFacts(out *answer, a asked) {
 	dev := a.vars["DEV"]
 	if dev == "" {
 		dev = s.tpmDevice()
+	}
+	if dev != "" && s.Udev {
+		out.kv("device.gives", s.gives(dev, a.vars["RULES"], a.vars["A"]))
 	}
 	f, _, err := s.follow("root", dev)
 	if dev == "" || err != nil {
@@ -131,29 +149,16 @@ func (h *Host) deviceFacts(out *answer, a asked) {
 }
 
 func (h *Host) storageFacts(out *answer, a asked) {
-	s, dir, user := &h.s, a.vars["STORAGE"], a.vars["U"]
+	dir := a.vars["STORAGE"]
 	h.dirFact(out, "storage", dir)
-	there := dir
-	for there != "/" && s.Files[there] == nil {
-		there = path.Dir(there)
+	if f := h.s.Files[dir]; f != nil && f.Kind == Dir {
+		out.yes("storage.filled", len(h.s.below(dir)) > 0)
 	}
 	acl := "ok"
-	if s.NoACL {
+	if h.s.NoACL {
 		acl = "none"
 	}
 	out.kv("storage.acl", acl)
-	if s.Users[user] == nil {
-		return
-	}
-	bits := uint32(1)
-	if there == dir {
-		bits = 3
-	}
-	usable := "denied"
-	if f, _, err := s.follow(user, there); err == nil && s.may(user, f, bits) {
-		usable = "ok"
-	}
-	out.kv("storage.usable", usable)
 }
 
 func (h *Host) serviceFacts(out *answer, a asked) {
@@ -183,6 +188,12 @@ func (h *Host) serviceFacts(out *answer, a asked) {
 			}
 		}
 		out.kv("service.start", start)
+	}
+	if fragment != "" {
+		u := s.unit()
+		out.kv("service.fragment", fragment)
+		out.kv("service.user", u.user)
+		out.kv("service.command", u.start)
 	}
 	out.kv("service.enabled", enabled)
 	out.kv("service.reload", map[bool]string{true: "yes", false: "no"}[fragment != "" && s.stale()])
@@ -265,15 +276,23 @@ var factLine = regexp.MustCompile(`(?m)^(dir|file) ([0-9]+) ((?:[^\s'"]|'[^']*'|
 // maxFactFile is the size up to which contents are shown.
 const maxFactFile = 65536
 
+// word is what a quoted word says.
+func (h *Host) word(quoted string) (string, bool) {
+	list, err := shparse.Parse(quoted)
+	if err != nil {
+		h.failf("not modelled: %q: %v", quoted, err)
+		return "", false
+	}
+	return (&shell{}).text(list[0].Pipes[0].Cmds[0].Words[0]), true
+}
+
 // fileFacts answers the lines "dir N PATH" and "file N PATH" at the script's end.
 func (h *Host) fileFacts(out *answer, a asked) bool {
 	for _, m := range factLine.FindAllStringSubmatch(a.text, -1) {
-		list, err := shparse.Parse(m[3])
-		if err != nil {
-			h.failf("not modelled: %q: %v", m[0], err)
+		name, ok := h.word(m[3])
+		if !ok {
 			return false
 		}
-		name := (&shell{}).text(list[0].Pipes[0].Cmds[0].Words[0])
 		if m[1] == "dir" {
 			h.dirFact(out, m[2], name)
 			continue
@@ -287,6 +306,9 @@ func (h *Host) fileFacts(out *answer, a asked) bool {
 			kind = "other"
 		}
 		out.kv("file."+m[2], fmt.Sprintf("%s %o %s %s %d", kind, f.Mode, f.Owner, f.Group, len(f.Content)))
+		if orig := h.s.Files[name+".orig"]; orig != nil {
+			out.kv("orig."+m[2], map[bool]string{true: "same", false: "other"}[f.Kind == Regular && bytes.Equal(orig.Content, f.Content)])
+		}
 		if f.Kind == Regular && len(f.Content) <= maxFactFile {
 			fmt.Fprintf(out, "data.%s=%s\n", m[2], hex.EncodeToString(f.Content))
 		}

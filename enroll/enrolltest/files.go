@@ -22,6 +22,7 @@ const (
 	errNotDir   = kernelError("Not a directory")
 	errNoSpace  = kernelError("No space left on device")
 	errLoop     = kernelError("Too many levels of symbolic links")
+	errReadOnly = kernelError("Read-only file system")
 	errNotOwner = kernelError("Operation not permitted")
 )
 
@@ -86,6 +87,9 @@ func (s *State) entry(user, name string) error {
 		return err
 	}
 	dir := s.Files[path.Dir(name)]
+	if s.readOnly(path.Dir(name)) {
+		return errReadOnly
+	}
 	if !s.may(user, dir, 3) {
 		return errDenied
 	}
@@ -125,6 +129,8 @@ func (s *State) write(user, name string, data []byte, add bool, umask uint32) er
 		return err
 	case f.Kind == Dir:
 		return errIsDir
+	case s.readOnly(real):
+		return errReadOnly
 	case !s.may(user, f, 2):
 		return errDenied
 	case s.Full && len(data) > 0:

@@ -66,6 +66,7 @@ type State struct {
 	NoACL    bool          // the storage's file system has none
 	NoExec   bool          // every directory is mounted noexec
 	Full     bool          // no space is left on the disk
+	ReadOnly []string      // directories that are mounted for reading alone
 	Down     bool          // sshd closes each connection at once
 	Silent   bool          // sshd accepts connections and says nothing
 	Sudo     remotetest.Sudo
@@ -73,6 +74,8 @@ type State struct {
 	Groups   map[string]int // group ids by name
 	Files    map[string]*File
 	Service  Service
+	Others   []OtherTbot                                        // that use the storage or the configuration of tbot.service
+	Mounts   []string                                           // directories on which something is mounted
 	Download func(url string) ([]byte, error)                   // what curl and wget get; nil: they may not be called
 	Install  func(s *State, script []byte, args []string) error // what the cluster's installer does; nil: it may not run
 }
@@ -88,6 +91,12 @@ type User struct {
 	Comment string
 	Home    string
 	Shell   string
+}
+
+// OtherTbot is a tbot that systemd's tbot.service did not start.
+type OtherTbot struct {
+	PID           int
+	Unit, Command string
 }
 
 // Kinds of File.

@@ -165,8 +165,8 @@ func TestFaultsOfAHost(t *testing.T) {
 		{name: "a full disk", change: func(h *Host) { h.s.Full = true }, want: remote.ErrNoSpace},
 		{name: "a wrong password", change: func(h *Host) { h.s.Sudo.Password = "right" },
 			target: func(x *remote.Target) { x.Become.Password = "wrong" }, want: remote.ErrBecomePassword},
-		{name: "a symbolic link", change: func(h *Host) { h.s.Files["/etc/x"] = &File{Kind: Link, Target: "/etc/passwd"} }, want: remote.ErrConfig, done: true},
-		{name: "what the hook says", change: func(h *Host) { h.Before = func(Event) error { return errors.New("sh: Read-only file system") } }, want: remote.ErrConfig},
+		{name: "a symbolic link", change: func(h *Host) { h.s.Files["/etc/x"] = &File{Kind: Link, Target: "/etc/passwd"} }, want: remote.ErrFile, done: true},
+		{name: "what the hook says", change: func(h *Host) { h.Before = func(Event) error { return errors.New("sh: Read-only file system") } }, want: remote.ErrFile},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -26,7 +26,8 @@ var shCommands map[string]shCommand
 
 func init() { // they call each other by way of the tables
 	shNatives = map[string]shCommand{
-		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens,
+		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens, "handover": shHandover,
+		"empty": shEmpty, "emptyof": shEmptyOf, "tree": shTree,
 	}
 	shCommands = map[string]shCommand{
 		":": shTrue, "true": shTrue, "false": func(*shell, []string) int { return 1 }, "export": shTrue,
@@ -293,7 +294,13 @@ func shGrep(s *shell, args []string) int {
 	switch {
 	case len(words) == 2 && words[1] == "/etc/group":
 		for name, id := range s.host.s.Groups {
-			text += fmt.Sprintf("%s:x:%d:\n", name, id)
+			var members []string
+			for user, u := range s.host.s.Users {
+				if slices.Contains(u.Groups, name) {
+					members = append(members, user)
+				}
+			}
+			text += fmt.Sprintf("%s:x:%d:%s\n", name, id, strings.Join(members, ","))
 		}
 	case len(words) == 1:
 		text = s.input()

@@ -163,23 +163,48 @@ func shUdevadm(s *shell, args []string) int {
 		return 0
 	}
 	st := &s.host.s
-	for _, name := range st.ruleFiles() {
-		for _, m := range udevRule.FindAllStringSubmatch(string(st.Files[name].Content), -1) {
-			node := st.Files[st.Device]
-			mode, err := octal(m[2], 0)
-			if _, known := st.Groups[m[3]]; !known || node == nil || err != nil ||
-				strings.Trim(path.Base(st.Device), "0123456789") != m[1] {
-				continue
-			}
-			node.Mode, node.Group = mode, m[3]
+	mode, group, _ := st.ruled(st.Device, "", "")
+	bits, err := octal(mode, 0)
+	if node := st.Files[st.Device]; node != nil && err == nil {
+		if mode != "" {
+			node.Mode = bits
+		}
+		if _, known := st.Groups[group]; known {
+			node.Group = group
 		}
 	}
 	return 0
 }
 
+// ruled is what udev's rules make of a device, and whose rule came last. With ours, what a file of that path will say counts,
+// too.
+func (s *State) ruled(device, ours, access string) (mode, group, by string) {
+	for _, name := range s.ruleFiles(ours) {
+		if name == ours {
+			mode, group, by = "0660", access, "-"
+			continue
+		}
+		for _, m := range udevRule.FindAllStringSubmatch(string(s.Files[name].Content), -1) {
+			if strings.Trim(path.Base(device), "0123456789") == m[1] {
+				mode, group, by = m[2], m[3], name
+			}
+		}
+	}
+	return mode, group, by
+}
+
+// gives is the fact device.gives.
+func (s *State) gives(device, ours, access string) string {
+	mode, group, by := s.ruled(device, ours, access)
+	return "- " + group + " " + mode + " " + by
+}
+
 // ruleFiles are the files of udev rules, in udev's order.
-func (s *State) ruleFiles() []string {
+func (s *State) ruleFiles(more string) []string {
 	var out []string
+	if more != "" && s.Files[more] == nil {
+		out = append(out, more)
+	}
 	for name := range s.Files {
 		if strings.HasSuffix(name, ".rules") && strings.HasSuffix(path.Dir(name), "/udev/rules.d") {
 			out = append(out, name)

@@ -68,14 +68,25 @@ func (s *State) unitFiles() []string {
 		return nil
 	}
 	var dropIns []string
-	for name, f := range s.Files {
-		if path.Dir(name) == unitDir+tbotUnit+".d" && strings.HasSuffix(name, ".conf") && f.Kind == Regular {
-			dropIns = append(dropIns, name)
+	read := map[string]bool{}
+	for _, dir := range dropInDirs {
+		for name, f := range s.Files {
+			if path.Dir(name) == dir && strings.HasSuffix(name, ".conf") && f.Kind == Regular && !read[path.Base(name)] {
+				read[path.Base(name)] = true
+				dropIns = append(dropIns, name)
+			}
 		}
 	}
-	slices.Sort(dropIns)
+	slices.SortFunc(dropIns, byBase)
 	return append(out, dropIns...)
 }
+
+// dropInDirs are where systemd looks for drop-ins of tbot.service: of files of one name the first is read, and all are applied by
+// their names.
+var dropInDirs = []string{unitDir + tbotUnit + ".d", "/run/systemd/system/" + tbotUnit + ".d", "/usr/lib/systemd/system/" + tbotUnit + ".d",
+	unitDir + "service.d"}
+
+func byBase(a, b string) int { return strings.Compare(path.Base(a), path.Base(b)) }
 
 func (s *State) readUnits() map[string]string {
 	out := map[string]string{}
@@ -133,11 +144,19 @@ func (s *State) unit() unit {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, byBase)
 	var u unit
 	for _, name := range append([]string{s.fragment()}, names...) {
-		for line := range strings.Lines(files[name]) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		section := ""
+		for line := range strings.Lines(strings.ReplaceAll(files[name], "\\\n", " ")) {
+			key, value, set := strings.Cut(strings.TrimSpace(line), "=")
+			key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+			if !set && strings.HasPrefix(key, "[") {
+				section = key
+			}
+			if section != "[Service]" {
+				continue
+			}
 			switch key {
 			case "User":
 				u.user = value
@@ -174,7 +193,7 @@ func shSystemctl(s *shell, args []string) int {
 	return s.systemctl(words[0], now)
 }
 
-var systemctlVerbs = []string{"daemon-reload", "enable", "disable", "stop", "reset-failed", "restart"}
+var systemctlVerbs = []string{"daemon-reload", "enable", "disable", "stop", "reset-failed", "restart", "start"}
 
 func (s *shell) systemctl(verb string, now bool) int {
 	st := &s.host.s
@@ -184,10 +203,10 @@ func (s *shell) systemctl(verb string, now bool) int {
 	case verb == "daemon-reload":
 		v.loaded = st.readUnits()
 		return 0
-	case v.Masked && (verb == "restart" || verb == "enable"):
+	case v.Masked && (verb == "restart" || verb == "start" || verb == "enable"):
 		return s.complain("Failed to %s %s: Unit %s is masked.", verb, tbotUnit, tbotUnit)
-	case !there && verb == "restart":
-		return exitNoUnit * s.complain("Failed to restart %s: Unit %s not found.", tbotUnit, tbotUnit)
+	case !there && (verb == "restart" || verb == "start"):
+		return exitNoUnit * s.complain("Failed to %s %s: Unit %s not found.", verb, tbotUnit, tbotUnit)
 	case !there && verb == "stop":
 		return exitNoUnit * s.complain("Failed to stop %s: Unit %s not loaded.", tbotUnit, tbotUnit)
 	case !there:
@@ -207,6 +226,10 @@ func (s *shell) systemctl(verb string, now bool) int {
 		v.Restarts = 0
 		if v.State == "failed" {
 			v.State = "inactive"
+		}
+	case "start":
+		if v.State != "active" && v.State != "activating" {
+			return s.host.start(s)
 		}
 	case "restart":
 		return s.host.start(s)

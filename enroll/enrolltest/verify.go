@@ -2,8 +2,6 @@ package enrolltest
 
 import (
 	"fmt"
-	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -144,11 +142,9 @@ func (s *State) tpmDevice() string {
 	case s.Sysfs:
 		return s.Device
 	}
-	for _, pattern := range []string{"/dev/tpmrm[0-9]*", "/dev/tpm[0-9]*"} {
-		for _, name := range slices.Sorted(maps.Keys(s.Files)) {
-			if ok, _ := path.Match(pattern, name); ok {
-				return name
-			}
+	for _, name := range []string{"/dev/tpmrm0", "/dev/tpm0"} {
+		if s.Files[name] != nil {
+			return name
 		}
 	}
 	return ""

@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"fleetctl/enroll/outcome"
-	"fmt"
 	"math/rand/v2"
 	"time"
 )
@@ -55,6 +54,7 @@ func applyStep(ctx context.Context, conn Conn, s *Step, opts ApplyOptions) error
 			return err
 		}
 	}
+	s.whole = true
 	return nil
 }
 
@@ -73,38 +73,4 @@ func applyAction(ctx context.Context, conn Conn, a action, jitter time.Duration)
 		return a.push.send(ctx, conn)
 	}
 	return runScriptWith(ctx, conn, a.script, a.stdin)
-}
-
-// Rollback puts back what the steps of this Apply have replaced, and nothing else, last one first, and restarts the tbot
-// that was there. A step that did not come to replace anything is left alone. It says what it did.
-func Rollback(ctx context.Context, conn Conn, steps Steps, f *Facts) (string, error) {
-	undone := 0
-	for i := len(steps) - 1; i >= 0; i-- {
-		if !steps[i].armed {
-			continue
-		}
-		for _, a := range steps[i].undo {
-			if err := applyAction(ctx, conn, a, 0); err != nil {
-				return "", fmt.Errorf("rollback of %s: %w", steps[i].Name, err)
-			}
-			undone++
-		}
-	}
-	if undone == 0 {
-		return "", nil
-	}
-	if f.Systemd == 0 {
-		return "the previous files are back", nil
-	}
-	script := "systemctl daemon-reload\n"
-	said := "the previous files are back"
-	if f.service.active == "active" {
-		script += "systemctl reset-failed " + UnitName + " 2>/dev/null || :\nsystemctl restart " + UnitName + "\n"
-		said += ", and tbot was restarted with them"
-	}
-	script += "rm -f " + pendingPath
-	if err := runScript(ctx, conn, script); err != nil {
-		return "", fmt.Errorf("rollback: %w", err)
-	}
-	return said, nil
 }

@@ -61,7 +61,7 @@ func (d Desired) render(f *Facts) (*rendered, error) {
 		Binary: cmp.Or(string(d.Tbot.Binary), f.tbot.path, "/usr/local/bin/tbot"),
 		Config: string(d.Tbot.Config), Storage: string(d.Tbot.Storage), DiagAddr: d.Tbot.DiagAddr,
 		TbotYAML: strings.TrimRight(string(body), "\n"), Outputs: outputDirs(d.Tbot.Services),
-		Systemd: f.Systemd,
+		Program: f.tbot.link, Systemd: f.Systemd,
 	}
 	data.UpdaterFlags, data.UpdaterLinks = d.updaterNeeds(f)
 	if f.device.typ == "char" || f.device.typ == "" {

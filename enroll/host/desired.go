@@ -21,6 +21,7 @@ type Desired struct {
 	device    string            // tpm_device of the inventory; "" for the one tbot would take
 	install   *origin.Installer // where tbot comes from; nil when it must be there
 	templates *templates.Set
+	made      []Thing // by the records
 }
 
 // Where tbot's unit lives. It is ours by its name alone; whether the content is ours is what templates.Marker says.

@@ -2,7 +2,7 @@ package host
 
 import (
 	"fmt"
-	"slices"
+	"path"
 	"strings"
 
 	"fleetctl/enroll/outcome"
@@ -20,12 +20,13 @@ type deviceFacts struct {
 	opens string // what opening it as tbot's user says: "ok", "denied", "busy", "failed"; "" not tried
 	sysfs bool   // the kernel knows a TPM 2.0
 	tpm12 bool   // it knows one, and it is a 1.2
+	gives given  // what udev's rules make of it, once ours are there
 }
 
 // tpmFacts are of the device and of who gives it to whom. They come after those of the account.
 var tpmFacts = factsOf{
-	vars:   func(d Desired) []shellVar { return []shellVar{{"DEV", d.device}} },
-	script: deviceScript,
+	vars:   func(d Desired) []shellVar { return []shellVar{{"DEV", d.device}, {"RULES", rulesPath}} },
+	script: deviceScript + rulesScript,
 	set: map[string]func(*Facts, string) error{
 		"rules":       func(f *Facts, v string) error { return setPath(v, &f.rules) },
 		"device.path": func(f *Facts, v string) error { return setPath(v, &f.device.path) },
@@ -36,6 +37,7 @@ var tpmFacts = factsOf{
 		"device.opens": func(f *Facts, v string) error { return setWord(v, &f.device.opens, "ok", "denied", "busy", "failed") },
 		"device.sysfs": func(f *Facts, v string) error { return setTruth(v, &f.device.sysfs) },
 		"device.tpm12": func(f *Facts, v string) error { return setTruth(v, &f.device.tpm12) },
+		"device.gives": func(f *Facts, v string) error { return f.device.gives.set(v) },
 	},
 }
 
@@ -44,13 +46,9 @@ for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules
   [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
   if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
 done
-o= n=
-for c in /sys/class/tpm/tpm*; do
-  [ -e "$c" ] || continue
-  if [ "$(cat "$c/tpm_version_major" 2>/dev/null)" = 1 ]; then o=1; else n=1; fi
-done
-if [ -n "$n" ]; then echo device.sysfs=1; elif [ -n "$o" ]; then echo device.tpm12=1; fi
-[ -n "$DEV" ] || DEV=$(tpm_device)
+tpm_find
+if [ "$tpm_by" = sysfs ]; then echo device.sysfs=1; elif [ -n "$tpm_old" ]; then echo device.tpm12=1; fi
+[ -n "$DEV" ] || DEV=$tpm
 if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   kv device.path "$DEV"
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
@@ -95,6 +93,9 @@ func (p *planner) tpmAccess() {
 		p.problem("TPM access", outcome.NoTPM, dev.path+" is no character device", "correct tpm_device in the inventory")
 		return
 	}
+	if p.ruledOut() {
+		return
+	}
 	p.udevRules()
 	p.deviceNode()
 }
@@ -132,7 +133,9 @@ func (p *planner) udevRules() {
 		p.done(name, "no udev here that knows the TPM")
 		return
 	}
-	p.file(name, remote.File{Path: rulesPath, Content: p.files.rules, Mode: 0o644, Owner: "root", Group: "root"}, false)
+	if p.file(name, remote.File{Path: rulesPath, Content: p.files.rules, Mode: 0o644, Owner: "root", Group: "root"}, false) {
+		p.undo(p.last(), action{script: "udevadm control --reload-rules || :"})
+	}
 }
 
 // deviceNode makes sure that tbot's user can open the device, now.
@@ -156,6 +159,7 @@ func (p *planner) deviceNode() {
 		step := p.do(name, reason, action{script: p.grantScript(granted)})
 		if !granted {
 			step.Makes = Thing{kind: thingDevice, name: dev.path, mode: dev.mode, owner: dev.owner, group: dev.group}
+			p.undo(step, action{script: step.Makes.back()})
 		}
 	}
 }
@@ -165,19 +169,21 @@ func (p *planner) deviceNode() {
 func (p *planner) grantScript(granted bool) string {
 	var b strings.Builder
 	dev := remote.Quote(p.f.device.path)
-	fmt.Fprintf(&b, "U=%s\n", remote.Quote(p.d.Tbot.User))
+	fmt.Fprintf(&b, "U=%s A=%s\n", remote.Quote(p.d.Tbot.User), accessGroup)
 	if !granted && p.f.udevOwns() {
 		b.WriteString(`udevadm control --reload-rules || exit 1
 udevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm
 udevadm settle --timeout=10
 `)
 	}
-	if !granted && p.f.udevOwns() { // what another rule gives away again at the next boot is no access
-		fmt.Fprintf(&b, `g=$(stat -L -c %%G %[1]s)
-case $g in root|%[2]s) ;; *) echo "a udev rule of the site gives "%[1]s" to group $g" >&2; exit 1;; esac
-`, dev, accessGroup)
-	}
-	if !granted {
+	switch {
+	case !granted && p.f.udevOwns(): // what another rule takes away again at the next boot is no access
+		fmt.Fprintf(&b, `g=$(stat -L -c '%%G %%a' %[1]s)
+case $g in "%[2]s "*[67]?) ;; *)
+  echo "a udev rule wins over %[3]s: after it "%[1]s" is of group ${g%% *} with mode ${g#* }" >&2; exit 1;;
+esac
+`, dev, accessGroup, path.Base(rulesPath))
+	case !granted:
 		fmt.Fprintf(&b, `if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi
 `, dev, accessGroup)
 	}
@@ -207,6 +213,9 @@ func (p *removal) deviceAway() {
 	if !rules && !p.f.files[devicePath].ours() || dev.typ != "char" || dev.group != accessGroup || p.f.rules != "" {
 		return
 	}
+	if _, known := find(p.made, thingDevice, dev.path); !known && p.modern() {
+		return // it was so before
+	}
 	script := p.deviceBefore()
 	if p.f.udev {
 		script = "udevadm control --reload-rules\nudevadm trigger --action=change --subsystem-match=tpm --subsystem-match=tpmrm\n" +
@@ -218,11 +227,9 @@ func (p *removal) deviceAway() {
 // deviceBefore gives the device the owner and mode that it had, as far as is known; root's alone otherwise, as the
 // kernel makes it.
 func (p *removal) deviceBefore() string {
-	dev := p.f.device.path
-	was := Thing{mode: 0o600, owner: "root", group: "root"}
-	if i := slices.IndexFunc(p.made, func(t Thing) bool { return t.kind == thingDevice && t.name == dev }); i >= 0 {
-		was = p.made[i]
+	was, known := find(p.made, thingDevice, p.f.device.path)
+	if !known {
+		was = Thing{name: p.f.device.path, mode: 0o600, owner: "root", group: "root"}
 	}
-	q := remote.Quote(dev)
-	return fmt.Sprintf("chown %s:%s %s\nchmod %04o %s", was.owner, was.group, q, was.mode, q)
+	return was.back()
 }

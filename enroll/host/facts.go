@@ -22,6 +22,7 @@ type Facts struct {
 	user    *userFacts // tbot.user; nil when there is none
 	group   bool       // tbot.group exists
 	access  bool       // accessGroup exists
+	nss     bool       // a directory service has accessGroup, and no file of this host
 	rules   string     // a file of udev rules that gives the TPM to the access group
 	device  deviceFacts
 	storage storageFacts
@@ -30,6 +31,15 @@ type Facts struct {
 	service serviceFacts
 	ready   readyz
 	pending bool // a restart is due: an earlier run didn't get that far
+
+	ways    map[int]wayFacts  // by their place in Desired.ways
+	ulimit  int               // how large a file may be, in blocks, where that is little; -1 for enough
+	last    string            // an earlier tbot.user, by our unit; "" for none
+	holder  string            // whoever else listens at tbot.diag_addr: "PID NAME"; "" for nobody
+	made    map[Thing]*string // how the things of the records are
+	above   map[string]string // of paths whose directory isn't there, the nearest one that is
+	others  []otherTbot
+	dropIns map[int]dropIn
 }
 
 // factsOf is how the facts of one thing are gathered: a piece of the script, and what takes each of its values.
@@ -47,5 +57,9 @@ type factsParser struct {
 	facts *Facts
 	files []string // the managed files, in the order in which they were asked for
 	dirs  int      // how many output directories were asked for
-	parts []factsOf
+
+	things []Thing  // of the records, in the order in which they were asked for
+	paths  []string // likewise
+	ways   int      // how many ways were asked for
+	parts  []factsOf
 }

@@ -8,6 +8,7 @@ import (
 	"fleetctl/remote"
 	"fleetctl/templates"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,11 +23,18 @@ type fileFacts struct {
 	group   string
 	size    int64
 	content string // of a regular file up to 64 KiB; "" of a larger one
+	orig    string // of a PATH.orig beside it: the "same" content, or "other"; "" there is none
 }
 
 // managedFiles are all files that a plan may read or write.
 func (d Desired) managedFiles() []string {
-	return []string{string(d.Tbot.Config), unitPath, hardeningPath, devicePath, updaterPath, rulesPath}
+	files := []string{string(d.Tbot.Config), unitPath, hardeningPath, devicePath, updaterPath, rulesPath}
+	for _, t := range ofKind(d.made, thingConfig) {
+		if !slices.Contains(files, t.name) {
+			files = append(files, t.name)
+		}
+	}
+	return files
 }
 
 // managedFacts are of those files.
@@ -39,7 +47,7 @@ var managedFacts = factsOf{
 		}
 		return calls
 	},
-	each: map[string]func(*factsParser, int, string) error{"file": setFile, "data": setContent},
+	each: map[string]func(*factsParser, int, string) error{"file": setFile, "data": setContent, "orig": setOrig},
 	long: "data",
 }
 
@@ -47,7 +55,10 @@ const fileScript = `file() {
   if [ -L "$2" ]; then t=link; elif [ -f "$2" ]; then t=file; elif [ -d "$2" ]; then t=dir
   elif [ -e "$2" ]; then t=other; else return 0; fi
   s=$(stat -c '%a %U %G %s' "$2") || return 0
+  case $s in *UNKNOWN*) s=$(stat -c '%a %u %g %s' "$2");; esac
   echo "file.$1=$t $s"
+  if [ -f "$2.orig" ] && [ "$t" = file ] && [ "$(sha256sum <"$2")" = "$(sha256sum <"$2.orig")" ]; then echo "orig.$1=same"
+  elif [ -e "$2.orig" ]; then echo "orig.$1=other"; fi
   if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
     printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
   fi
@@ -89,6 +100,16 @@ func setContent(p *factsParser, i int, value string) error {
 	return nil
 }
 
+func setOrig(p *factsParser, i int, value string) error {
+	if i >= len(p.files) {
+		return errors.New("no file that was asked for")
+	}
+	ff := p.facts.files[p.files[i]]
+	err := setWord(value, &ff.orig, "same", "other")
+	p.facts.files[p.files[i]] = ff
+	return err
+}
+
 // ours says whether fleetctl wrote a file.
 func (f fileFacts) ours() bool {
 	first, _, _ := strings.Cut(f.content, "\n")
@@ -125,25 +146,31 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 		p.problem(name, outcome.NotAFile, fmt.Sprintf("%s is there, but it is no regular file (%s)", want.Path, got.typ),
 			"move it away")
 		return false
+	case there && got.size > maxFileContent:
+		p.problem(name, outcome.NotAFile, fmt.Sprintf("%s is too large for what it is called: %d bytes", want.Path, got.size),
+			"move it away")
+		return false
 	case there && !got.ours() && !p.d.Adopt:
 		p.problem(name, outcome.NotOurs, want.Path+" was not written by fleetctl",
 			"look at it; adopting replaces it and keeps it as "+want.Path+".orig")
+		return false
+	case there && !got.ours() && got.orig == "other":
+		p.problem(name, outcome.NotOurs, fmt.Sprintf("%[1]s.orig is there already, and it is no copy of %[1]s", want.Path),
+			"move it away: adopting keeps the file by that name")
 		return false
 	case same && got.is(want):
 		p.done(name, "it is as it should be")
 		return false
 	case same:
 		step := p.do(name, fmt.Sprintf("it is %#o %s:%s, not %#o %s:%s", got.mode, got.owner, got.group, want.Mode, want.Owner, want.Group),
-			action{file: &want})
-		step.undo, step.configures = []action{got.back(want.Path)}, true
+			action{script: owning(want.Path, want.Owner, want.Group, want.Mode)})
+		step.undo, step.configures = []action{{script: owning(want.Path, got.owner, got.group, got.mode)}}, true
 		return true
 	}
 	step := Step{Name: name, Reason: "it doesn't exist", Diff: p.diff(got.content, string(want.Content)), configures: true}
-	switch {
-	case there && got.size <= maxFileContent:
-		step.undo = []action{got.back(want.Path)}
-	case !there && p.configured():
-		step.undo = []action{{script: "rm -f " + remote.Quote(want.Path)}}
+	step.undo = p.fileUndo(got, there, want.Path, keep)
+	if !there {
+		step.also = append(p.aboveOf(want.Path), Thing{kind: thingNew, name: want.Path})
 	}
 	if there {
 		step.Reason = "it differs"
@@ -156,12 +183,24 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 	return true
 }
 
-// configured says whether there is a tbot to go back to: what comes new beside it goes again when it fails. Of a first
-// configuration nothing is taken back: the next run completes it.
-func (p *planner) configured() bool {
-	_, config := p.f.files[string(p.d.Tbot.Config)]
-	_, unit := p.f.files[unitPath]
-	return config && (unit || p.f.updaterOwns())
+// fileUndo brings back what was there, or takes away what came new beside a tbot that goes on.
+func (p *planner) fileUndo(got fileFacts, there bool, path string, keep bool) []action {
+	q := remote.Quote(path)
+	switch {
+	case there && !got.ours() && got.orig == "": // the copy has what a content has not: access control lists
+		return []action{{script: fmt.Sprintf("mv -f %[1]s.orig %[1]s", q)}}
+	case there && got.ours() && keep:
+		return []action{{script: fmt.Sprintf("mv -f %[1]s.previous %[1]s", q)}}
+	case there:
+		return []action{got.back(path)}
+	case p.goesBack():
+		script := "rm -f " + q
+		for _, t := range p.aboveOf(path) {
+			script += fmt.Sprintf("\nrmdir %s 2>/dev/null || :", remote.Quote(t.name))
+		}
+		return []action{{script: script}}
+	}
+	return nil
 }
 
 // prepareFor is what has to be done before a file is written: its directory, or a copy of the one that is there.
@@ -205,8 +244,11 @@ func (p *removal) fileAway(name, file string) bool {
 		return false
 	}
 	q := remote.Quote(file)
-	step := p.do(name, "fleetctl wrote "+file, action{
-		script: fmt.Sprintf("if [ -e %[1]s.orig ]; then mv -f %[1]s.orig %[1]s; else rm -f %[1]s; fi\nrm -f %[1]s.previous", q)})
+	script := fmt.Sprintf("if [ -e %[1]s.orig ]; then mv -f %[1]s.orig %[1]s; else rm -f %[1]s; fi\nrm -f %[1]s.previous", q)
+	if p.wasMade(thingNew, file) { // a copy beside it is somebody else's
+		script = fmt.Sprintf("rm -f %[1]s %[1]s.previous", q)
+	}
+	step := p.do(name, "fleetctl wrote "+file, action{script: script})
 	step.Diff = p.diff(got.content, "")
 	return true
 }

@@ -13,7 +13,10 @@ import (
 
 // factsOfAll are the pieces in the order of the script: a later one may use what an earlier one has found.
 func factsOfAll() []factsOf {
-	return []factsOf{systemFacts, tbotProgramFacts, accountFacts, tpmFacts, storagesFacts, unitFacts, managedFacts}
+	return []factsOf{
+		systemFacts, tbotProgramFacts, accountFacts, tpmFacts, storagesFacts, waysFacts, unitFacts, portFacts, otherFacts, dropInFacts,
+		managedFacts, madeFacts,
+	}
 }
 
 // factsScript asks for facts. It runs as root in POSIX sh with a core set of tools (coreutils or busybox), and changes
@@ -90,8 +93,14 @@ func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
 // parseFacts reads the script's lines, "key=value" each. A key that is not known, comes twice or has a value of another
 // form is an error: this is no place for guesses.
 func parseFacts(out []byte, d Desired) (*Facts, error) {
-	f := &Facts{uid: -1, dirs: map[int]dirFacts{}, files: fileSet{}}
-	p := factsParser{facts: f, files: d.managedFiles(), dirs: len(outputDirs(d.Tbot.Services)), parts: factsOfAll()}
+	f := &Facts{
+		uid: -1, ulimit: -1, dirs: map[int]dirFacts{}, ways: map[int]wayFacts{}, files: fileSet{},
+		made: map[Thing]*string{}, above: map[string]string{}, dropIns: map[int]dropIn{},
+	}
+	p := factsParser{
+		facts: f, files: d.managedFiles(), dirs: len(outputDirs(d.Tbot.Services)), ways: len(d.ways()), parts: factsOfAll(),
+		things: d.things(), paths: d.paths(),
+	}
 	seen := map[string]bool{}
 	for line := range bytes.Lines(out) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), "=")
@@ -115,7 +124,7 @@ func (p *factsParser) line(key, value string) error {
 	numbered = numbered && err == nil && n >= 0
 	for _, part := range p.parts {
 		limit := maxFactValue
-		if key == part.long || name == part.long {
+		if part.long != "" && (key == part.long || name == part.long) {
 			limit = 2 * maxFileContent
 		}
 		if set, ok := part.set[key]; ok {

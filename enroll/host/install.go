@@ -97,7 +97,8 @@ func (p *planner) installPackage(in *origin.Installer, pkg *origin.Release) {
 	}
 	p.keep(&step, dest, `ln "$dest" "$dest.previous" 2>/dev/null || cp -p "$dest" "$dest.previous"`)
 	if p.f.tbot.path == "" && (pkg.Kind == origin.KindBinary || pkg.Kind == origin.KindTarball) {
-		step.Makes = Thing{kind: thingFile, name: dest}
+		step.Makes, step.also = Thing{kind: thingFile, name: dest}, p.aboveOf(dest)
+		p.undo(&step, action{script: "rm -f " + remote.Quote(dest)})
 	}
 	step.actions = append(step.actions, action{script: unpackScript(pkg.Kind, part, dest)})
 	p.steps = append(p.steps, step)

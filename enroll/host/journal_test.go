@@ -88,6 +88,38 @@ func TestEverySampleOfAJournalIsExplained(t *testing.T) {
 	}
 }
 
+// TestWhatSystemdAndTheKernelSay has what keeps a tbot from running at all, or from its files.
+func TestWhatSystemdAndTheKernelSay(t *testing.T) {
+	exited := "\ntbot.service: Main process exited, code=exited, status=203/EXEC\ntbot.service: Failed with result 'exit-code'."
+	for _, c := range []struct {
+		journal string
+		code    outcome.Code
+		says    string
+	}{
+		{"tbot.service: Failed to locate executable /root/tbot: Permission denied\ntbot.service: Failed at step EXEC spawning /root/tbot: Permission denied" + exited,
+			outcome.ExecFailed, "Failed at step EXEC spawning /root/tbot: Permission denied"},
+		{"tbot.service: Unable to locate executable '/srv/tbot': No such file or directory" + exited, outcome.ExecFailed, "/srv/tbot': No such file"},
+		{"tbot.service: Failed to execute command: Exec format error" + exited, outcome.ExecFailed, "another architecture"},
+		{"x" + exited, outcome.ExecFailed, "status=203/EXEC"},
+		{"tbot.service: Failed to determine user credentials: No such process\ntbot.service: Failed at step USER spawning /usr/local/bin/tbot: No such process\n" +
+			"tbot.service: Main process exited, code=exited, status=217/USER", outcome.ServiceFailed, "step USER"},
+		{"tbot.service: Failed to set up mount namespacing: /opt/x: No such file or directory\ntbot.service: Failed at step NAMESPACE spawning /usr/local/bin/tbot: No such file or directory",
+			outcome.ServiceFailed, "step NAMESPACE"},
+		{"ERROR: generating identity\n\topenat /srv/id/identity: too many levels of symbolic links", outcome.StorageLink, "too many levels of symbolic links"},
+		{"ERROR: /srv/bot: path contains symlinks, and symlinks: insecure is not set", outcome.StorageLink, "symlinks"},
+		{"ERROR: listening\n\tlisten tcp 127.0.0.1:3001: bind: address already in use", outcome.AddressInUse, "listen tcp 127.0.0.1:3001"},
+	} {
+		h := Health{state: "restarting", lines: inTransit(strings.Split(c.journal, "\n")), storage: "/var/lib/teleport/bot"}
+		if got := h.Explain(0); got.Code != c.code || !strings.Contains(got.Message, c.says) || strings.Contains(got.Message, "\n") {
+			t.Errorf("%q: got %+v, want %s with %q", c.journal, got, c.code, c.says)
+		}
+	}
+	h := Health{state: "restarting", lines: []string{"ERROR: listen tcp 127.0.0.1:3001: bind: address already in use"}, holder: "12 python3"}
+	if got := h.Explain(0); !strings.Contains(got.Message, "by python3 (process 12)") {
+		t.Errorf("who has the address: %+v", got)
+	}
+}
+
 // TestJournalsThatLookAlike has what a careless reading would take for something else.
 func TestJournalsThatLookAlike(t *testing.T) {
 	refused := strings.Join(journalSample(t, "no-rule"), "\n")
@@ -110,7 +142,7 @@ func TestJournalsThatLookAlike(t *testing.T) {
 		{"an output that may not be written is not the storage", "ERROR: Teleport does not have permission to write to: /opt/machine-id. Ensure that you are running as a user with appropriate permissions.", outcome.PermissionDenied},
 		{"the newest error counts", refused + "\nERROR: joining with token\n\tTPM device not available", outcome.NoTPM},
 		{"an error counts more than what systemd says after it", refused + "\ntbot.service: Main process exited, code=exited, status=1/FAILURE\ntbot.service: Failed with result 'exit-code'.", outcome.NoRule},
-		{"what systemd says, where tbot says nothing", "tbot.service: Failed to execute /usr/local/bin/tbot: Permission denied", outcome.PermissionDenied},
+		{"what systemd says, where tbot says nothing", "tbot.service: Failed to execute /usr/local/bin/tbot: Permission denied", outcome.ExecFailed},
 		{"a stack is not read", "2026-02-03T10:00:00.130Z ERRO [TBOT] Heartbeat failed error:[\nERROR REPORT:\nOriginal Error: *errors.errorString nobody knows\nStack Trace:\n" +
 			"\t/go/lockout/x509: /file.go:1 tpm.NoTPM\n\tgithub.com/x/tpm/busy.go:100 pkg.Func\nUser Message: nobody knows] heartbeat.go:9", outcome.NotJoined},
 		{"a report whose beginning is lost", "\t/go/x/file.go:1 pkg.Func\nUser Message: joining with token\n\tvalidated tpm attributes did not match any allow rules] x.go:1\nINFO next", outcome.NoRule},

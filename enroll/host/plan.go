@@ -20,12 +20,16 @@ func Plan(f *Facts, d Desired) Steps {
 	p.files = r
 	p.tbot()
 	p.services()
+	p.otherTbots()
 	p.accounts()
 	p.tpmAccess()
+	p.handOver()
 	p.storage()
 	p.outputs()
 	p.config()
+	p.address()
 	p.service()
+	p.rooms()
 	return p.steps
 }
 
@@ -68,23 +72,4 @@ func (p *planner) tpm() {
 		p.problem("TPM", outcome.NoTPM, "there is no TPM device",
 			"enable the TPM in the firmware, or set tpm_device in the inventory")
 	}
-}
-
-// PlanRemoval plans to take away what enroll put on a host: the service, files that carry our mark, tbot's state, and
-// of accounts and directories only what enroll made (made, as store.Installed has it, or an account's comment). It is
-// pure. Files of somebody else that were adopted come back.
-func PlanRemoval(f *Facts, d Desired, made []Thing) Steps {
-	p := &removal{planner: planner{f: f, d: d}, made: made}
-	if !p.root() {
-		return p.steps
-	}
-	unit := f.files[unitPath].ours() || f.files[updaterPath].ours()
-	p.serviceAway(unit)
-	p.unitAway()
-	p.fileAway("configuration", string(d.Tbot.Config))
-	p.storageAway(unit || f.files[string(d.Tbot.Config)].ours())
-	p.deviceAway()
-	p.accountsAway()
-	p.tbotAway()
-	return p.steps
 }

@@ -38,7 +38,7 @@ func version(s string) versions.Version {
 // debian is a Debian 12 as it comes, with a TPM and a tbot.
 func debian() *Facts {
 	return &Facts{
-		arch: "amd64", Now: 1763900000, Systemd: 252, udev: true,
+		ulimit: -1, arch: "amd64", Now: 1763900000, Systemd: 252, udev: true,
 		tbot:    tbotFacts{path: "/usr/local/bin/tbot", version: version("17.2.1")},
 		device:  deviceFacts{path: "/dev/tpmrm0", typ: "char", mode: 0o600, owner: "root", group: "root", sysfs: true},
 		files:   fileSet{},
@@ -52,14 +52,14 @@ func enrolled(d Desired) *Facts {
 	f.user = &userFacts{uid: 998, groups: []string{"teleport", "tss"}, comment: userComment}
 	f.group, f.access = true, true
 	f.device.group, f.device.mode, f.device.opens = "tss", 0o660, "ok"
-	f.storage = storageFacts{dirFacts{"dir", 0o700, "teleport", "teleport"}, "", "ok"}
+	f.storage = storageFacts{dirFacts: dirFacts{"dir", 0o700, "teleport", "teleport"}}
 	f.service = serviceFacts{load: "loaded", active: "active", enabled: "enabled"}
 	r, err := d.render(f)
 	if err != nil {
 		panic(err)
 	}
 	put := func(path string, content []byte, mode uint32, group string) {
-		f.files[path] = fileFacts{"file", mode, "root", group, int64(len(content)), string(content)}
+		f.files[path] = fileFacts{typ: "file", mode: mode, owner: "root", group: group, size: int64(len(content)), content: string(content)}
 	}
 	put(string(d.Tbot.Config), r.config, 0o640, "teleport")
 	put(unitPath, r.unit, 0o644, "root")
@@ -110,9 +110,10 @@ func TestPlan(t *testing.T) {
 		{name: "an output in tmp and one in home open the sandbox", config: func(c *config.Config) {
 			c.Tbot.Services = []map[string]any{identityIn("/tmp/id"), identityIn("/home/deploy/id")}
 		}},
+		{name: "a program that leads into a home opens the sandbox", facts: func(f *Facts) { f.tbot.link = "/home/deploy/bin/tbot" }},
 		{name: "a Teleport agent's data directory shuts tbot out", facts: func(f *Facts) {
 			f.user = &userFacts{uid: 998, groups: []string{"teleport"}}
-			f.storage.usable = "denied"
+			f.ways = map[int]wayFacts{wayStorage: {shut: "/var/lib/teleport (0700 root:root)"}}
 		}},
 		{name: "SELinux is named when the group is not enough", facts: func(f *Facts) {
 			f.user, f.group, f.access = &userFacts{uid: 998, groups: []string{"tss"}}, true, true

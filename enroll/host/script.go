@@ -33,7 +33,7 @@ func runScript(ctx context.Context, conn Conn, script string) error {
 }
 
 func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) error {
-	cmd := remote.Cmd{Script: scriptPrelude + "umask 022\nset -e\n" + script + "\n", Become: true}
+	cmd := remote.Cmd{Script: scriptPrelude + handFunction + treeFunctions + "umask 022\nset -e\n" + script + "\n", Become: true}
 	if stdin != nil {
 		cmd.Stdin = bytes.NewReader(stdin)
 	}

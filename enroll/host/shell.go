@@ -22,11 +22,12 @@ func assignments(vars ...shellVar) string {
 // scriptPrelude is what the scripts for facts, apply and verify share. has: is there such a command? kv: print a fact;
 // free text loses what is not printable. asuser: run a script as tbot's user, with the groups that the files say it
 // has; its words come after the script. nologin: the shell of an account that nobody logs in to. parents: make the
-// directories above a path. opens: what opening a device as tbot's user says. http: a GET by whatever can do
+// directories above a path. mounted: is it a mount point? asunit: as asuser, with the group $A besides, as the unit
+// gives it to tbot. holder: the process that listens at a TCP port, and its name. opens: what opening a device as tbot in its
+// unit says. http: a GET by whatever can do
 // it; the status code, 000 where nothing answers, then the body, 16 KiB of it at most and none of an error where only wget
 // is there.
 const scriptPrelude = `LC_ALL=C; export LC_ALL
-PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; export PATH
 has() { command -v "$1" >/dev/null 2>&1; }
 kv() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)"; }
 asuser() {
@@ -43,8 +44,31 @@ nologin() {
   for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
 }
 parents() { ( umask 022; mkdir -p "$(dirname "$1")" ) }
+mounted() {
+  while read -r _ _ _ _ at _; do if [ "$at" = "$1" ]; then return 0; fi; done 2>/dev/null </proc/self/mountinfo
+  return 1
+}
+asunit() {
+  as_more=$(getent group "$A" 2>/dev/null || grep "^$A:" /etc/group) && as_more=$(echo "$as_more" | cut -d: -f3)
+  as_groups=$(id -G "$U" 2>/dev/null | tr ' ' ,),$as_more
+  if [ -n "$as_more" ] && [ "$(id -u "$U")" != 0 ] &&
+    setpriv --reuid="$(id -u "$U")" --regid="$(id -g "$U")" --groups="$as_groups" true >/dev/null 2>&1
+  then
+    as_script=$1; shift
+    setpriv --reuid="$(id -u "$U")" --regid="$(id -g "$U")" --groups="$as_groups" sh -c "$as_script" sh "$@"
+  else asuser "$@"
+  fi
+}
+holder() {
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ ho_at _ ho_state _ _ _ _ _ ho_inode _; do
+    case $ho_at,$ho_state in *"$(printf ':%04X' "$1"),0A") ;; *) continue;; esac
+    ho_pid=$(ls -l /proc/[0-9]*/fd 2>/dev/null |
+      sed -n -e '/^\/proc\//h' -e "/socket:\[$ho_inode\]/{g;s,^/proc/\([0-9]*\)/.*,\1,p;q;}")
+    if [ -n "$ho_pid" ]; then echo "$ho_pid $(cat "/proc/$ho_pid/comm")"; break; fi
+  done
+}
 opens() {
-  op_out=$(asuser '( exec 3<>"$1" )' "$1" </dev/null 2>&1) && { echo ok; return; }
+  op_out=$(asunit '( exec 3<>"$1" )' "$1" </dev/null 2>&1) && { echo ok; return; }
   case $op_out in
     *ermission\ denied*|*not\ permitted*) echo denied;;
     *usy*) echo busy;;

@@ -5,7 +5,6 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/remote"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 )
@@ -22,7 +21,7 @@ type dirFacts struct {
 type storageFacts struct {
 	dirFacts
 	acl    string // does its file system have ACLs? "ok", "none", "" not known
-	usable string // can tbot's user write there? "ok", "denied", "" not tried
+	filled bool   // something is in it
 }
 
 // storagesFacts are of the storage and of the output directories. They come after those of the account.
@@ -39,7 +38,7 @@ var storagesFacts = factsOf{
 	set: map[string]func(*Facts, string) error{
 		"dir.storage":    func(f *Facts, v string) error { return f.storage.set(v) },
 		"storage.acl":    func(f *Facts, v string) error { return setWord(v, &f.storage.acl, "ok", "none") },
-		"storage.usable": func(f *Facts, v string) error { return setWord(v, &f.storage.usable, "ok", "denied") },
+		"storage.filled": func(f *Facts, v string) error { return setTruth(v, &f.storage.filled) },
 	},
 	each: map[string]func(*factsParser, int, string) error{
 		"dir": func(p *factsParser, i int, v string) error {
@@ -55,21 +54,19 @@ var storagesFacts = factsOf{
 }
 
 const storageScript = `dir() {
-  if [ -L "$2" ]; then t=link; elif [ -d "$2" ]; then t=dir; elif [ -e "$2" ]; then t=other; else return 0; fi
+  if [ -L "$2" ]; then w=link; elif [ -d "$2" ]; then w=dir; elif [ -e "$2" ]; then w=other; else return 0; fi
   s=$(stat -c '%a %U %G %s' "$2") || return 0
-  echo "dir.$1=$t $s"
+  case $s in *UNKNOWN*) s=$(stat -c '%a %u %g %s' "$2");; esac
+  echo "dir.$1=$w $s"
 }
 dir storage "$STORAGE"
+if [ -n "$(ls -A "$STORAGE" 2>/dev/null | grep -vx lost+found | head -n 1)" ]; then echo storage.filled=1; fi
 p=$STORAGE
 while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
 case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
   *noacl*|vfat*|exfat*|msdos*) echo storage.acl=none;;
   ?*) echo storage.acl=ok;;
 esac
-if [ -n "$e" ]; then
-  if [ "$p" = "$STORAGE" ]; then q='[ -w "$1" ] && [ -x "$1" ]'; else q='[ -x "$1" ]'; fi
-  if asuser "$q" "$p" </dev/null 2>/dev/null; then echo storage.usable=ok; else echo storage.usable=denied; fi
-fi
 `
 
 // set reads "TYPE MODE OWNER GROUP SIZE".
@@ -89,23 +86,35 @@ func (p *planner) storage() {
 	own := fmt.Sprintf(`chown %[1]s:%[2]s %[3]s
 chmod 0700 %[3]s
 U=%[1]s
-asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s": a directory above it is closed" >&2; exit 1; }`,
+asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't use "%[3]s", though it is 0700 and its own" >&2; exit 1; }`,
 		remote.Quote(t.User), remote.Quote(t.Group), q)
 	switch {
+	case s.filled && !p.knownStorage() && !p.d.Adopt:
+		p.problem(name, outcome.NotOurs, "fleetctl did not put what is in "+dir,
+			"look at it; adopting lets tbot use it and keeps it at a removal; or set tbot.storage")
 	case s.typ == "link":
 		p.problem(name, outcome.StorageLink, dir+" is a symbolic link",
 			"whoever can change the link's target would get tbot's credentials: make it a directory, or set tbot.storage")
 	case s.typ == "other":
 		p.problem(name, outcome.StorageNotDir, dir+" is there, but no directory", "move it away, or set tbot.storage")
-	case s.usable == "denied" && t.User != "root" && (s.typ == "" || s.owner == t.User):
-		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't reach %s: a directory above it is closed", t.User, dir),
-			"a Teleport agent keeps /var/lib/teleport to root: set tbot.storage, e.g. /var/lib/tbot")
+	case p.linkInTheWay(name, wayStorage, "tbot.storage"):
+	case p.blocked(name, wayStorage, outcome.StorageDenied, ""):
 	case s.typ == "":
 		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
-		p.do(name, "it doesn't exist", action{script: script}).Makes = Thing{kind: thingDir, name: dir}
+		step := p.do(name, "it doesn't exist", action{script: script})
+		step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
+		p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 	case s.owner != t.User || s.group != t.Group || s.mode != 0o700:
-		p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.mode, s.owner, s.group, t.User, t.Group),
+		step := p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.mode, s.owner, s.group, t.User, t.Group),
 			action{script: "[ ! -L " + q + " ] || exit 1\n" + own})
+		was := Thing{kind: thingOwner, name: dir, mode: s.mode, owner: s.owner, group: s.group}
+		if _, known := find(p.d.made, thingOwner, dir); !known {
+			step.also = []Thing{was}
+		}
+		p.undo(step, action{script: was.back()})
+	case p.f.ways[wayStorage].usable == "denied":
+		p.problem(name, outcome.StorageDenied, fmt.Sprintf("user %s can't write to %s, though it is 0700 and its own", t.User, dir),
+			"is it mounted read-only, or is there an attribute or an access control list? lsattr -d and getfacl say it")
 	case s.acl == "none":
 		p.done(name, "0700, owned by %s; its file system has no ACLs, so tbot guards it by modes alone", t.User)
 	default:
@@ -115,29 +124,55 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't reach "%[3]s"
 
 // outputs are the directories that services write to; tbot can't make them itself inside its sandbox.
 func (p *planner) outputs() {
+	links := linkedOutputs(p.d.Tbot.Services)
 	for i, dir := range outputDirs(p.d.Tbot.Services) {
 		name := "output directory " + dir
-		if got, ok := p.f.dirs[i]; ok {
+		way := wayOutputs + i
+		got, there := p.f.dirs[i]
+		switch follows := slices.Contains(links, dir); {
+		case there && got.typ == "other":
+			p.problem(name, outcome.StorageNotDir, dir+" is there, but no directory", "move it away, or choose another path")
+		case there && got.typ == "link" && !follows:
+			p.problem(name, outcome.StorageLink, dir+" is a symbolic link, and tbot follows none to an output",
+				"choose the path where it leads to")
+		case !follows && p.linkInTheWay(name, way, "path"):
+		case p.blocked(name, way, outcome.PermissionDenied, "open that directory to it, or choose another path"):
+		case there && p.f.ways[way].usable == "denied" && !p.handed(way):
+			p.problem(name, outcome.PermissionDenied, fmt.Sprintf("user %s can't write to %s (%#o %s:%s)", p.d.Tbot.User, dir,
+				got.mode, got.owner, got.group), "give it to that user, or choose a directory that enroll can make")
+		case there:
 			p.done(name, "it exists, %#o %s:%s", got.mode, got.owner, got.group)
-			continue
+		default:
+			q := remote.Quote(dir)
+			step := p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
+				q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)})
+			step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
+			p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 		}
-		q := remote.Quote(dir)
-		p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
-			q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)}).Makes = Thing{kind: thingDir, name: dir}
 	}
 }
 
 // outputDirs finds the directories that services write to: the path of every destination of type directory, sorted.
 func outputDirs(services []map[string]any) []string {
+	return destinations(services, func(map[string]any) bool { return true })
+}
+
+// linkedOutputs are those of them that symbolic links may lead to.
+func linkedOutputs(services []map[string]any) []string {
+	return destinations(services, func(d map[string]any) bool { return d["symlinks"] == "insecure" })
+}
+
+// destinations are the paths of the directories that want says yes to, sorted.
+func destinations(services []map[string]any, want func(map[string]any) bool) []string {
 	var dirs []string
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {
 		case map[string]any:
-			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) {
+			if path, ok := v["path"].(string); ok && v["type"] == "directory" && cleanPath(path) && want(v) {
 				dirs = append(dirs, path)
 			}
-			if path, ok := v["destination"].(string); ok && cleanPath(path) { // short for a directory
+			if path, ok := v["destination"].(string); ok && cleanPath(path) && want(nil) { // short for a directory
 				dirs = append(dirs, path)
 			}
 			for _, e := range v {
@@ -156,38 +191,19 @@ func outputDirs(services []map[string]any) []string {
 	return slices.Compact(dirs)
 }
 
-// storageAway takes tbot's storage and the directories of its outputs: credentials are in there.
-func (p *removal) storageAway(ourService bool) {
+// knownStorage says whether what is in the storage is there by fleetctl: the records know it, or a tbot is enrolled here.
+func (p *planner) knownStorage() bool {
 	dir := string(p.d.Tbot.Storage)
-	name := "storage " + dir
-	switch s := p.f.storage; {
-	case s.typ == "":
-		p.done(name, "it is not there")
-	case s.typ != "dir":
-		p.done(name, "it is no directory: it stays")
-	case !ourService && !p.wasMade(thingDir, dir):
-		p.done(name, "nothing says that enroll made it: it stays")
-	default:
-		p.do(name, "tbot's state goes with it", action{script: removeTree(dir)})
-	}
-	for i, out := range outputDirs(p.d.Tbot.Services) {
-		if _, there := p.f.dirs[i]; there && p.wasMade(thingDir, out) {
-			p.do("output directory "+out, "enroll made it", action{script: removeTree(out)})
-		}
-	}
+	_, dirMade := find(p.d.made, thingDir, dir)
+	_, stored := find(p.d.made, thingStorage, dir)
+	return dirMade || stored || p.f.Enrolled()
 }
 
-// sharedDirs belong to the system: they stay, however empty they are.
-var sharedDirs = []string{"/", "/etc", "/home", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/usr/local",
-	"/usr/local/bin", "/usr/local/lib", "/var", "/var/lib", "/var/opt", "/var/tmp", "/var/cache"}
-
-// removeTree removes a directory, and those above it that are empty then and don't belong to the system.
-func removeTree(dir string) string {
-	q := remote.Quote(dir)
-	var b strings.Builder
-	fmt.Fprintf(&b, "[ ! -L %[1]s ] || exit 1\nrm -rf --one-file-system %[1]s 2>/dev/null || rm -rf %[1]s", q)
-	for up := path.Dir(dir); !slices.Contains(sharedDirs, up); up = path.Dir(up) {
-		fmt.Fprintf(&b, "\nrmdir %s 2>/dev/null || exit 0", remote.Quote(up))
+// madeDirUndo takes a directory away that a step has made. Of a step that did not come to its end nothing is known but that:
+// somebody else may have been faster.
+func madeDirUndo(dir string, base []Thing) []action {
+	return []action{
+		{script: removeTree(dir, base), whole: true},
+		{script: fmt.Sprintf("if [ -d %[1]s ]; then rmdir %[1]s 2>/dev/null || :; fi", remote.Quote(dir))},
 	}
-	return b.String()
 }

@@ -15,31 +15,40 @@ type tbotFacts struct {
 	path    string           // absolute; "" when there is none
 	version versions.Version // the zero Version when it didn't say
 	link    string           // what path resolves to, when it is a symbolic link
+	fails   string           // what comes of running it, when it doesn't
 	sha256  string           // of the file, where an installation may replace it
 }
 
 // tbotProgramFacts are of the program.
 var tbotProgramFacts = factsOf{
 	vars: func(d Desired) []shellVar {
-		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", d.digestUnless()}}
+		return []shellVar{{"BIN", string(d.Tbot.Binary)}, {"SUM", d.digestUnless()}, {"DEST", d.ways()[wayBinary]}}
 	},
 	script: tbotScript,
 	set: map[string]func(*Facts, string) error{
 		"tbot.path":    func(f *Facts, v string) error { return setPath(v, &f.tbot.path) },
 		"tbot.link":    func(f *Facts, v string) error { return setPath(v, &f.tbot.link) },
 		"tbot.sha256":  func(f *Facts, v string) error { f.tbot.sha256 = v; return nil },
+		"tbot.fails":   func(f *Facts, v string) error { f.tbot.fails = v; return nil },
 		"tbot.version": func(f *Facts, v string) error { f.tbot.version = versions.FromOutput(v); return nil },
 	},
 }
 
 const tbotScript = sh.FindTbot + `t=$BIN
 [ -n "$t" ] || t=$(find_tbot)
+b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
+[ -n "$b" ] || b=$DEST
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
   if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
+  x=$?
+  case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $("$t" version 2>&1 </dev/null | tail -n 1)";; esac
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
+elif [ -n "$BIN" ] && [ -f "$BIN" ]; then
+  kv tbot.path "$BIN"
+  kv tbot.fails "its mode, or the file system that it lies on, lets nobody execute it"
 fi
 `
 
@@ -81,11 +90,32 @@ func (p *planner) tbot() {
 			"install a newer tbot: the cluster's major version is best")
 		return
 	}
+	if p.notExecutable() {
+		return
+	}
 	reason := fmt.Sprintf("%s is there, version %s", t.path, cmp.Or(t.version.String(), "unknown"))
 	if err := versions.Compatible(t.version, p.d.Version); err != nil {
 		reason += "; " + err.Error()
 	}
 	p.done("tbot", "%s", reason)
+}
+
+// notExecutable is a tbot that its user can't execute, or nobody on this host.
+func (p *planner) notExecutable() bool {
+	t, w := p.f.tbot, p.f.ways[wayBinary]
+	at := cmp.Or(t.link, t.path)
+	switch {
+	case t.fails != "":
+		p.problem("tbot", outcome.ExecFailed, fmt.Sprintf("%s doesn't run on this host: %s", at, t.fails),
+			"is it of this architecture ("+cmp.Or(p.f.arch, "unknown")+"), whole, and on a file system that may execute?")
+	case w.shut != "":
+		p.problem("tbot", outcome.ExecFailed, fmt.Sprintf("user %s can't execute %s: %s is closed to it", p.d.Tbot.User, at, w.shut), "")
+	case w.usable == "denied":
+		p.problem("tbot", outcome.ExecFailed, fmt.Sprintf("user %s may not execute %s", p.d.Tbot.User, at), "")
+	default:
+		return false
+	}
+	return true
 }
 
 // tbotAway takes a tbot that was not there before enroll brought it.

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"errors"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/versions"
 	"fleetctl/remote"
 	"fleetctl/templates"
@@ -117,8 +118,23 @@ func (d Desired) checkTbotYAML(raw []byte) error {
 // config is the file, on the host.
 func (p *planner) config() {
 	path := string(p.d.Tbot.Config)
+	if p.blocked(path, wayConfig, outcome.PermissionDenied, "open that directory to it, or set tbot.config") {
+		return
+	}
 	f := remote.File{Path: path, Content: p.files.config, Mode: 0o640, Owner: "root", Group: p.d.Tbot.Group}
-	if p.file(path, f, true) {
-		p.restart = append(p.restart, path)
+	if !p.file(path, f, true) {
+		return
+	}
+	p.restart = append(p.restart, path)
+	storage := string(p.d.Tbot.Storage)
+	step := p.last()
+	step.also = append(step.also, Thing{kind: thingConfig, name: path}, Thing{kind: thingStorage, name: storage})
+	for i, dir := range outputDirs(p.d.Tbot.Services) {
+		if _, there := p.f.dirs[i]; there {
+			step.also = append(step.also, Thing{kind: thingOutput, name: dir})
+		}
+	}
+	if p.f.storage.filled && !p.knownStorage() {
+		step.also = append(step.also, Thing{kind: thingForeign, name: storage})
 	}
 }

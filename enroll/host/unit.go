@@ -17,6 +17,10 @@ type serviceFacts struct {
 	header  string // the first line of the unit file in use, where that is not unitPath
 	start   string // what it starts, likewise
 	reload  bool   // daemon-reload is due
+
+	fragment string // the file that systemd has read; "" for none
+	user     string // who it runs as, drop-ins and all
+	command  string // what it runs, likewise
 }
 
 // unitFacts are of the service and of tbot's health.
@@ -27,29 +31,36 @@ var unitFacts = factsOf{
 	},
 	script: unitScript,
 	set: map[string]func(*Facts, string) error{
-		"service.load":    func(f *Facts, v string) error { f.service.load = v; return nil },
-		"service.active":  func(f *Facts, v string) error { f.service.active = v; return nil },
-		"service.enabled": func(f *Facts, v string) error { f.service.enabled = v; return nil },
-		"service.header":  func(f *Facts, v string) error { f.service.header = v; return nil },
-		"service.start":   func(f *Facts, v string) error { f.service.start = v; return nil },
-		"service.reload":  func(f *Facts, v string) error { f.service.reload = v == "yes"; return nil },
-		"ready":           setReady,
-		"ready.body":      func(f *Facts, v string) error { f.ready.body = v; return nil },
-		"pending":         func(f *Facts, v string) error { return setTruth(v, &f.pending) },
+		"service.load":     func(f *Facts, v string) error { f.service.load = v; return nil },
+		"service.active":   func(f *Facts, v string) error { f.service.active = v; return nil },
+		"service.enabled":  func(f *Facts, v string) error { f.service.enabled = v; return nil },
+		"service.header":   func(f *Facts, v string) error { f.service.header = v; return nil },
+		"service.start":    func(f *Facts, v string) error { f.service.start = v; return nil },
+		"service.fragment": func(f *Facts, v string) error { return setPath(v, &f.service.fragment) },
+		"service.user":     func(f *Facts, v string) error { f.service.user = v; return nil },
+		"service.command":  func(f *Facts, v string) error { f.service.command = v; return nil },
+		"service.reload":   func(f *Facts, v string) error { f.service.reload = v == "yes"; return nil },
+		"ready":            setReady,
+		"ready.body":       func(f *Facts, v string) error { f.ready.body = v; return nil },
+		"pending":          func(f *Facts, v string) error { return setTruth(v, &f.pending) },
 	},
 	long: "ready.body",
 }
 
 const unitScript = `if [ -e "$PENDING" ]; then echo pending=1; fi
 if [ -d /run/systemd/system ] && has systemctl; then
-  systemctl show tbot.service -p LoadState -p ActiveState -p UnitFileState -p FragmentPath -p NeedDaemonReload 2>/dev/null |
+  systemctl show tbot.service -p LoadState -p ActiveState -p UnitFileState -p FragmentPath -p NeedDaemonReload -p User \
+    -p ExecStart 2>/dev/null |
   while IFS='=' read -r k v; do
     case $k in
       LoadState) kv service.load "$v";;
       ActiveState) kv service.active "$v";;
       UnitFileState) kv service.enabled "$v";;
       NeedDaemonReload) kv service.reload "$v";;
+      User) if [ -n "$v" ]; then kv service.user "$v"; fi;;
+      ExecStart) kv service.command "$(printf '%s' "$v" | sed -e 's/.*argv\[\]=//' -e 's/ ; .*//')";;
       FragmentPath)
+        if [ -n "$v" ]; then kv service.fragment "$v"; fi
         if [ -n "$v" ] && [ "$v" != "$UNIT" ] && [ -f "$v" ]; then
           kv service.header "$(head -n 1 "$v")"
           kv service.start "$(sed -n 's/^ExecStart=//p' "$v" | tail -n 1)"
@@ -78,6 +89,8 @@ func (p *planner) service() {
 		p.problem("service", outcome.UnitMasked, UnitName+" is masked", "systemctl unmask "+UnitName)
 		return
 	}
+	p.foreignService()
+	p.dropIns()
 	if p.f.updaterOwns() {
 		p.done("unit", "it belongs to Teleport's updater: a drop-in says what is different")
 		p.unitFile("drop-in for the updater's unit", updaterPath, p.files.updater)
@@ -96,6 +109,9 @@ func (p *planner) unitFile(name, path string, content []byte) {
 	if p.file(name, remote.File{Path: path, Content: content, Mode: 0o644, Owner: "root", Group: "root"}, false) {
 		p.reload = true
 		p.restart = append(p.restart, name)
+		if u := p.foreignUnit(); u != (Thing{}) && (path == unitPath || path == updaterPath) {
+			p.last().also = append(p.last().also, u)
+		}
 	}
 }
 
@@ -145,7 +161,9 @@ func (p *planner) enable() {
 		p.done("enable", "%s is enabled", UnitName)
 		return
 	}
-	p.do("enable", UnitName+" is "+cmp.Or(p.f.service.enabled, "not enabled"), action{script: "systemctl enable --quiet " + UnitName})
+	step := p.do("enable", UnitName+" is "+cmp.Or(p.f.service.enabled, "not enabled"),
+		action{script: "systemctl enable --quiet " + UnitName})
+	p.undo(step, action{script: "systemctl disable --quiet " + UnitName})
 }
 
 // run is the running tbot. tbot reads its configuration at the start alone (SIGHUP makes it renew early), so a changed
@@ -165,22 +183,36 @@ func (p *planner) run() {
 	}
 }
 
-// serviceAway stops the service where it is ours.
+// serviceAway stops the service where it is ours, then takes care that it is not started again: what cannot be written must
+// not keep it running. Whoever's service was enabled before finds it so.
 func (p *removal) serviceAway(ours bool) {
 	s := p.f.service
+	units := ofKind(p.made, thingUnit)
+	stays := len(units) > 0 && units[0].enabled == "enabled"
 	switch {
 	case p.f.Systemd == 0:
 		p.done("service", "systemd doesn't run here")
+	case s.enabled == "masked" && p.wasMade(thingNew, unitPath):
+		p.do("service", "somebody masked it: what enabled it goes", action{script: disable})
+	case !ours && p.f.pending:
+		p.do("service", "an enroll began here", action{script: "rm -f " + pendingPath})
 	case !ours:
 		p.done("service", "%s is not there, or not ours", UnitName)
-	case s.active == "inactive" && s.enabled != "enabled":
+	case s.active == "inactive" && (s.enabled != "enabled" || stays):
 		p.done("service", "it is stopped and disabled")
 	default:
+		script := fmt.Sprintf("systemctl stop %[1]s\nsystemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s", UnitName, pendingPath)
+		if !stays {
+			script += "\n" + disable
+		}
 		p.do("service", fmt.Sprintf("it is %s and %s", cmp.Or(s.active, "unknown"), cmp.Or(s.enabled, "not enabled")),
-			action{script: fmt.Sprintf("systemctl disable --now --quiet %[1]s\nsystemctl stop %[1]s\n"+
-				"systemctl reset-failed %[1]s 2>/dev/null || :\nrm -f %[2]s", UnitName, pendingPath)})
+			action{script: script})
 	}
 }
+
+// disable also takes the link of a unit whose file is gone or masked, which systemd does not.
+const disable = "if [ -f " + unitPath + " ]; then systemctl disable --quiet " + UnitName + "\n" +
+	"else rm -f /etc/systemd/system/multi-user.target.wants/" + UnitName + "; fi"
 
 // unitAway takes the unit and its drop-ins.
 func (p *removal) unitAway() {
@@ -188,7 +220,11 @@ func (p *removal) unitAway() {
 	changed = p.fileAway("TPM drop-in", devicePath) || changed
 	changed = p.fileAway("drop-in for the updater's unit", updaterPath) || changed
 	changed = p.fileAway("unit", unitPath) || changed
-	if changed && p.f.Systemd > 0 {
-		p.do("daemon-reload", "unit files change", action{script: "rmdir " + dropInDir + " 2>/dev/null || :\nsystemctl daemon-reload"})
+	if (changed || p.f.service.reload) && p.f.Systemd > 0 {
+		script := "systemctl daemon-reload"
+		if !p.modern() { // records of an older fleetctl don't say whether it was there
+			script = "rmdir " + dropInDir + " 2>/dev/null || :\n" + script
+		}
+		p.do("daemon-reload", "unit files change", action{script: script})
 	}
 }

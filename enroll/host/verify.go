@@ -23,6 +23,7 @@ type Health struct {
 	state   string   // joined; active (it runs, and whether it joined can't be told); failed, restarting, not-joined
 	lines   []string // the journal, when it is not joined
 	storage string   // tbot's storage
+	holder  string   // the process that has an address which tbot wants: "PID NAME"; "" not known
 }
 
 // Joined says whether tbot has joined and runs steadily.
@@ -172,6 +173,8 @@ if [ "$state" = joined ]; then rm -f "$PENDING"; fi
 kv state "$state"
 kv by "$by"
 if [ "$state" != joined ]; then
+  p=$(log 200 | sed -n 's/.*:\([0-9][0-9]*\): bind: address already in use.*/\1/p' | tail -n 1)
+  if [ -n "$p" ]; then kv holder "$(holder "$p")"; fi
   n=0
   log 200 | while IFS= read -r l; do n=$((n + 1)); kv "log.$n" "$l"; done
 fi
@@ -196,6 +199,9 @@ func parseHealth(out []byte) (Health, error) {
 			err = setWord(value, &h.state, "joined", "active", "failed", "restarting", "not-joined")
 		case key == "by":
 			err = setWord(value, &h.By, "", "readyz", "journal")
+		case key == "holder" && value != "":
+			err = setHolder(value, &h.holder)
+		case key == "holder":
 		case key == "end":
 			whole = true
 		case strings.HasPrefix(key, "log.") && len(h.lines) < maxJournal:
@@ -229,6 +235,9 @@ func (h Health) Explain(skew time.Duration) outcome.Reason {
 	if c := tbotlog.CauseIn(h.lines); c != nil {
 		if c.Code == outcome.StorageDenied && c.Path != h.storage && !strings.HasPrefix(c.Path, h.storage+"/") {
 			c.Code, c.Message = outcome.PermissionDenied, "tbot may not use "+c.Path
+		}
+		if c.Code == outcome.AddressInUse && h.holder != "" {
+			c.Message += " by " + named(h.holder)
 		}
 		r = outcome.Because(c.Code, c.Message)
 	}

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/versions"
 	"fleetctl/inventory"
 	"fleetctl/remote"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -211,4 +214,30 @@ func TestHTTPByWhateverIsThere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVerifyNamesWhoHasTheAddress has a tbot that ends because this test listens where it wants to.
+func TestVerifyNamesWhoHasTheAddress(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	inEach(t, func(t *testing.T, shell []string) {
+		conn := newStubConn(t, shell, map[string]string{
+			"systemctl": "echo ActiveState=failed; echo SubState=failed; echo MainPID=0; echo InvocationID=0123abcd\n", "journalctl": journalOfStarts,
+		})
+		journal := "ERROR: listening\n\tlisten tcp " + l.Addr().String() + ": bind: address already in use\n"
+		if err := os.WriteFile(filepath.Join(conn.dir, "fresh"), []byte(journal), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, err := Verify(t.Context(), conn, &Facts{Systemd: 252, tbot: tbotFacts{version: version("18.8.0")}}, Desired{}, VerifyOptions{Limit: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := h.Explain(0); r.Code != outcome.AddressInUse || !strings.Contains(r.Message, fmt.Sprintf("(process %d)", os.Getpid())) {
+			t.Errorf("got %+v", r)
+		}
+	})
 }

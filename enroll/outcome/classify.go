@@ -31,6 +31,8 @@ var causes = [...]cause{
 	{remote.ErrBecome, BecomeFailed, ""},
 	{remote.ErrNoExecDir, NoExecDir, ""},
 	{remote.ErrNoSpace, NoSpace, ""},
+	{remote.ErrFile, StepFailed, ""},
+	{remote.ErrLoginShell, LoginShell, ""},
 	{remote.ErrOutputTooLong, BadOutput, ""},
 	{tpm.ErrIdentity, EKUnreadable, ""},
 	{tpm.ErrNoTPM, NoTPM, ""},
@@ -56,7 +58,7 @@ var unreachable = map[Code]bool{
 // Failure turns an error of one host into its result. The message loses every control character: parts of it may come
 // from the host.
 func Failure(ctx context.Context, host inventory.Host, err error) Result {
-	said := remote.Clean(err.Error())
+	said := remote.Line(err.Error())
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return Result{Host: host.Name, Outcome: Canceled, Reason: Reason{Code: WasCanceled, Message: "canceled before it was done"}}
@@ -73,7 +75,7 @@ func Failure(ctx context.Context, host inventory.Host, err error) Result {
 
 // ReasonOf finds the code of an error and what to do about it; General where nobody gave it one.
 func ReasonOf(err error) Reason {
-	r := Reason{Code: General, Message: remote.Clean(err.Error())}
+	r := Reason{Code: General, Message: remote.Line(err.Error())}
 	hint := ""
 	if e := (*Error)(nil); errors.As(err, &e) {
 		r.Code, hint = e.Code, e.Hint
@@ -87,7 +89,7 @@ func ReasonOf(err error) Reason {
 	}
 	for _, h := range []string{HintOf(err), hint, Lookup(r.Code).Do} {
 		if h != "" {
-			r.Hint = remote.Clean(h)
+			r.Hint = remote.Line(h)
 			break
 		}
 	}

@@ -84,7 +84,7 @@ func removedEK(r Result, m store.Machine, reused bool) Result {
 	r.Message = "its EK was removed " + tombstone(m)
 	if reused {
 		r.Outcome = Failed
-		r.Message = fmt.Sprintf("its EK is that of %s, which was %s %s: hardware used again?", remote.Clean(m.Host), m.State, tombstone(m))
+		r.Message = fmt.Sprintf("its EK is that of %s, which was %s %s: hardware used again?", remote.Line(m.Host), m.State, tombstone(m))
 	}
 	r.Hint = "if it shall be let in again: fleetctl records readmit " + m.Host
 	return r
@@ -99,5 +99,5 @@ func tombstone(m store.Machine) string {
 	if m.Why != "" {
 		text += " (" + m.Why + ")"
 	}
-	return remote.Clean(text)
+	return remote.Line(text)
 }

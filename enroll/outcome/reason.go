@@ -3,6 +3,8 @@ package outcome
 import (
 	"errors"
 	"fmt"
+
+	"fleetctl/remote"
 )
 
 // Reason says why something is as it is, and what to do about it.
@@ -12,9 +14,9 @@ type Reason struct {
 	Hint    string `json:"hint,omitempty"`    // what to do, without a full stop
 }
 
-// Because makes a Reason of an error that has none: its text, cleaned, and what the list of codes says to do.
+// Because makes a Reason of an error that has none: its text, cleaned and on one line, and what the list of codes says to do.
 func Because(code Code, message string) Reason {
-	return Reason{Code: code, Message: message, Hint: Lookup(code).Do}
+	return Reason{Code: code, Message: remote.Line(message), Hint: Lookup(code).Do}
 }
 
 // Error is a failure that knows its code. It serves as a sentinel, too: wrapped with %w it gives its code to what wraps

@@ -1,11 +1,13 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/sh"
 	"fleetctl/inventory"
 	"fleetctl/remote"
@@ -22,20 +24,29 @@ type probe struct {
 }
 
 // probeScript asks everything in one round trip; every line is "key=value".
-const probeScript = sh.TPMDevice + `printf 'os=%s\n' "$(uname -s 2>/dev/null)"
+const probeScript = sh.TPMDevice + `LC_ALL=C; export LC_ALL
+printf 'os=%s\n' "$(uname -s 2>/dev/null)"
 printf 'arch=%s\n' "$(uname -m 2>/dev/null)"
 printf 'uid=%s\n' "$(id -u 2>/dev/null)"
-if [ -z "$d" ]; then d=$(tpm_device); fi
+if [ -z "$d" ]; then tpm_find; d=$tpm; fi
 if [ -e "$d" ]; then echo device=1; [ -r "$d" ] && [ -w "$d" ] && echo access=1; fi
 exit 0
 `
+
+// errProbe is a host whose programs don't say what any host's do. Nothing follows from it for the TPM.
+var errProbe = outcome.NewError(outcome.BadOutput, "what kind of host it is can't be read")
 
 func runProbe(ctx context.Context, conn *remote.Conn, device string) (probe, error) {
 	out, err := conn.Run(ctx, remote.Cmd{Script: "d=" + remote.Quote(device) + "\n" + probeScript, MaxOutput: 16 << 10})
 	if err != nil {
 		return probe{}, fmt.Errorf("probe: %w", err)
 	}
-	return parseProbe(out.Stdout), nil
+	p := parseProbe(out.Stdout)
+	if p.os == "" || p.uname == "" || p.uid < 0 {
+		said := remote.Line(remote.Tail(string(out.Stderr), 300))
+		return probe{}, fmt.Errorf("probe: %w: %s", errProbe, cmp.Or(said, "uname and id say nothing"))
+	}
+	return p, nil
 }
 
 // parseProbe reads the probe's lines. What a host leaves out stays zero: such a host gets no helper and fails later,

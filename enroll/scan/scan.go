@@ -51,7 +51,7 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, e
 	defer cancel()
 	verdict, err := s.Store.Put(ctx, observation(s.ID, r, seen))
 	if err != nil {
-		r = outcome.End(h.Name, outcome.Failed, outcome.NotRecorded, remote.Clean(err.Error()))
+		r = outcome.End(h.Name, outcome.Failed, outcome.NotRecorded, remote.Line(err.Error()))
 		return r, fmt.Errorf("records: %w", err)
 	}
 	return outcome.Judge(r, verdict), nil
@@ -92,7 +92,7 @@ func (s *scanner) result(ctx context.Context, h inventory.Host, seen sighting, e
 	r.Proven = seen.report.Proven
 	for _, f := range seen.report.Findings {
 		r.Warnings = append(r.Warnings, outcome.Warning{
-			Reason: outcome.Reason{Code: outcome.Code(f.Code), Message: remote.Clean(f.Message), Hint: f.Hint}, Fatal: f.Fatal,
+			Reason: outcome.Reason{Code: outcome.Code(f.Code), Message: remote.Line(f.Message), Hint: f.Hint}, Fatal: f.Fatal,
 		})
 	}
 	for _, t := range seen.report.Timings {
@@ -147,7 +147,7 @@ func (s *scanner) askByWay(ctx context.Context, conn *remote.Conn, q question) (
 	why := err
 	if seen, err = s.askShell(ctx, conn, q, why); seen.report != nil {
 		seen.report.Findings = append(seen.report.Findings, tpm.Finding{
-			Code: string(outcome.AskedThroughShell), Message: "asked through the shell: " + remote.Clean(why.Error()),
+			Code: string(outcome.AskedThroughShell), Message: "asked through the shell: " + remote.Line(why.Error()),
 			Hint: outcome.HintOf(why),
 		})
 	}

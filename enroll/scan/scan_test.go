@@ -162,7 +162,7 @@ func TestScanNamesWhatAHostDoesWrong(t *testing.T) {
 		},
 		{
 			name:  "a probe that answers with nothing",
-			tools: map[string]string{"uname": "exit 1"}, status: "no-tpm",
+			tools: map[string]string{"uname": "exit 1"}, status: "bad-output", message: "what kind of host it is can't be read",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

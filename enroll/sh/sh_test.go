@@ -25,19 +25,25 @@ func run(t *testing.T, shell []string, dir, piece, call string) string {
 	return strings.TrimPrefix(strings.TrimSpace(string(out)), dir)
 }
 
+// found says what tpm_find finds.
+const found = `tpm_find; echo $tpm $tpm_by $tpm_old`
+
 func TestPieces(t *testing.T) {
 	for _, c := range []struct {
 		name, piece, call string
 		files             map[string]string
 		want              string
 	}{
-		{"a resource manager", sh.TPMDevice, "tpm_device", map[string]string{"/sys/class/tpm/tpm0/tpm_version_major": "2", "/dev/tpmrm0": "", "/dev/tpm0": ""}, "/dev/tpmrm0"},
-		{"the first that is a 2.0", sh.TPMDevice, "tpm_device",
-			map[string]string{"/sys/class/tpm/tpm0/tpm_version_major": "1", "/sys/class/tpm/tpm1/tpm_version_major": "2", "/dev/tpm0": "", "/dev/tpm1": ""}, "/dev/tpm1"},
-		{"an old kernel that doesn't say the version", sh.TPMDevice, "tpm_device", map[string]string{"/sys/class/tpm/tpm0/x": "", "/dev/tpm0": ""}, "/dev/tpm0"},
-		{"a TPM 1.2 is none", sh.TPMDevice, "tpm_device", map[string]string{"/sys/class/tpm/tpm0/tpm_version_major": "1", "/dev/tpm0": ""}, ""},
-		{"a container without sysfs", sh.TPMDevice, "tpm_device", map[string]string{"/dev/tpmrm3": ""}, "/dev/tpmrm3"},
-		{"no TPM", sh.TPMDevice, "tpm_device", nil, ""},
+		{"a resource manager", sh.TPMDevice, found, map[string]string{"/sys/class/tpm/tpm0/device/tpmrm/tpmrm0/dev": "", "/dev/tpmrm0": "", "/dev/tpm0": ""}, "/dev/tpmrm0 sysfs"},
+		{"the first that is a 2.0, whatever the kernel calls its version", sh.TPMDevice, found, map[string]string{
+			"/sys/class/tpm/tpm0/caps": "", "/sys/class/tpm/tpm0/tpm_version_major": "2", "/sys/class/tpm/tpm1/device/tpmrm/tpmrm1/dev": "",
+			"/dev/tpm0": "", "/dev/tpm1": ""}, "/dev/tpmrm1 sysfs tpm0"},
+		{"a kernel without resource managers", sh.TPMDevice, found, map[string]string{"/sys/class/tpm/tpm0/x": "", "/dev/tpm0": ""}, "/dev/tpm0 sysfs"},
+		{"the resource manager of another number", sh.TPMDevice, found, map[string]string{"/sys/class/tpm/tpm0/device/tpmrm/tpmrm3/dev": ""}, "/dev/tpmrm3 sysfs"},
+		{"a TPM 1.2 is none", sh.TPMDevice, found, map[string]string{"/sys/class/tpm/tpm0/caps": "", "/dev/tpm0": ""}, "tpm0"},
+		{"a container without sysfs", sh.TPMDevice, found, map[string]string{"/dev/tpmrm0": "", "/dev/tpm0": ""}, "/dev/tpmrm0 dev"},
+		{"a container with another number, which tbot would not find", sh.TPMDevice, found, map[string]string{"/dev/tpmrm3": ""}, ""},
+		{"no TPM", sh.TPMDevice, found, nil, ""},
 		{"a tbot in PATH", sh.FindTbot, "find_tbot", map[string]string{"/bin/tbot": "", "/usr/local/bin/tbot": ""}, "/bin/tbot"},
 		{"a tbot of a package", sh.FindTbot, "find_tbot", map[string]string{"/opt/teleport/system/bin/tbot": ""}, "/opt/teleport/system/bin/tbot"},
 		{"no tbot", sh.FindTbot, "find_tbot", nil, ""},

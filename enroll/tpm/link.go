@@ -3,6 +3,7 @@ package tpm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"fleetctl/enroll/tpm/wire"
@@ -32,6 +33,7 @@ type helperLink struct {
 	frames  chan frame
 	done    chan struct{} // closed by Release
 	started bool
+	open    uint32 // a command that the TPM had not answered when the helper last spoke; 0: none
 }
 
 type frame struct {
@@ -55,17 +57,33 @@ func (l *helperLink) listen() {
 	}
 }
 
-// next waits for the next frame, or until ctx ends.
+// next waits for the next frame, or until ctx ends: then the error names the command that the TPM leaves open.
 func (l *helperLink) next(ctx context.Context) (wire.Type, []byte, error) {
-	select {
-	case f := <-l.frames:
-		if errors.Is(f.err, io.EOF) {
-			f.err = wire.NewError(wire.ErrProtocol, "the helper ended without an answer")
+	for {
+		select {
+		case f := <-l.frames:
+			switch {
+			case errors.Is(f.err, io.EOF):
+				f.err = wire.NewError(wire.ErrProtocol, "the helper ended without an answer")
+			case f.err == nil && f.kind == wire.TypeOpen:
+				if l.open, f.err = wire.ParseOpen(f.payload); f.err == nil {
+					continue
+				}
+			}
+			l.open = 0
+			return f.kind, f.payload, f.err
+		case <-ctx.Done():
+			return 0, nil, unanswered(l.open, ctx.Err())
 		}
-		return f.kind, f.payload, f.err
-	case <-ctx.Done():
-		return 0, nil, ctx.Err()
 	}
+}
+
+// unanswered names the command that a TPM has not answered when nobody waits any more; 0 for none.
+func unanswered(code uint32, err error) error {
+	if code == 0 {
+		return err
+	}
+	return fmt.Errorf("the TPM has not answered %s: %w", wire.CommandName(code), err)
 }
 
 // ask sends a request and returns the payload of the answer, which is of type want.

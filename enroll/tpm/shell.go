@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"fleetctl/enroll/sh"
 	"fleetctl/enroll/tpm/device"
 	"fleetctl/enroll/tpm/wire"
 )
@@ -27,7 +28,7 @@ const (
 // the TPM has no resource manager. device is a character device, or "" for the one that tbot would take; a unix socket
 // is out of a shell's reach. The script ends at the end of stdin and flushes what was made until then.
 func ShellScript(device string) string {
-	return "fleetctl_device=" + shellQuote(device) + "\n" + shellScript
+	return "fleetctl_device=" + shellQuote(device) + "\n" + sh.TPMDevice + shellScript
 }
 
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -3,25 +3,10 @@
 # handle; MARK -: the newest handle is flushed. Handles that are left at the end of stdin are flushed here.
 LC_ALL=C; export LC_ALL
 say() { printf 'fleetctl-tpm 1 %s\n' "$*"; }
-d=$fleetctl_device f=option old=
+d=$fleetctl_device f=option tpm_old=
+if [ -z "$d" ]; then tpm_find; d=$tpm f=$tpm_by; fi
 if [ -z "$d" ]; then
-  for c in /sys/class/tpm/tpm*; do
-    [ -e "$c" ] || continue
-    if [ -e "$c/caps" ]; then old=${old:-${c##*/}}; continue; fi
-    d=/dev/${c##*/} f=sysfs
-    for r in "$c"/device/tpmrm/*; do
-      if [ -e "$r" ]; then d=/dev/${r##*/}; break; fi
-    done
-    break
-  done
-fi
-if [ -z "$d$old" ]; then
-  for c in /dev/tpmrm0 /dev/tpm0; do
-    if [ -e "$c" ]; then d=$c f=dev; break; fi
-  done
-fi
-if [ -z "$d" ]; then
-  if [ -n "$old" ]; then say old "$old"; else say none 'the kernel shows none; is it enabled in the firmware?'; fi
+  if [ -n "$tpm_old" ]; then say old "$tpm_old"; else say none 'the kernel shows none; is it enabled in the firmware?'; fi
   exit 0
 fi
 if [ -S "$d" ]; then say socket "$d"; exit 0; fi

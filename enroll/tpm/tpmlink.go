@@ -28,7 +28,7 @@ func (l *tpmLink) within(ctx context.Context, fn func() error) error {
 		select {
 		case <-l.pending:
 		case <-ctx.Done():
-			return ctx.Err()
+			return unanswered(l.session.Open(), ctx.Err())
 		}
 	}
 	done := make(chan struct{})
@@ -42,7 +42,7 @@ func (l *tpmLink) within(ctx context.Context, fn func() error) error {
 	case err := <-result:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return unanswered(l.session.Open(), ctx.Err())
 	}
 }
 

@@ -6,21 +6,23 @@ import (
 
 // Sentinels: what went wrong, for errors.Is. Each comment says whether a retry can help.
 var (
-	ErrUnreachable      = errors.New("unreachable")               // no TCP or jump-host connection; may help later
-	ErrTimeout          = errors.New("timed out")                 // a limit of Options passed; may help
-	ErrHostKeyUnknown   = errors.New("host key is not known")     // never, until known_hosts has it
-	ErrHostKeyChanged   = errors.New("host key has changed")      // never: an attack or a reinstalled host
-	ErrHostKeyRevoked   = errors.New("host key is revoked")       // never
-	ErrAuth             = errors.New("authentication failed")     // never
-	ErrConfig           = errors.New("bad ssh configuration")     // never
-	ErrBecomePassword   = errors.New("become: wrong password")    // never
-	ErrBecomeNeedsPass  = errors.New("become: password required") // never, until one is given
-	ErrBecomeNotAllowed = errors.New("become: not allowed")       // never
-	ErrBecome           = errors.New("become failed")             // requiretty, expired password, method not there
-	ErrNoExecDir        = errors.New("no directory may execute")  // never: every candidate is noexec or read-only
-	ErrNoSpace          = errors.New("no space on the host")      // may help later
-	ErrDisconnected     = errors.New("connection lost")           // may help
-	ErrOutputTooLong    = errors.New("host sent too much output") // never
+	ErrUnreachable      = errors.New("unreachable")                      // no TCP or jump-host connection; may help later
+	ErrTimeout          = errors.New("timed out")                        // a limit of Options passed; may help
+	ErrHostKeyUnknown   = errors.New("host key is not known")            // never, until known_hosts has it
+	ErrHostKeyChanged   = errors.New("host key has changed")             // never: an attack or a reinstalled host
+	ErrHostKeyRevoked   = errors.New("host key is revoked")              // never
+	ErrAuth             = errors.New("authentication failed")            // never
+	ErrConfig           = errors.New("bad ssh configuration")            // never
+	ErrBecomePassword   = errors.New("become: wrong password")           // never
+	ErrBecomeNeedsPass  = errors.New("become: password required")        // never, until one is given
+	ErrBecomeNotAllowed = errors.New("become: not allowed")              // never
+	ErrBecome           = errors.New("become failed")                    // requiretty, expired password, method not there
+	ErrNoExecDir        = errors.New("no directory may execute")         // never: every candidate is noexec or read-only
+	ErrNoSpace          = errors.New("no space on the host")             // may help later
+	ErrLoginShell       = errors.New("the login shell runs no commands") // never, until the account or its start files change
+	ErrFile             = errors.New("the file could not be written")    // never, until something on the host changes
+	ErrDisconnected     = errors.New("connection lost")                  // may help
+	ErrOutputTooLong    = errors.New("host sent too much output")        // never
 )
 
 // Error is a failure with what to do about it. It does not name the host: whoever prints it does, once.

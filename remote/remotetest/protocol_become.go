@@ -29,6 +29,7 @@ func (t *talk) become(text string) int {
 		return t.unknown(t.req, "become script: %v", err)
 	}
 	t.marker = marker[1]
+	t.say("BEGUN")
 	if t.req.User != user {
 		if code := t.sudo(t.Machine.Sudo(t.req.User), asks[1] == "true"); code >= 0 {
 			return code

@@ -165,7 +165,7 @@ func TestProtocolWritesFiles(t *testing.T) {
 	if err := c.WriteFile(t.Context(), remote.File{Path: "/tmp/empty", Mode: 0o600}, false); err != nil {
 		t.Fatal(err)
 	}
-	for word, want := range map[string]error{"full": remote.ErrNoSpace, "link": remote.ErrConfig, "owner": remote.ErrConfig, "sum": remote.ErrDisconnected} {
+	for word, want := range map[string]error{"full": remote.ErrNoSpace, "link": remote.ErrFile, "owner": remote.ErrFile, "sum": remote.ErrDisconnected} {
 		r.refuse = &remotetest.Refusal{Word: word, Text: "it's so"}
 		if err := c.WriteFile(t.Context(), f, true); !errors.Is(err, want) {
 			t.Errorf("%s: %v", word, err)

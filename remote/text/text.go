@@ -43,8 +43,16 @@ func writeClean(b *strings.Builder, r rune, raw string) {
 	}
 }
 
-// Line is Clean on one line.
-func Line(s string) string { return strings.Join(strings.Fields(Clean(s)), " ") }
+// Line is Clean on one line, the lines of s separated by semicolons.
+func Line(s string) string {
+	var out []string
+	for l := range strings.Lines(Clean(s)) {
+		if l = strings.Join(strings.Fields(l), " "); l != "" {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "; ")
+}
 
 // Head is the beginning of a host's words, at most n bytes of them, uncleaned.
 func Head(s string, n int) string { return s[:min(n, len(s))] }

@@ -154,9 +154,11 @@ func (f fleet) full(host string) {
 	if _, err := h.Exec(within(f.t), "sh", "-c", "dd if=/dev/zero of=/var/full bs=64k 2>/dev/null || :"); err != nil {
 		f.t.Fatal(err)
 	}
-	if got := f.fleetctl(exitFailed, "enroll").host(f.t, host); !strings.Contains(got.Message, "space") {
+	disks := f.disks()
+	if got := f.fleetctl(exitFailed, "enroll").host(f.t, host); got.Status != "no-space" || !strings.Contains(got.Message, "/etc is full") {
 		f.t.Errorf("%+v", got)
 	}
+	f.sameDisks(disks)
 	if _, err := h.Exec(within(f.t), "rm", "/var/full"); err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,5 +1,4 @@
 LC_ALL=C; export LC_ALL
-PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; export PATH
 has() { command -v "$1" >/dev/null 2>&1; }
 kv() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)"; }
 asuser() {
@@ -16,8 +15,31 @@ nologin() {
   for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
 }
 parents() { ( umask 022; mkdir -p "$(dirname "$1")" ) }
+mounted() {
+  while read -r _ _ _ _ at _; do if [ "$at" = "$1" ]; then return 0; fi; done 2>/dev/null </proc/self/mountinfo
+  return 1
+}
+asunit() {
+  as_more=$(getent group "$A" 2>/dev/null || grep "^$A:" /etc/group) && as_more=$(echo "$as_more" | cut -d: -f3)
+  as_groups=$(id -G "$U" 2>/dev/null | tr ' ' ,),$as_more
+  if [ -n "$as_more" ] && [ "$(id -u "$U")" != 0 ] &&
+    setpriv --reuid="$(id -u "$U")" --regid="$(id -g "$U")" --groups="$as_groups" true >/dev/null 2>&1
+  then
+    as_script=$1; shift
+    setpriv --reuid="$(id -u "$U")" --regid="$(id -g "$U")" --groups="$as_groups" sh -c "$as_script" sh "$@"
+  else asuser "$@"
+  fi
+}
+holder() {
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ ho_at _ ho_state _ _ _ _ _ ho_inode _; do
+    case $ho_at,$ho_state in *"$(printf ':%04X' "$1"),0A") ;; *) continue;; esac
+    ho_pid=$(ls -l /proc/[0-9]*/fd 2>/dev/null |
+      sed -n -e '/^\/proc\//h' -e "/socket:\[$ho_inode\]/{g;s,^/proc/\([0-9]*\)/.*,\1,p;q;}")
+    if [ -n "$ho_pid" ]; then echo "$ho_pid $(cat "/proc/$ho_pid/comm")"; break; fi
+  done
+}
 opens() {
-  op_out=$(asuser '( exec 3<>"$1" )' "$1" </dev/null 2>&1) && { echo ok; return; }
+  op_out=$(asunit '( exec 3<>"$1" )' "$1" </dev/null 2>&1) && { echo ok; return; }
   case $op_out in
     *ermission\ denied*|*not\ permitted*) echo denied;;
     *usy*) echo busy;;

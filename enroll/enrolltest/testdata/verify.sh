@@ -64,6 +64,8 @@ if [ "$state" = joined ]; then rm -f "$PENDING"; fi
 kv state "$state"
 kv by "$by"
 if [ "$state" != joined ]; then
+  p=$(log 200 | sed -n 's/.*:\([0-9][0-9]*\): bind: address already in use.*/\1/p' | tail -n 1)
+  if [ -n "$p" ]; then kv holder "$(holder "$p")"; fi
   n=0
   log 200 | while IFS= read -r l; do n=$((n + 1)); kv "log.$n" "$l"; done
 fi

@@ -19,6 +19,7 @@ type knownCause struct {
 	says    *regexp.Regexp // in a record; its first group is the path that it is about
 	message string         // $0 is what says matched
 	warns   bool           // a warning says it, too
+	last    bool           // only where nothing else says more
 }
 
 // says matches words as tbot, Teleport's server and the kernel have them, in upper or lower case.
@@ -68,8 +69,19 @@ var knownCauses = [...]knownCause{
 		message: "another tbot holds the storage"},
 	{code: outcome.StorageDenied, says: says(`teleport does not have permission to (?:access|write to):? (/[^\s:]*[^\s:.])`),
 		message: "tbot may not use its storage"},
-	{code: outcome.AddressInUse, says: says(`address already in use`),
-		message: "an address that tbot shall listen on is taken"},
+	{code: outcome.AddressInUse, says: says(`(?:listen \S+ \S+: )?bind: address already in use`),
+		message: "tbot can't listen: an address is taken ($0)"},
+	{code: outcome.StorageLink, says: says(`(?:/\S+ )?too many levels of symbolic links|path contains symlinks`),
+		message: "tbot refuses a symbolic link on the way to its storage or to an output: $0"},
+	{code: outcome.ExecFailed, says: says(`exec format error`),
+		message: "tbot can't be executed: it is of another architecture, or damaged (exec format error)"},
+	{code: outcome.ExecFailed,
+		says:    says(`(?:failed at step exec spawning|(?:failed|unable) to (?:locate executable|execute))[^:]*(?:: [a-z ]+)?`),
+		message: "systemd can't execute tbot: $0"},
+	{code: outcome.ExecFailed, says: says(`status=203/exec`), last: true,
+		message: "systemd can't execute tbot (status=203/EXEC)"},
+	{code: outcome.ServiceFailed, says: says(`failed at step [a-z_]+ spawning [^:]*: [a-z ]+`),
+		message: "systemd can't start tbot: $0"},
 	{code: outcome.NoSpace, says: says(`no space left`),
 		message: "no space left on the host"},
 
@@ -106,12 +118,12 @@ var knownCauses = [...]knownCause{
 		message: "the cluster refuses"},
 }
 
-// causeOf finds the cause that a record names; nil for none.
-func causeOf(r record) *Cause {
+// causeOf finds the cause that a record names; nil for none. last: of those that say the least.
+func causeOf(r record, last bool) *Cause {
 	for i := range knownCauses {
 		k := &knownCauses[i]
 		at := k.says.FindStringSubmatchIndex(r.text)
-		if at == nil || r.severity == warning && !k.warns {
+		if at == nil || k.last != last || r.severity == warning && !k.warns {
 			continue
 		}
 		c := &Cause{Code: k.code, Message: strings.ReplaceAll(k.message, "$0", r.text[at[0]:at[1]])}

@@ -148,14 +148,23 @@ func Shown(lines []string) []string {
 // then whatever else is there. nil for nothing known.
 func CauseIn(lines []string) *Cause {
 	all := records(lines)
-	for _, s := range []severity{failure, warning, unknown} {
-		for _, r := range slices.Backward(all) {
-			if r.severity != s {
-				continue
-			}
-			if c := causeOf(r); c != nil {
+	for _, last := range []bool{false, true} {
+		for _, s := range []severity{failure, warning, unknown} {
+			if c := newestCause(all, s, last); c != nil {
 				return c
 			}
+		}
+	}
+	return nil
+}
+
+func newestCause(all []record, s severity, last bool) *Cause {
+	for _, r := range slices.Backward(all) {
+		if r.severity != s {
+			continue
+		}
+		if c := causeOf(r, last); c != nil {
+			return c
 		}
 	}
 	return nil

@@ -122,7 +122,11 @@ func (s *Session) roundTrip(ctx context.Context, r request) ([]byte, error) {
 			return nil, err
 		}
 		sent := time.Now()
+		s.open.Store(r.code)
+		heard := s.watch(r.code)
 		response, err := s.send(r.code, command)
+		heard()
+		s.open.Store(0)
 		s.timings = append(s.timings, wire.Timing{Command: r.code, Took: time.Since(sent)})
 		if err != nil {
 			return nil, transportError(r.code, err)
@@ -138,6 +142,21 @@ func (s *Session) roundTrip(ctx context.Context, r request) ([]byte, error) {
 	}
 }
 
+// slow is from where on it is told that a command has no answer yet. The slowest key generation of a healthy chip takes longer.
+const slow = 5 * time.Second
+
+// watch tells Slow of a command that takes its time. heard ends that.
+func (s *Session) watch(code uint32) (heard func()) {
+	if s.Slow == nil {
+		return func() {}
+	}
+	t := time.AfterFunc(slow, func() { s.Slow(code) })
+	return func() { t.Stop() }
+}
+
+// Open is the command that the TPM has not answered yet; 0 for none. It may be called at any time.
+func (s *Session) Open() uint32 { return s.open.Load() }
+
 func (s *Session) send(code uint32, command []byte) ([]byte, error) {
 	if t, ok := s.tpm.(handleTracker); ok {
 		switch {
@@ -150,11 +169,14 @@ func (s *Session) send(code uint32, command []byte) ([]byte, error) {
 	return s.tpm.Send(command)
 }
 
+// transportError names the command that got no answer.
 func transportError(code uint32, err error) error {
-	for _, kind := range []error{wire.ErrBusy, wire.ErrNoTPM, wire.ErrPermission, wire.ErrTPM, context.Canceled} {
-		if errors.Is(err, kind) {
-			return err
-		}
+	var e *wire.Error
+	switch {
+	case errors.As(err, &e):
+		return wire.NewError(e.Kind, wire.CommandName(code), ": ", e.Detail)
+	case errors.Is(err, context.Canceled):
+		return err
 	}
 	return wire.NewError(wire.ErrTPM, wire.CommandName(code), ": ", err.Error())
 }

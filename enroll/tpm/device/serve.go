@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"fleetctl/enroll/tpm/wire"
 )
@@ -68,8 +69,18 @@ func readRequests(ctx context.Context, cancel context.CancelFunc, in io.Reader) 
 type server struct {
 	open    func(context.Context) (*Session, error)
 	out     io.Writer
+	mu      sync.Mutex // of out
 	session *Session
 }
+
+func (v *server) write(kind wire.Type, payload []byte) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return wire.WriteFrame(v.out, kind, payload)
+}
+
+// slow tells of a command that has no answer yet. Where nobody hears it, the end of the stream says so.
+func (v *server) slow(code uint32) { _ = v.write(wire.TypeOpen, wire.AppendOpen(nil, code)) }
 
 // answer answers one request. It returns an error only when the conversation is over.
 func (v *server) answer(ctx context.Context, r incoming) error {
@@ -80,7 +91,7 @@ func (v *server) answer(ctx context.Context, r incoming) error {
 	if err != nil {
 		kind, payload = wire.TypeError, wire.AppendError(nil, err)
 	}
-	if werr := wire.WriteFrame(v.out, kind, payload); werr != nil {
+	if werr := v.write(kind, payload); werr != nil {
 		return werr
 	}
 	if errors.Is(err, wire.ErrProtocol) {
@@ -98,6 +109,7 @@ func (v *server) do(ctx context.Context, r incoming) (wire.Type, []byte, error) 
 		if v.session, err = v.open(ctx); err != nil {
 			return 0, nil, err
 		}
+		v.session.Slow = v.slow
 	}
 	switch r.kind {
 	case wire.TypeRead:

@@ -7,6 +7,7 @@ package device
 import (
 	"context"
 	"os"
+	"sync/atomic"
 
 	"fleetctl/enroll/tpm/wire"
 )
@@ -23,6 +24,9 @@ type Session struct {
 	object   uint32 // what a proof activates; 0: none
 	timings  []wire.Timing
 	reported int // timings that have been handed out
+
+	Slow func(code uint32) // hears of a command that has no answer for a while, on a goroutine of its own; may be nil
+	open atomic.Uint32     // the command under way; 0: none
 }
 
 // NewSession starts the work with a TPM that is open. device and found go into Raw.

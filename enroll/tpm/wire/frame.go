@@ -11,7 +11,7 @@ import (
 // payload. Payloads are integers (big-endian) and byte strings (4 bytes of length before them) in a fixed order; a
 // payload that is too short or too long is an error. Version changes with any change of a payload.
 const (
-	Version  = 1
+	Version  = 2
 	MaxFrame = 64 << 10 // bytes of payload; the largest real one, a Raw, is about 6 KB
 
 	magic      = "fleetctl-identify"
@@ -30,6 +30,7 @@ const (
 	TypeDerived Type = 3
 	TypeAnswer  Type = 4
 	TypeError   Type = 5
+	TypeOpen    Type = 6 // at any time: a command that the TPM has not answered yet
 
 	TypeRead     Type = 16
 	TypeDerive   Type = 17
@@ -95,6 +96,20 @@ func ParseHello(b []byte) error {
 		return NewError(ErrProtocol, "helper speaks version ", Hex32(version), ", this is ", Hex32(Version))
 	}
 	return d.end("hello")
+}
+
+// AppendOpen encodes the code of a command that has no answer yet.
+func AppendOpen(b []byte, code uint32) []byte {
+	e := encoder{buf: b}
+	e.u32(code)
+	return e.buf
+}
+
+// ParseOpen is the inverse of AppendOpen.
+func ParseOpen(b []byte) (uint32, error) {
+	d := decoder{buf: b}
+	code := d.u32()
+	return code, d.end("open command")
 }
 
 // ReadOptions say what Read is to do beyond reading.

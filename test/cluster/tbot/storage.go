@@ -32,6 +32,9 @@ func (d *Destination) prepare() (unlock func(), err error) {
 	if d.Type == "memory" {
 		return func() {}, nil
 	}
+	if err := d.links(); err != nil {
+		return nil, err
+	}
 	info, err := os.Lstat(d.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(d.Path, 0o700); err != nil {
@@ -42,12 +45,24 @@ func (d *Destination) prepare() (unlock func(), err error) {
 	switch {
 	case err != nil:
 		return nil, noAccess(err, "access", d.Path)
-	case info.Mode()&fs.ModeSymlink != 0 && d.Symlinks != "insecure":
-		return nil, fmt.Errorf("%s: path contains symlinks, and symlinks: insecure is not set", d.Path)
 	case info.Mode()&fs.ModeSymlink == 0 && !info.IsDir():
 		return nil, fmt.Errorf("%s: not a directory", d.Path)
 	}
 	return d.lock()
+}
+
+// links refuses symbolic links anywhere in the path, unless the configuration says that they may be there: try-secure opens
+// with openat2 and RESOLVE_NO_SYMLINKS, and ELOOP is no reason to try less (lib/tbot/botfs).
+func (d *Destination) links() error {
+	if d.Symlinks == "insecure" || d.Type == "memory" {
+		return nil
+	}
+	for at := filepath.Clean(d.Path); at != "/"; at = filepath.Dir(at) {
+		if info, err := os.Lstat(at); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("openat2 %s: %w", d.Path, syscall.ELOOP)
+		}
+	}
+	return nil
 }
 
 // lock takes the lock that keeps a second tbot out: sample journal-lock-held.txt.
@@ -120,7 +135,10 @@ func (s Service) write(identity *wire.Identity) error {
 	}
 	text := fmt.Sprintf("stand-in for an identity file: bot %s, instance %s, issued %s\n",
 		identity.Bot, identity.InstanceID, identity.IssuedAt.Format("2006-01-02T15:04:05Z"))
-	err := os.MkdirAll(s.Destination.Path, 0o700)
+	err := s.Destination.links()
+	if err == nil {
+		err = os.MkdirAll(s.Destination.Path, 0o700)
+	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(s.Destination.Path, "identity"), []byte(text), 0o600)
 	}
