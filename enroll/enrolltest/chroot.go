@@ -45,6 +45,7 @@ rm -f root/etc/udev/rules.d/* root/lib/udev/rules.d/*tpm*.rules root/usr/local/b
 sed -i '/^tss:/d;/^teleport:/d' root/etc/passwd root/etc/group root/etc/shadow root/etc/gshadow
 printf '#!/bin/sh\necho "Teleport v17.2.1 git:v17.2.1-0-g1 go1.23.4"\n' >root/usr/local/bin/tbot
 chmod 0755 root/usr/local/bin/tbot
+mkdir -m 0700 root/home/login
 echo ready
 read -r _ || :
 `
@@ -121,7 +122,7 @@ func (c *Chroot) Run(_ context.Context, cmd remote.Cmd) (remote.Output, error) {
 	}
 	var stdout, stderr bytes.Buffer
 	// A script that sudo starts is where nobody but the login user may be.
-	login := []string{"sh", "-c", `mkdir -p -m 0700 /home/login; cd /home/login && exec "$@"`, "sh"}
+	login := []string{"sh", "-c", `cd /home/login && exec "$@"`, "sh"}
 	p := c.enter(slices.Concat(login, c.shell, []string{"-c", c.First + cmd.Script})...)
 	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, &stdout, &stderr
 	err := p.Run()
