@@ -171,6 +171,9 @@ type visit struct {
 // known is what a host should be like with what the records know to be on it.
 func (c *crew) known(ctx context.Context, h inventory.Host) (host.Desired, error) {
 	d, err := c.desired(h)
+	if err == nil && ctx.Err() != nil { // records that were not asked to the end say "no token"
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return d, err
 	}

@@ -64,8 +64,8 @@ func (s *settlement) checkFiles(ctx context.Context) error {
 	if err != nil || len(newer) == 0 {
 		return err
 	}
-	return outcome.Mark(&outcome.InputError{Msg: fmt.Sprintf("%s: the records don't know the tokens of %s as they are there: they were lost, "+
-		"or an older copy was brought back; nothing was changed", s.opts.Out, strings.Join(newer, ", "))}, ErrNewerFiles)
+	return outcome.Mark(&outcome.InputError{Msg: fmt.Sprintf("%s: the records don't know the tokens of %s as they are there: they were "+
+		"lost, or an older copy was brought back; nothing was changed", s.opts.Out, strings.Join(newer, ", "))}, ErrNewerFiles)
 }
 
 // make computes the tokens of everything that the records hold and, unless it is a dry run, notes them.
