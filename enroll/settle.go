@@ -117,6 +117,11 @@ func (s *settlement) learn(ctx context.Context) error {
 		if err := s.Store.Publish(ctx, p); err != nil {
 			return err
 		}
+		for name, rules := range lesson.Seen() {
+			if err := s.Store.Saw(ctx, name, 0, rules); err != nil {
+				return err
+			}
+		}
 	}
 	return s.learned(ctx, d)
 }

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"slices"
 
 	"fleetctl/enroll/store"
@@ -12,11 +13,20 @@ type Lesson struct {
 	Ways   []store.Way       // machines that have a rule in a token of ours which the records don't know of
 	Assign map[string]string // hosts without a token → the token that they have a rule in
 	Tokens []store.Token     // of which the cluster has newer content
-	Rules  []store.Rule      // of machines that the records don't know, in tokens that another fleetctl of the fleet wrote
+	Rules  []store.Rule      // theirs, as the cluster has them: also of machines that only another fleetctl of the fleet knows
 }
 
 // Empty says whether there is nothing to learn.
 func (l Lesson) Empty() bool { return len(l.Ways)+len(l.Assign)+len(l.Tokens)+len(l.Rules) == 0 }
+
+// Seen are the rules by token: the cluster was seen to have them.
+func (l Lesson) Seen() map[string][]store.Rule {
+	seen := map[string][]store.Rule{}
+	for _, r := range l.Rules {
+		seen[r.Token] = append(seen[r.Token], r)
+	}
+	return seen
+}
 
 // Learn compares the cluster's rules with the records. Only tokens of ours are looked at.
 func (s *Set) Learn(d Diff, run int64) Lesson {
@@ -25,9 +35,11 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 	for _, r := range s.written {
 		written[store.Rule{Token: r.Token, EKHash: r.EKHash}] = true
 	}
-	known := map[string]bool{}
-	for _, ek := range s.machineOf {
-		known[ek] = true
+	known := map[string]string{} // EK hash → its first host by name
+	for host, ek := range s.machineOf {
+		if known[ek] == "" || host < known[ek] {
+			known[ek] = host
+		}
 	}
 	for _, c := range d.Tokens {
 		if c.have == nil || c.Refused != nil {
@@ -39,13 +51,11 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 		for _, r := range c.have.rules {
 			ek := string(r.EKPublicHash)
 			ours := written[store.Rule{Token: c.Name, EKHash: ek}]
-			if s.named[ek] || ours && (!c.theirs || c.want.has(ek)) || !known[ek] && (!c.theirs || !store.ValidEKHash(ek)) {
+			if s.named[ek] || ours && (!c.theirs || c.want.has(ek)) || known[ek] == "" && (!c.theirs || !store.ValidEKHash(ek)) {
 				continue
 			}
-			if !known[ek] {
-				l.Rules = append(l.Rules, store.Rule{Token: c.Name, EKHash: ek, EKSerial: remote.Clean(string(r.EKCertificateSerial)),
-					Host: remote.Clean(string(r.Description))})
-			}
+			l.Rules = append(l.Rules, store.Rule{Token: c.Name, EKHash: ek, EKSerial: remote.Clean(string(r.EKCertificateSerial)),
+				Host: cmp.Or(known[ek], remote.Clean(string(r.Description)))})
 			l.Ways = append(l.Ways, store.Way{EKHash: ek, Token: c.Name, Evidence: store.ByCluster, Run: run})
 			if planned := s.rules[ek]; planned != "" && samePool(planned, c.Name) {
 				for _, host := range s.unassigned[ek] {

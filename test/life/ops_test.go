@@ -558,7 +558,7 @@ func (w *world) checkResults(a *actor) {
 // checkGone: a removal that ended well has taken tbot from the host.
 func (w *world) checkGone(a *actor) {
 	for _, name := range a.names {
-		if n := w.find(name); n != nil && a.op.Kind == "remove" && n.m.configured() != "" {
+		if n := w.find(name); n != nil && a.op.Kind == "remove" && n.m.configured() != "" && !a.c.absent[name] {
 			w.broken("LEFT BEHIND: %s was removed and has a token", name)
 		}
 	}
@@ -648,8 +648,7 @@ func (w *world) race(o op) {
 	if len(w.ctls) < 2 {
 		w.do(op{Kind: "controller"})
 	}
-	// They have one fleet.yaml: a token that two policies want to check by different CAs satisfies nobody.
-	w.ctls[1].config.Token.EKCertCAs, w.ctls[1].config.Token.WithoutEKCert = w.ctls[0].config.Token.EKCertCAs, w.ctls[0].config.Token.WithoutEKCert
+	w.ctls[1].config = w.ctls[0].config // two policies that move the same hosts back and forth satisfy nobody
 	for i := range 2 {
 		if len(w.machines) < 14 {
 			w.ctls[1-i].absent[w.addName(fmt.Sprintf("r%d", len(w.names)), w.newMachine(w.newBoard(-1))).name] = true
