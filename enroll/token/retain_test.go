@@ -119,3 +119,20 @@ func TestTheBrakeCountsTheWaysThatAMachineHas(t *testing.T) {
 		t.Errorf("nothing admits anybody: %v", got)
 	}
 }
+
+// TestNothingEndsForAnEKThatSeveralMachinesPresent: nobody knows which of them has joined.
+func TestNothingEndsForAnEKThatSeveralMachinesPresent(t *testing.T) {
+	t.Parallel()
+	for names, want := range map[string]string{"a": "fleet: a", "a b": "fleet: a; old: a"} {
+		var records []store.Record
+		for _, name := range strings.Fields(names) {
+			records = append(records, enrolltest.Accepted(name, 1))
+		}
+		in := testInput(records...)
+		had(&in, "a", "fleet", "fleet", "old")
+		in.EKs = map[string]store.Machine{enrolltest.Hash(1): {EKHash: enrolltest.Hash(1), Joined: "fleet", JoinedRun: 5}}
+		if got := layout(planTokens(t, in)); got != want {
+			t.Errorf("%s: %s, want %s", names, got, want)
+		}
+	}
+}
