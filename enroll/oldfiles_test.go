@@ -65,6 +65,16 @@ func TestTokensThatLostRecordsDoNotNameAreLookedAt(t *testing.T) {
 		}
 		l.wantIn("after lost records", "web-01: fleet prod; web-02: fleet prod; web-03: fleet", "fleet", "prod")
 	}
+	may := map[string]int{}
+	for w, err := range l.Store.Ways(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		may[w.Token]++
+	}
+	if may["fleet"] != 3 || may["prod"] != 2 {
+		t.Errorf("the records know of %v, and not who may have the old token", may)
+	}
 }
 
 // cut takes the last rule out of a token, as somebody who knows more does.
