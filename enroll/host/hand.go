@@ -1,8 +1,9 @@
 package host
 
 import (
-	"fleetctl/remote"
 	"fmt"
+
+	"fleetctl/remote"
 )
 
 // handOver gives what an earlier tbot.user left in tbot's storage and outputs to the present one: files that belong to it,
