@@ -283,7 +283,7 @@ func compareToken(want Token, have *clusterToken, written []store.Rule, opts Dif
 				"machines without one")
 		}
 		result.cas = nil
-	} else if want.KeepCAs || len(foreign) > 0 { // they may need their CAs
+	} else if want.KeepCAs || len(foreign) > 0 && len(want.CAs) > 0 { // they may need their CAs; without a check nobody does
 		for _, ca := range have.cas {
 			if !slices.ContainsFunc(result.cas, func(w string) bool { return sameCA(w, ca) }) {
 				result.cas = append(slices.Clone(result.cas), ca)

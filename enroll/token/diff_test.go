@@ -375,3 +375,18 @@ func TestARuleThatWeWroteElsewhereIsNotOursHere(t *testing.T) {
 		t.Errorf("a rule that is gone is still remembered as ours: %+v", c)
 	}
 }
+
+func TestWithoutAPolicyOfCAsRulesOfOthersKeepNone(t *testing.T) {
+	t.Parallel()
+	want := Token{Name: "fleet", Kind: KindBot, Bot: "fleet", Rules: []Rule{{Host: "a", Description: "a", EKHash: enrolltest.Hash(1)}}}
+	have := wantedToken(want)
+	have.cas = []string{"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"}
+	have.rules = append(have.rules, allowRule{Description: "old box", EKPublicHash: quoted(enrolltest.Hash(77))})
+	if c := compareToken(want, have, nil, DiffOptions{}, nil); c.result == nil || len(c.result.cas) > 0 {
+		t.Errorf("machines without a certificate, which this token is planned for, would be refused: %+v", c)
+	}
+	want.CAs = []string{"-----BEGIN CERTIFICATE-----\nBB==\n-----END CERTIFICATE-----\n"}
+	if c := compareToken(want, have, nil, DiffOptions{}, nil); c.result == nil || len(c.result.cas) != 2 {
+		t.Errorf("a rule of others lost the CA that it may need: %+v", c)
+	}
+}
