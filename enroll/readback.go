@@ -3,7 +3,6 @@ package enroll
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"fleetctl/enroll/outcome"
@@ -39,11 +38,10 @@ func (f Fleet) noteAlarms(d token.Diff) {
 // now; the other write is known from here on, so that it is told once.
 func (s *settlement) learned(ctx context.Context, d token.Diff) error {
 	for _, c := range d.Tokens {
-		for _, a := range c.Alarms {
+		for _, a := range c.NamedAlarms() {
 			if a.Kind != token.AlarmLostRace && a.Kind != token.AlarmAhead {
 				continue
 			}
-			a.Text = fmt.Sprintf("token %s: %s", c.Name, a.Text)
 			s.alarms = append(s.alarms, a)
 			s.Watcher.Note(TokenAlarm{Alarm: a})
 			if err := s.Store.Wrote(ctx, c.Name, c.WrittenBy()); err != nil {

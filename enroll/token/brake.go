@@ -3,10 +3,7 @@ package token
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,15 +91,20 @@ func (s *Set) brake(lost map[string]string, opts ApplyOptions) error {
 	if n == 0 || n == opts.AllowRemovals || opts.AllowRemovals == 0 && n <= max(1, opts.MaxRemovals) {
 		return nil
 	}
-	names := slices.Sorted(maps.Values(lost))
 	const most = 20
-	list := strings.Join(names[:min(most, n)], ", ")
-	if n > most {
-		list += fmt.Sprintf(" and %d more", n-most)
-	}
+	list := listed(slices.Sorted(maps.Values(lost)), most)
 	return outcome.Mark(&outcome.InputError{
 		Msg: fmt.Sprintf("%d machines would lose their last rule, and nobody named them: %s; nothing was changed", n, list),
 	}, ErrRemovals)
+}
+
+// listed are names for people: the first of them, and how many more there are.
+func listed(names []string, most int) string {
+	list := strings.Join(names[:min(most, len(names))], ", ")
+	if more := len(names) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return list
 }
 
 // ErrRemovals is a change by which more machines would lose their last rule than a person allowed: look at the records, the
@@ -119,23 +121,15 @@ func (s *Set) CheckFiles(dir, format string, opts ApplyOptions) error {
 	if err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	ours := stale(format)
+	there, err := contentsOf(dir, func(name string, head []byte) bool { return files[name] != nil || ours(name, head) })
+	if err != nil {
 		return err
 	}
 	before, after := admitted{}, admitted{}
-	ours := stale(format)
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if !e.Type().IsRegular() || files[e.Name()] == nil && !ours(e.Name(), headOfFile(path)) {
-			continue
-		}
-		content, err := os.ReadFile(path) //nolint:gosec // a file of the output directory
-		if err != nil {
-			return err
-		}
+	for name, content := range there {
 		for _, ek := range ekInFile.FindAllString(string(content), -1) {
-			before.add(tokenOfFile(e.Name(), format), ek)
+			before.add(tokenOfFile(name, format), ek)
 		}
 	}
 	for name, content := range files {

@@ -221,9 +221,10 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 	known, published := s.known(name)
 	want.frozen = s.frozen
 	want.KeepCAs = want.KeepCAs || published && known.CAsKnown && !sameCAs(known.CAs, have.cas) // they were judged by others
-	want.behind = want.behind || known.ahead(have.stamp) || s.strange(known, want, have)
+	ahead := known.ahead(have.stamp) || s.strange(known, want, have)
+	want.behind = want.behind || ahead
 	c := compareToken(want, have, s.written, opts, s.named)
-	c.judgeStamp(s, known, published)
+	c.judgeStamp(s, known, published, ahead)
 	return c, nil
 }
 

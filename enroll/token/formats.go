@@ -102,33 +102,26 @@ var epochInFile = regexp.MustCompile(regexp.QuoteMeta(labelEpoch) + `"?:\s*"(\d+
 // NewerFiles are the files of a directory, in any format, with tokens that are newer than what the records know of them, or that
 // the records don't know: they were made by records that are lost, or newer than these.
 func NewerFiles(dir string, known []store.Token) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	var newer []string
-	for _, e := range entries {
-		for _, format := range []string{FormatTctl, FormatTerraform, FormatKubernetes} {
-			path := filepath.Join(dir, e.Name())
-			if !e.Type().IsRegular() || !stale(format)(e.Name(), headOfFile(path)) {
-				continue
-			}
-			content, err := os.ReadFile(path) //nolint:gosec // a file of the output directory
-			if err != nil {
-				return nil, err
-			}
+	for _, format := range []string{FormatTctl, FormatTerraform, FormatKubernetes} {
+		files, err := contentsOf(dir, stale(format))
+		if err != nil {
+			return nil, err
+		}
+		for name, content := range files {
 			found := epochInFile.FindSubmatch(content)
 			if found == nil {
 				continue
 			}
 			epoch, _ := strconv.ParseInt(string(found[1]), 10, 64)
-			of := func(t store.Token) bool { return t.Name == tokenOfFile(e.Name(), format) && t.Epoch >= epoch }
+			of := func(t store.Token) bool { return t.Name == tokenOfFile(name, format) && t.Epoch >= epoch }
 			if !slices.ContainsFunc(known, of) {
-				newer = append(newer, e.Name())
+				newer = append(newer, name)
 			}
 		}
 	}
-	return newer, err
+	slices.Sort(newer)
+	return newer, nil
 }
 
 // terraform writes the token in Terraform's JSON syntax (developer.hashicorp.com/terraform/language/syntax/json).

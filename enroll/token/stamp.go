@@ -55,7 +55,8 @@ func (s *Set) known(name string) (t knownToken, ok bool) {
 }
 
 // judgeStamp compares who wrote the token last with what the records know, and decides whether it is ours at all.
-func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
+// ahead: whoever wrote it knew more than the records do.
+func (c *Change) judgeStamp(s *Set, known knownToken, published, ahead bool) {
 	st := c.have.stamp
 	if c.refuse(s, published); c.Refused != nil {
 		return
@@ -63,7 +64,6 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published bool) {
 	if back := c.returned(s); len(back) > 0 {
 		c.alarm(AlarmReturned, back, "machines that were taken out have a rule again")
 	}
-	ahead := known.ahead(st) || s.strange(known, c.want, c.have)
 	c.theirs = st.epoch > 0 && st.fleet == s.fleetName && (ahead || st.epoch == known.Epoch && !known.wrote(st.write))
 	switch {
 	case ahead:
@@ -105,15 +105,9 @@ func (c *Change) versions() string {
 	theirs := append(slices.Clone(c.Removed), foreignNames(c.Foreign)...)
 	var said []string
 	say := func(whose string, hosts []string) {
-		const most = 10
-		if len(hosts) == 0 {
-			return
+		if len(hosts) > 0 {
+			said = append(said, whose+" alone has "+listed(hosts, 10))
 		}
-		list := strings.Join(hosts[:min(most, len(hosts))], ", ")
-		if more := len(hosts) - most; more > 0 {
-			list += fmt.Sprintf(" and %d more", more)
-		}
-		said = append(said, whose+" alone has "+list)
 	}
 	say("theirs", theirs)
 	say("ours", c.Added)
@@ -238,14 +232,20 @@ func (d Diff) Refusals() error {
 	return errors.Join(errs...)
 }
 
+// NamedAlarms are those of the token, with its name before them.
+func (c Change) NamedAlarms() []Alarm {
+	all := slices.Clone(c.Alarms)
+	for i := range all {
+		all[i].Text = "token " + c.Name + ": " + all[i].Text
+	}
+	return all
+}
+
 // Alarms are those of all tokens.
 func (d Diff) Alarms() []Alarm {
 	var all []Alarm
 	for _, c := range d.Tokens {
-		for _, a := range c.Alarms {
-			a.Text = "token " + c.Name + ": " + a.Text
-			all = append(all, a)
-		}
+		all = append(all, c.NamedAlarms()...)
 	}
 	return all
 }

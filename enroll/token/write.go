@@ -131,6 +131,26 @@ func removeStale(dir string, wanted map[string][]byte, ours func(string, []byte)
 	return removed, nil
 }
 
+// contentsOf are the regular files of a directory that somebody wants by their name and how they begin; none where there is no
+// such directory.
+func contentsOf(dir string, wanted func(name string, head []byte) bool) (map[string][]byte, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if !e.Type().IsRegular() || !wanted(e.Name(), headOfFile(path)) {
+			continue
+		}
+		if files[e.Name()], err = os.ReadFile(path); err != nil { //nolint:gosec // a file of the output directory
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
 // headOfFile is how a file begins; nothing when it cannot be read.
 func headOfFile(path string) []byte {
 	f, err := os.Open(path) //nolint:gosec // a file of the output directory
