@@ -93,7 +93,7 @@ func (c *crew) remove(ctx context.Context, h inventory.Host, made []host.Thing, 
 		return outcome.Failure(ctx, h, err)
 	}
 	defer v.close()
-	steps := host.PlanRemoval(v.facts, v.desired, made)
+	steps := host.PlanRemoval(v.facts, v.desired)
 	if bad := steps.Problems(); len(bad) > 0 {
 		return refused(h.Name, bad)
 	}

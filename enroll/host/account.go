@@ -142,24 +142,24 @@ func (p *removal) accountsAway() {
 	mine := p.wasMade(thingUser, user)
 	switch {
 	case user == "root" || u == nil || mine:
-	case u.comment == userComment && len(ofKind(p.made, thingUser)) == 0:
+	case u.comment == userComment && len(ofKind(p.d.made, thingUser)) == 0:
 		p.do("user "+user, "enroll made it", action{script: userdel(user)})
 		mine = true
 	default:
 		p.done("user "+user, "it was there before: it stays")
 	}
-	for _, t := range ofKind(p.made, thingMember) {
+	for _, t := range ofKind(p.d.made, thingMember) {
 		who := cmp.Or(t.owner, user)
 		if t.owner = who; p.there(t) != "" && !p.wasMade(thingUser, who) && !(mine && who == user) {
 			p.do(fmt.Sprintf("user %s in group %s", who, t.name), "enroll put it there", action{script: leave(who, t.name)})
 		}
 	}
-	for _, t := range ofKind(p.made, thingUser) {
+	for _, t := range ofKind(p.d.made, thingUser) {
 		if p.there(t) != "" {
 			p.do("user "+t.name, "enroll made it", action{script: userdel(t.name)})
 		}
 	}
-	for _, t := range ofKind(p.made, thingGroup) {
+	for _, t := range ofKind(p.d.made, thingGroup) {
 		switch p.there(t) {
 		case "":
 		case "shared":

@@ -213,7 +213,7 @@ func (p *removal) deviceAway() {
 	if !rules && !p.f.files[devicePath].ours() || dev.typ != "char" || dev.group != accessGroup || p.f.rules != "" {
 		return
 	}
-	if _, known := find(p.made, thingDevice, dev.path); !known && p.modern() {
+	if _, known := find(p.d.made, thingDevice, dev.path); !known && p.modern() {
 		return // it was so before
 	}
 	script := p.deviceBefore()
@@ -227,7 +227,7 @@ func (p *removal) deviceAway() {
 // deviceBefore gives the device the owner and mode that it had, as far as is known; root's alone otherwise, as the
 // kernel makes it.
 func (p *removal) deviceBefore() string {
-	was, known := find(p.made, thingDevice, p.f.device.path)
+	was, known := find(p.d.made, thingDevice, p.f.device.path)
 	if !known {
 		was = Thing{name: p.f.device.path, mode: 0o600, owner: "root", group: "root"}
 	}

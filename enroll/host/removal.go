@@ -12,17 +12,14 @@ import (
 )
 
 // removal plans to take away what enrolls made, by the records, wherever fleet.yaml puts things today.
-type removal struct {
-	planner
-	made []Thing
-}
+type removal struct{ planner }
 
 // PlanRemoval plans to take away what enroll put on a host: the service, files that carry our mark, tbot's state, and
-// of accounts and directories only what enroll made (made, as store.Installed has it, or an account's comment). It is
+// of accounts and directories only what enroll made (by what d knows from the records, or an account's comment). It is
 // pure. What was somebody else's and was adopted comes back: files, owners, and the service as it was. It may be tried
 // again wherever it ended. Of a host of which the records know nothing, what fleet.yaml says goes, as far as it is marked.
-func PlanRemoval(f *Facts, d Desired, made []Thing) Steps {
-	p := &removal{planner: planner{f: f, d: d}, made: made}
+func PlanRemoval(f *Facts, d Desired) Steps {
+	p := &removal{planner{f: f, d: d}}
 	if !p.root() {
 		return p.steps
 	}
@@ -48,17 +45,17 @@ func PlanRemoval(f *Facts, d Desired, made []Thing) Steps {
 // oursRuns says whether the service is ours: by its files, or where somebody has taken the unit away, and it runs on.
 func (p *removal) oursRuns() bool {
 	_, there := p.f.files[unitPath]
-	deleted := !there && len(p.made) > 0 && p.f.service.fragment == unitPath
+	deleted := !there && len(p.d.made) > 0 && p.f.service.fragment == unitPath
 	return p.f.files[unitPath].ours() || p.f.files[updaterPath].ours() || deleted
 }
 
 func (p *removal) wasMade(kind thingKind, name string) bool {
-	_, ok := find(p.made, kind, name)
+	_, ok := find(p.d.made, kind, name)
 	return ok
 }
 
 // modern says whether the records have all that was made: those of an older fleetctl lack the files, and how things were.
-func (p *removal) modern() bool { return len(ofKind(p.made, thingNew)) > 0 }
+func (p *removal) modern() bool { return len(ofKind(p.d.made, thingNew)) > 0 }
 
 // there says whether a thing of the records is on the host, and how.
 func (p *removal) there(t Thing) string {
@@ -71,7 +68,7 @@ func (p *removal) there(t Thing) string {
 // paths are those of a kind in the records; what fleet.yaml says where the records know none.
 func (p *removal) paths(kind thingKind, today string) []string {
 	var all []string
-	for _, t := range ofKind(p.made, kind) {
+	for _, t := range ofKind(p.d.made, kind) {
 		all = append(all, t.name)
 	}
 	if len(all) == 0 {
@@ -92,7 +89,7 @@ func (p *removal) storageAway(dir string, ours bool) {
 		word = cmp.Or(word, p.f.storage.typ)
 	}
 	q := remote.Quote(dir)
-	switch was, owned := find(p.made, thingOwner, dir); {
+	switch was, owned := find(p.d.made, thingOwner, dir); {
 	case word == "":
 		p.done(name, "it is not there")
 	case word == "other" || word == "link":
@@ -105,11 +102,11 @@ func (p *removal) storageAway(dir string, ours bool) {
 		p.do(name, "its content is somebody else's, and it gets its owner back", action{script: script})
 	case p.wasMade(thingForeign, dir):
 		p.done(name, "its content is somebody else's: it stays")
-	case len(p.made) > 0 && owned:
+	case len(p.d.made) > 0 && owned:
 		p.do(name, "it was there before: it is emptied, and gets its owner back", action{script: "empty " + q + "\n" + was.back()})
-	case len(p.made) > 0 && (p.f.storage.filled || dir != string(p.d.Tbot.Storage)):
+	case len(p.d.made) > 0 && (p.f.storage.filled || dir != string(p.d.Tbot.Storage)):
 		p.do(name, "it was there before: it is emptied", action{script: "empty " + q})
-	case len(p.made) > 0:
+	case len(p.d.made) > 0:
 		p.done(name, "it was there before, and it is empty")
 	case !ours:
 		p.done(name, "nothing says that enroll made it: it stays")
@@ -120,8 +117,8 @@ func (p *removal) storageAway(dir string, ours bool) {
 
 // dirsAway takes the directories that were made for tbot: its storage and where its services write to.
 func (p *removal) dirsAway() {
-	bases := ofKind(p.made, thingBase)
-	for _, t := range ofKind(p.made, thingDir) {
+	bases := ofKind(p.d.made, thingBase)
+	for _, t := range ofKind(p.d.made, thingDir) {
 		name := "directory " + t.name
 		if p.wasMade(thingStorage, t.name) || t.name == string(p.d.Tbot.Storage) {
 			name = "storage " + t.name
@@ -142,13 +139,13 @@ func (p *removal) dirsAway() {
 // outputsAway takes what tbot has written to directories that were there before: whatever belongs to an account that enroll made.
 // Of another account's nobody can tell what is tbot's.
 func (p *removal) outputsAway() {
-	for _, t := range ofKind(p.made, thingOutput) {
+	for _, t := range ofKind(p.d.made, thingOutput) {
 		name := "output directory " + t.name
 		if p.wasMade(thingDir, t.name) || p.there(t) == "" || p.there(t) == "other" {
 			continue
 		}
 		script := ""
-		for _, u := range ofKind(p.made, thingUser) {
+		for _, u := range ofKind(p.d.made, thingUser) {
 			if p.there(u) != "" {
 				script += fmt.Sprintf("emptyof %s %s\n", remote.Quote(t.name), remote.Quote(u.name))
 			}
@@ -214,7 +211,7 @@ tree() {
 
 // aboveAway takes the directories that were made on the way to files, as far as they are empty.
 func (p *removal) aboveAway() {
-	all := ofKind(p.made, thingAbove)
+	all := ofKind(p.d.made, thingAbove)
 	slices.SortFunc(all, func(a, b Thing) int { return strings.Compare(b.name, a.name) })
 	script := ""
 	for _, t := range all {
@@ -229,7 +226,7 @@ func (p *removal) aboveAway() {
 
 // serviceBack brings back the service of somebody else that was there before, as it was.
 func (p *removal) serviceBack() {
-	units := ofKind(p.made, thingUnit)
+	units := ofKind(p.d.made, thingUnit)
 	if len(units) == 0 || p.f.Systemd == 0 {
 		return
 	}
@@ -246,7 +243,7 @@ func (p *removal) serviceBack() {
 		script += "systemctl enable --quiet " + UnitName + "\n"
 	}
 	if u.active {
-		script += "systemctl reset-failed " + UnitName + " 2>/dev/null || :\nsystemctl restart " + UnitName + "\n"
+		script += restartScript + "\n"
 	}
 	p.do(name, "it was there before enroll came", action{script: script})
 }

@@ -85,7 +85,7 @@ func (s serviceFacts) again(started bool) string {
 	script := "systemctl daemon-reload\n"
 	switch {
 	case s.lives() && started:
-		script += "systemctl reset-failed " + UnitName + " 2>/dev/null || :\nsystemctl restart " + UnitName + "\n"
+		script += restartScript + "\n"
 	case s.lives():
 		script += "systemctl start " + UnitName + "\n"
 	}

@@ -120,7 +120,7 @@ func (p *planner) notExecutable() bool {
 
 // tbotAway takes a tbot that was not there before enroll brought it.
 func (p *removal) tbotAway() {
-	for _, t := range p.made {
+	for _, t := range p.d.made {
 		if t.kind == thingFile {
 			q := remote.Quote(t.name)
 			p.do("tbot", "enroll brought it", action{script: fmt.Sprintf("rm -f %[1]s %[1]s.previous %[1]s.fleetctl-part", q)})

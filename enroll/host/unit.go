@@ -166,18 +166,20 @@ func (p *planner) enable() {
 	p.undo(step, action{script: "systemctl disable --quiet " + UnitName})
 }
 
+// restartScript starts tbot anew, also where systemd has given up starting it.
+const restartScript = "systemctl reset-failed " + UnitName + " 2>/dev/null || :\nsystemctl restart " + UnitName
+
 // run is the running tbot. tbot reads its configuration at the start alone (SIGHUP makes it renew early), so a changed
 // one means a restart.
 func (p *planner) run() {
 	s := p.f.service
-	start := fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null || :\nsystemctl restart %[1]s", UnitName)
 	switch {
 	case s.active != "active":
-		p.do("start", fmt.Sprintf("%s is %s", UnitName, cmp.Or(s.active, "inactive")), action{script: start, start: true})
+		p.do("start", fmt.Sprintf("%s is %s", UnitName, cmp.Or(s.active, "inactive")), action{script: restartScript, start: true})
 	case len(p.restart) > 0:
-		p.do("restart", "changed: "+strings.Join(p.restart, ", "), action{script: start, start: true})
+		p.do("restart", "changed: "+strings.Join(p.restart, ", "), action{script: restartScript, start: true})
 	case p.f.pending:
-		p.do("restart", "something changed since it started", action{script: start, start: true})
+		p.do("restart", "something changed since it started", action{script: restartScript, start: true})
 	default:
 		p.done("service", "active and running what is planned")
 	}
@@ -187,7 +189,7 @@ func (p *planner) run() {
 // not keep it running. Whoever's service was enabled before finds it so.
 func (p *removal) serviceAway(ours bool) {
 	s := p.f.service
-	units := ofKind(p.made, thingUnit)
+	units := ofKind(p.d.made, thingUnit)
 	stays := len(units) > 0 && units[0].enabled == "enabled"
 	switch {
 	case p.f.Systemd == 0:
