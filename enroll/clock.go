@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -51,7 +52,7 @@ func (f Fleet) withClock(ctx context.Context) (Fleet, error) {
 // newestRun is the latest run that the records have from after a time, but for those that a person had marked as impossible;
 // the zero Run is none.
 func (f Fleet) newestRun(ctx context.Context, now time.Time) (newest store.Run, err error) {
-	runs, err := f.Store.Runs(ctx, 1<<30)
+	runs, err := f.allRuns(ctx)
 	if err != nil {
 		return newest, err
 	}
@@ -74,6 +75,11 @@ func (f Fleet) newestRun(ctx context.Context, now time.Time) (newest store.Run, 
 		}
 	}
 	return newest, err
+}
+
+// allRuns are those of the records, the latest first.
+func (f Fleet) allRuns(ctx context.Context) ([]store.Run, error) {
+	return f.Store.Runs(ctx, math.MaxInt32)
 }
 
 // impossibleRuns are those that were marked.

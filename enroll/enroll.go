@@ -399,7 +399,7 @@ func (e *enrollment) report() EnrollReport {
 
 // verdict says how the run ended as a whole; err is what ended it early.
 func (e *enrollment) verdict(r EnrollReport, err error) error {
-	s := r.Summary()
+	s, alarmed := r.Summary(), verdict(e.alarms, e.unbound)
 	switch {
 	case err != nil:
 		return err
@@ -407,8 +407,8 @@ func (e *enrollment) verdict(r EnrollReport, err error) error {
 		return context.Canceled
 	case s.Err() != nil:
 		return s.Err()
-	case verdict(e.alarms, e.unbound) != nil:
-		return verdict(e.alarms, e.unbound)
+	case alarmed != nil:
+		return alarmed
 	case e.opts.Check && (e.changes || s.Counts[outcome.Changed] > 0):
 		return fmt.Errorf("%d of %d hosts: %w", s.Counts[outcome.Changed], s.Hosts, outcome.ErrChanges)
 	}

@@ -79,8 +79,9 @@ func TestARenamedTokenKeepsTheRulesOfHostsThatDoNotHaveIt(t *testing.T) {
 	}
 }
 
-func TestAFailedCanaryOfAnotherTokenLocksNobodyOut(t *testing.T) {
-	t.Parallel()
+// failedMove is a fleet of three hosts on its way from token fleet to prod, whose canary web-01 has failed.
+func failedMove(t *testing.T) *lab {
+	t.Helper()
 	l := newLab(t, 3)
 	l.enrolled()
 	l.Config.Token.Name, l.Config.Rollout.Canary = "prod", 1
@@ -88,6 +89,12 @@ func TestAFailedCanaryOfAnotherTokenLocksNobodyOut(t *testing.T) {
 	if _, err := l.enroll(acceptPolicy); !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Fatal(err)
 	}
+	return l
+}
+
+func TestAFailedCanaryOfAnotherTokenLocksNobodyOut(t *testing.T) {
+	t.Parallel()
+	l := failedMove(t)
 	l.wantIn("after the canary", "web-01: fleet prod; web-02: fleet prod; web-03: fleet prod", "fleet", "prod")
 	file, err := os.ReadFile(filepath.Join(l.out, "fleet.yaml"))
 	if err != nil || !strings.Contains(string(file), "# kept until web-02 has joined with prod") {

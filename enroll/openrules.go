@@ -100,7 +100,7 @@ func (f Fleet) lastJoins(ctx context.Context, live map[string]tctl.Join) (last m
 
 // given says since when machines may be configured with tokens: when the run began that noted it.
 func (f Fleet) given(ctx context.Context) (map[store.Way]time.Time, error) {
-	runs, err := f.Store.Runs(ctx, 1<<30)
+	runs, err := f.allRuns(ctx)
 	if err != nil {
 		return nil, err
 	}

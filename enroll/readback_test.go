@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,18 +93,10 @@ func TestTwoControllersEndAtTheUnion(t *testing.T) {
 // TestEveryRunReadsBackFirst: what somebody did to the tokens is heard in whatever command comes next.
 func TestEveryRunReadsBackFirst(t *testing.T) {
 	t.Parallel()
-	type run func(l *lab) error
-	runs := map[string]run{
-		"scan":           func(l *lab) error { _, err := l.scan(); return err },
-		"status":         func(l *lab) error { _, err := Status(l.t.Context(), l.Fleet); return err },
-		"tokens --diff":  func(l *lab) error { _, err := l.tokens(TokensOptions{Diff: true}); return err },
-		"tokens --apply": func(l *lab) error { _, err := l.tokens(TokensOptions{Apply: true}); return err },
-		"enroll":         func(l *lab) error { _, err := l.enroll(); return err },
-		"enroll --check": func(l *lab) error { _, err := l.enroll(func(o *EnrollOptions) { o.Check = true }); return err },
-		"enroll --install-only": func(l *lab) error {
-			_, err := l.enroll(func(o *EnrollOptions) { o.InstallOnly = true })
-			return err
-		},
+	runs := maps.Clone(everyCommand)
+	runs["scan"] = func(l *lab) error { _, err := l.scan(); return err }
+	for _, name := range []string{"remove", "recover"} { // they say it in their own words
+		delete(runs, name)
 	}
 	for name, do := range runs {
 		t.Run(name, func(t *testing.T) {

@@ -353,7 +353,7 @@ func (r *recovery) clock(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	runs, err := r.Store.Runs(ctx, 1<<30)
+	runs, err := r.allRuns(ctx)
 	if err != nil {
 		return err
 	}

@@ -18,13 +18,7 @@ import (
 
 func TestAResumedRolloutOfAnotherTokenLocksNobodyOut(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, 3)
-	l.enrolled()
-	l.Config.Token.Name, l.Config.Rollout.Canary = "prod", 1
-	l.failing("web-01")
-	if _, err := l.enroll(acceptPolicy); !errors.Is(err, outcome.ErrHostsFailed) {
-		t.Fatal(err)
-	}
+	l := failedMove(t)
 	l.set("web-01", "tbot", nil)
 	resume := func(o *EnrollOptions) { o.Resume = true }
 	l.choose("web-02")
