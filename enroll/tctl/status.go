@@ -35,7 +35,9 @@ type Cluster struct {
 
 var caPin = regexp.MustCompile(`\bsha256:[0-9a-f]{64}\b`)
 
-// Cluster asks tctl which cluster it speaks to. It prints "Cluster  NAME" and "CA pin  sha256:…" (status_command.go@09ce912d).
+// Cluster asks tctl which cluster it speaks to. It prints "Cluster  NAME" and "CA pin  sha256:…"
+// (status_command.go@09ce912d, of 2023; how 17 and later print it was not seen, so a colon is let pass, and pins are found by
+// their form).
 func (t Tctl) Cluster(ctx context.Context) (c Cluster, err error) {
 	out, err := t.get(ctx, "status")
 	if err != nil {
