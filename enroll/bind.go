@@ -12,11 +12,13 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 )
 
 // binding is what the records belong to, and what was found.
 type binding struct {
 	store.Bound
+	name    string       // of the fleet, bound or not yet
 	found   tctl.Cluster // that tctl speaks to; zero where nobody asks one
 	unknown error        // why it is not known that this is the records' cluster; nil: it is, or nobody asks
 }
@@ -33,10 +35,8 @@ func (f Fleet) belongs(ctx context.Context, opts TokensOptions) (b binding, err 
 	if b.Bound, err = f.Store.Bound(ctx); err != nil {
 		return b, err
 	}
-	if name := f.Config.Fleet; name != "" && b.Fleet != "" && name != b.Fleet {
-		return b, &outcome.InputError{
-			Msg:  fmt.Sprintf("these are the records of fleet %s, and fleet.yaml is that of fleet %s", b.Fleet, name),
-			Hint: "use the records of this fleet, or correct \"fleet:\" in fleet.yaml"}
+	if b.name, err = f.nameOf(b.Bound, opts.Out); err != nil {
+		return b, err
 	}
 	if f.Cluster == nil || !opts.asks() {
 		return b, nil
@@ -55,6 +55,36 @@ func (f Fleet) belongs(ctx context.Context, opts TokensOptions) (b binding, err 
 		f.Watcher.Note(ClusterSilent{About: AboutCluster, Err: b.unknown})
 	}
 	return b, nil
+}
+
+// nameOf is the fleet's name: fleet.yaml's, or that of the records. Where neither says one, it is that of the files which are there,
+// made by records that were lost since; and that of the token when nothing was ever made.
+func (f Fleet) nameOf(b store.Bound, out string) (string, error) {
+	if name := f.Config.Fleet; name != "" && b.Fleet != "" && name != b.Fleet {
+		return "", &outcome.InputError{
+			Msg:  fmt.Sprintf("these are the records of fleet %s, and fleet.yaml is that of fleet %s", b.Fleet, name),
+			Hint: "use the records of this fleet, or correct \"fleet:\" in fleet.yaml"}
+	}
+	name := cmp.Or(f.Config.Fleet, b.Fleet)
+	if out == "" {
+		return cmp.Or(name, f.Config.Token.Name), nil
+	}
+	files, err := token.FleetsOfFiles(out)
+	if err != nil {
+		return "", err
+	}
+	for _, other := range files {
+		switch name = cmp.Or(name, other); {
+		case other == name:
+		case f.Config.Fleet == "" && b.Fleet == "":
+			return "", &outcome.InputError{Msg: fmt.Sprintf("%s holds tokens of the fleets %s, and fleet.yaml doesn't say which this is",
+				out, strings.Join(files, " and ")), Hint: "name the fleet in fleet.yaml (\"fleet:\"), and give each fleet a directory of its own"}
+		default:
+			return "", &outcome.InputError{Msg: fmt.Sprintf("%s holds tokens of fleet %s, and this is fleet %s", out, other, name),
+				Hint: "give each fleet a directory of its own, or correct \"fleet:\" in fleet.yaml"}
+		}
+	}
+	return cmp.Or(name, f.Config.Token.Name), nil
 }
 
 // pinned says whether the cluster has a CA that that of the records had.
@@ -96,7 +126,7 @@ func (f Fleet) bind(ctx context.Context, opts TokensOptions) (b binding, err err
 	if err := f.confirmPolicy(b.Bound, now, opts); err != nil || opts.Check {
 		return b, err
 	}
-	next := store.Bound{Fleet: cmp.Or(b.Fleet, f.Config.Fleet, now.Token), Cluster: cmp.Or(b.Cluster, b.found.Name), Pins: b.Pins}
+	next := store.Bound{Fleet: b.name, Cluster: cmp.Or(b.Cluster, b.found.Name), Pins: b.Pins}
 	if len(b.found.Pins) > 0 && !slices.Equal(b.found.Pins, b.Pins) {
 		if next.Pins = b.found.Pins; len(b.Pins) > 0 {
 			f.Watcher.Note(PinsRotated{Cluster: next.Cluster, Was: b.Pins, Now: next.Pins})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,4 +77,42 @@ func TestHostsAloneAreNotConfiguredForAnEKThatTheyHaveNoMore(t *testing.T) {
 	}
 	report, err := l.enroll(func(o *EnrollOptions) { o.InstallOnly = true })
 	l.check("hosts alone", report.Results, err, "web-01 failed changed-ek", outcome.ErrHostsFailed)
+}
+
+// What was seen once may have left the cluster since: another controller has moved the host, or somebody took the rule out.
+func TestARuleThatHasLeftTheClusterInstallsNothing(t *testing.T) {
+	t.Parallel()
+	install := func(o *EnrollOptions) { o.InstallOnly = true }
+	for name, change := range map[string]func(l *lab){
+		"the rule":  func(l *lab) { l.put(without(l.readFile("fleet.yaml"), "web-01")) },
+		"the token": func(l *lab) { l.cluster.Delete("token/fleet") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 2)
+			l.enrolled()
+			change(l)
+			before := l.trees()
+			l.Config.Tbot.DiagAddr = "127.0.0.1:3999" // there is something to do
+			report, err := l.enroll(install)
+			if !errors.Is(err, outcome.ErrHostsFailed) {
+				t.Errorf("%v", err)
+			}
+			for _, r := range report.Results {
+				if r.Host == "web-01" && r.Code != outcome.RuleNotSeen {
+					t.Errorf("%s: %s %s %s", r.Host, r.Outcome, r.Code, r.Message)
+				}
+			}
+			if after := l.trees(); name == "the token" && after != before {
+				t.Errorf("hosts were changed: %s", after)
+			}
+		})
+	}
+}
+
+// without is a token's document without the rule of a host.
+func without(document, host string) string {
+	lines := strings.Split(document, "\n")
+	i := slices.IndexFunc(lines, func(s string) bool { return strings.Contains(s, "- description:") && strings.Contains(s, host) })
+	return strings.Join(slices.Delete(lines, i, i+2), "\n")
 }

@@ -142,3 +142,29 @@ func TestAScanAsksOnlyForWhatItPublished(t *testing.T) {
 		t.Errorf("a scan does without: %v, %+v", err, heard[ClusterSilent](l))
 	}
 }
+
+// A rule of an EK in one more token of ours, under the name of the machine that is refused, makes that machine no holder of it.
+func TestARuleUnderAnotherNameChangesNoHolder(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	l.Config.Token.MaxRules = 1
+	l.choose("web-02", "web-03")
+	l.enrolled()
+	l.choose("web-01", "web-02", "web-03")
+	l.host["web-01"].TPM = l.host["web-03"].TPM
+	l.foreign("{description: web-01, ek_public_hash: " + l.host["web-03"].TPM.EKHash() + "}")
+	for range 3 {
+		report, err := l.enroll()
+		if !errors.Is(err, outcome.ErrHostsFailed) {
+			t.Fatal(err)
+		}
+		for _, r := range report.Results {
+			if want := r.Host == "web-01"; (r.Code == outcome.DuplicateEK) != want {
+				t.Errorf("%s: %s %s", r.Host, r.Code, r.Message)
+			}
+		}
+	}
+	if l.record("web-01").Token != "" || l.record("web-03").Token != "fleet-2" {
+		t.Errorf("web-01 has %q, web-03 %q", l.record("web-01").Token, l.record("web-03").Token)
+	}
+}

@@ -87,11 +87,11 @@ type recovery struct {
 
 func (r *recovery) do(ctx context.Context) error {
 	// Records of another fleet or cluster would take in what is not theirs. That is all that is checked: nothing goes out.
-	bound, err := r.bind(ctx, TokensOptions{Diff: true, Check: true})
+	bound, err := r.bind(ctx, TokensOptions{Out: r.opts.Out, Diff: true, Check: true})
 	if err != nil {
 		return err
 	}
-	r.unbound = bound.unknown != nil
+	r.unbound, r.Config.Fleet = bound.unknown != nil, bound.name
 	if err := r.buried(ctx); err != nil {
 		return err
 	}

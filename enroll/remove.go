@@ -45,11 +45,11 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 		r.Watcher.Note(NothingLeft{Command: "remove"})
 		return HostsReport{}, nil
 	}
-	bound, err := r.belongs(ctx, TokensOptions{Apply: true})
+	bound, err := r.belongs(ctx, TokensOptions{Out: opts.Out, Apply: true})
 	if err != nil {
 		return HostsReport{}, err
 	}
-	r.unbound = bound.unknown != nil
+	r.unbound, r.Config.Fleet = bound.unknown != nil, bound.name
 	if err := r.show(ctx); err != nil {
 		return HostsReport{}, err
 	}

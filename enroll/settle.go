@@ -31,7 +31,7 @@ func (f Fleet) settle(ctx context.Context, run int64, opts TokensOptions) (*sett
 	if err != nil {
 		return nil, err
 	}
-	s.unbound = bound.unknown != nil
+	s.unbound, s.Config.Fleet = bound.unknown != nil, bound.name
 	if err := s.tombstones(ctx); err != nil {
 		return nil, err
 	}

@@ -105,3 +105,63 @@ func TestAFileOfTombstonesThatCannotBeReadStopsEverything(t *testing.T) {
 		t.Errorf("something was done: %v, %+v", l.cluster.Rules("fleet"), m)
 	}
 }
+
+// Without a name in fleet.yaml the fleet is called as its first token was, which may be called otherwise when the records are lost.
+func TestTheFilesSayWhichFleetItIsWhenTheRecordsAreLost(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	l.enrolled()
+	old := l.readFile("fleet.yaml")
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}, Yes: true}); err != nil {
+		t.Fatal(err)
+	}
+	l.loseRecords()
+	l.Config.Token.Name = "prod"
+	if _, err := l.enroll(func(o *EnrollOptions) { o.Check = true }); !errors.Is(err, outcome.ErrChanges) {
+		t.Errorf("a dry run: %v", err)
+	}
+	l.put(old) // which admits it
+	for range 2 {
+		if _, err := l.enroll(); err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
+			t.Fatal(err)
+		}
+	}
+	if bound, err := l.Store.Bound(t.Context()); err != nil || bound.Fleet != "fleet" {
+		t.Errorf("%+v, %v", bound, err)
+	}
+	if in := l.admits("web-01", "fleet", "prod"); in != "" {
+		t.Errorf("the removed machine is admitted by %s", in)
+	}
+	for _, host := range []string{"web-02", "web-03"} {
+		if in := l.admits(host, "fleet", "prod"); !strings.Contains(in, "prod") {
+			t.Errorf("%s is admitted by %q", host, in)
+		}
+	}
+}
+
+func TestADirectoryHoldsTheTokensOfOneFleet(t *testing.T) {
+	t.Parallel()
+	for name, run := range everyCommand {
+		if name == "status" {
+			continue // it has nothing to do with files
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 2)
+			l.enrolled()
+			l.loseRecords()
+			if _, err := l.scan(); err != nil {
+				t.Fatal(err)
+			}
+			l.Config.Fleet, l.Config.Token.Name = "second", "second"
+			file := l.readFile("fleet.yaml")
+			before := len(l.cluster.Commands())
+			if err := run(l); !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), "holds tokens of fleet fleet, and this is fleet second") {
+				t.Errorf("%v", err)
+			}
+			if asked := l.asked(before); len(asked) > 0 || l.readFile("fleet.yaml") != file {
+				t.Errorf("it asked the cluster to %v", asked)
+			}
+		})
+	}
+}

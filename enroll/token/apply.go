@@ -287,10 +287,14 @@ func (s *Set) Declare(ctx context.Context, st store.Store, epoch int64) error {
 	return nil
 }
 
-// Saw notes what the cluster was seen to have of ours: from then on hosts may be configured with it.
+// Saw notes what the cluster was seen to have of ours, and nothing else: from then on hosts may be configured with it.
 func (s *Set) Saw(ctx context.Context, st store.Store, d Diff) error {
 	for _, c := range d.Tokens {
-		if c.have == nil || c.Refused != nil {
+		if c.Refused != nil {
+			continue
+		}
+		delete(s.seen, c.Name) // what was seen once may have left it since, by another controller's hand
+		if c.have == nil {
 			continue
 		}
 		in := map[string]bool{}

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"fleetctl/enroll/outcome"
@@ -96,32 +95,52 @@ func stale(format string) func(name string, head []byte) bool {
 	}
 }
 
-// epochInFile is the epoch of a token in a file of any format.
-var epochInFile = regexp.MustCompile(regexp.QuoteMeta(labelEpoch) + `"?:\s*"(\d+)"`)
+// labelInFile is a label of ours in a file of any format.
+var labelInFile = regexp.MustCompile(`(` + regexp.QuoteMeta(labelFleet) + `|` + regexp.QuoteMeta(labelEpoch) + `)"?:\s*"?([^"\s]+)"?`)
 
 // NewerFiles are the files of a directory, in any format, with tokens that are newer than what the records know of them, or that
 // the records don't know: they were made by records that are lost, or newer than these.
 func NewerFiles(dir string, known []store.Token) ([]string, error) {
 	var newer []string
+	err := eachFile(dir, func(file, name string, st stamp) {
+		of := func(t store.Token) bool { return t.Name == name && t.Epoch >= st.epoch }
+		if st.epoch > 0 && !slices.ContainsFunc(known, of) {
+			newer = append(newer, file)
+		}
+	})
+	slices.Sort(newer)
+	return newer, err
+}
+
+// FleetsOfFiles are the names of the fleets whose tokens are in the files of a directory, in any format, each once.
+func FleetsOfFiles(dir string) ([]string, error) {
+	var fleets []string
+	err := eachFile(dir, func(_, _ string, st stamp) {
+		if st.fleet != "" {
+			fleets = append(fleets, st.fleet)
+		}
+	})
+	slices.Sort(fleets)
+	return slices.Compact(fleets), err
+}
+
+// eachFile calls do with the files of tokens in a directory, in any format: the name of the file and of its token, and whose it
+// is. A directory that isn't there has none.
+func eachFile(dir string, do func(file, token string, st stamp)) error {
 	for _, format := range []string{FormatTctl, FormatTerraform, FormatKubernetes} {
 		files, err := contentsOf(dir, stale(format))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for name, content := range files {
-			found := epochInFile.FindSubmatch(content)
-			if found == nil {
-				continue
+			labels := map[string]string{}
+			for _, found := range labelInFile.FindAllSubmatch(content, -1) {
+				labels[string(found[1])] = string(found[2])
 			}
-			epoch, _ := strconv.ParseInt(string(found[1]), 10, 64)
-			of := func(t store.Token) bool { return t.Name == tokenOfFile(name, format) && t.Epoch >= epoch }
-			if !slices.ContainsFunc(known, of) {
-				newer = append(newer, name)
-			}
+			do(name, tokenOfFile(name, format), stampOf(labels))
 		}
 	}
-	slices.Sort(newer)
-	return newer, nil
+	return nil
 }
 
 // terraform writes the token in Terraform's JSON syntax (developer.hashicorp.com/terraform/language/syntax/json).

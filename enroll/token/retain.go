@@ -103,7 +103,7 @@ func (p *planner) retain() {
 		if p.hosts[r.Accepted.EKHash] == "" {
 			p.hosts[r.Accepted.EKHash] = r.Host
 		}
-		if !holds(r) {
+		if !holds(r) && p.set.hosts[r.Host] != "" { // one that is refused holds no rule of the EK, whose name ever the cluster has at it
 			p.set.unassigned[r.Accepted.EKHash] = append(p.set.unassigned[r.Accepted.EKHash], r.Host)
 		}
 	}

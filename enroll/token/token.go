@@ -99,7 +99,7 @@ type Set struct {
 	machineOf  map[string]string          // host → EK hash
 	frozen     map[string]bool            // EK hashes whose rules are left as they are
 	writes     map[string]string          // token → the id of our latest write in this run
-	unassigned map[string][]string        // EK hash → hosts that have no token yet
+	unassigned map[string][]string        // EK hash → hosts that get a token and have none yet
 	fleetName  string                     // whose the tokens are
 	adopted    bool                       // a person took over the tokens that somebody else made
 	named      map[string]bool            // EK hashes that a person took out: losing them is no accident

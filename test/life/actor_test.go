@@ -16,6 +16,7 @@ import (
 	"fleetctl/enroll/scan"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
+	"fleetctl/enroll/token"
 	"fleetctl/enroll/tpm"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
@@ -64,6 +65,7 @@ type actor struct {
 	configured map[*machine]string // the tokens of the machines before
 	err        error               // how it ended
 	results    []outcome.Result    // of an enroll
+	proposal   *token.Proposal     // that it was to apply
 }
 
 // write is a token as it was written.

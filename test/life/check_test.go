@@ -30,11 +30,17 @@ func (w *world) checkAdmitted(m *machine, a *actor) {
 			m.could[token] = true
 		case w.racing && m.could[token] && !slices.Contains(a.before[m.board.ek], token):
 			m.could[token], m.owed[token] = false, true // its new rule was overwritten: the next runs merge
-		case m.could[token] && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" && w.unheard[m.board.ek] == "" && !m.foreign:
+		case m.could[token] && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" && w.unheard[m.board.ek] == "" && !m.foreign && !w.unclear(m):
 			w.broken("LOCKED OUT: %s (%s) has token %q, which admitted it before, in %s: %v", m, w.whose(m.board.ek), token, a.name,
 				firstLine(err))
 		}
 	}
+}
+
+// unclear says whether another machine presents the EK of a machine, and there may be no records that know both: a machine is its
+// EK, so that a join of the one ends what was kept for the other.
+func (w *world) unclear(m *machine) bool {
+	return (w.forgot || len(w.ctls) > 1) && slices.ContainsFunc(w.machines, func(o *machine) bool { return o != m && o.board.ek == m.board.ek })
 }
 
 // checkOut: nobody who was removed, disabled or replaced is in any token (invariant 3).
@@ -46,7 +52,7 @@ func (w *world) checkOut(a *actor) {
 	for _, ek := range slices.Sorted(maps.Keys(w.out)) {
 		switch in := all[ek]; {
 		case len(in) == 0 || w.outsider:
-		case !w.heard(a.c, ek) || w.racing && !(w.heard(w.ctls[0], ek) && w.heard(w.ctls[1], ek)): // of several controllers, and their files are not shared
+		case !w.heard(a.c, ek) || w.racing && slices.ContainsFunc(w.ctls, func(c *controller) bool { return !w.heard(c, ek) }): // of several controllers, and their files are not shared
 			w.unheard[ek] = w.out[ek]
 			delete(w.out, ek)
 		default:

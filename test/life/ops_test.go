@@ -49,11 +49,11 @@ var kinds = map[string]int{
 	"down": 3, "up": 3, "left": 2, "new": 2, "board": 2, "swap": 1, "clone": 1, "reimage": 1, "reboot": 1,
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
 	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "foreign-token": 1, "wrong-cluster": 1, "check": 2, "gitops": 2,
-	"old-records": 1, "lost-records": 1, "recover": 1,
+	"old-records": 1, "lost-records": 1, "recover": 1, "plan": 2, "apply-plan": 2, "planned": 1, "remove-pattern": 1, "sibling": 1,
 }
 
 // commands are those that a fault can hit.
-var commands = strings.Fields("scan enroll enroll-limit enroll-canary install-only tokens apply apply-rebalance remove remove-offline accept recover rename-record")
+var commands = strings.Fields("scan enroll enroll-limit enroll-canary install-only tokens apply apply-rebalance remove remove-offline accept recover rename-record plan apply-plan remove-pattern")
 
 // pick is one of some, by number.
 func pick[T any](all []T, n int) T { return all[n%len(all)] }
@@ -69,7 +69,7 @@ func (w *world) do(o op) {
 	m := n.m
 	switch o.Kind {
 	case "scan", "enroll", "enroll-limit", "enroll-canary", "install-only", "tokens", "apply", "apply-rebalance", "remove",
-		"remove-offline", "remove-resume", "forget", "accept", "disable", "enable", "readmit", "recover":
+		"remove-offline", "remove-resume", "remove-pattern", "forget", "accept", "disable", "enable", "readmit", "recover", "plan", "apply-plan":
 		w.command(c, o)
 	case "again":
 		w.again(c)
@@ -81,6 +81,8 @@ func (w *world) do(o op) {
 		w.foreignToken(pick([]string{"fleet", "prod", "site", "fleet-2", "prod-hash-only"}, o.B))
 	case "race":
 		w.race(o)
+	case "planned":
+		w.inTurn(o, op{Kind: "plan"}, op{Kind: "apply-plan", Fault: o.Fault})
 	case "old-records":
 		w.inTurn(o, op{Kind: "token-name", B: o.B}, op{Kind: "enroll"}, op{Kind: "db-copy"}, op{Kind: "token-name", B: o.B + 1}, op{Kind: "enroll"},
 			op{Kind: "db-restore", B: -1}, op{Kind: "token-name", B: o.B}, op{Kind: pick([]string{"enroll", "apply"}, o.A)})
@@ -153,9 +155,10 @@ func (w *world) do(o op) {
 		w.turnClock()
 	case "db-lost":
 		w.must(os.RemoveAll(c.db))
+		w.forgot = true
 	case "db-copy":
 		if data, err := os.ReadFile(c.db); err == nil {
-			file := fmt.Sprintf("%s.copy%d", c.db, len(c.copies))
+			file := fmt.Sprintf("%s.copy%d-%d", c.db, c.id, len(c.copies))
 			w.must(os.WriteFile(file, data, 0o600))
 			c.copies = append(c.copies, file)
 		}
@@ -167,6 +170,7 @@ func (w *world) do(o op) {
 			data, err := os.ReadFile(pick(c.copies, o.B))
 			w.must(err)
 			w.must(os.WriteFile(c.db, data, 0o600))
+			w.forgot = true
 		}
 	case "controller":
 		if len(w.ctls) < 3 {
@@ -174,6 +178,10 @@ func (w *world) do(o op) {
 			if data, err := os.ReadFile(c.db); err == nil { // without any records nobody could know who was removed
 				w.must(os.WriteFile(second.db, data, 0o600))
 			}
+		}
+	case "sibling":
+		if len(w.ctls) < 3 {
+			w.newSibling(c, o.B)
 		}
 	case "old-file", "delete-token", "foreign-rule":
 		w.outsiderActs(map[string]int{"old-file": 0, "delete-token": 1, "foreign-rule": 2}[o.Kind] + 3*o.A)
@@ -240,7 +248,7 @@ func (w *world) outsiderActs(how int) {
 	default:
 		return
 	}
-	w.outsider = true
+	w.outsider, w.acted = true, true
 	w.lookAgain()
 }
 
@@ -262,6 +270,7 @@ func (w *world) start(c *controller, o op, cluster int) (*actor, func()) {
 	a := &actor{w: w, c: c, name: fmt.Sprintf("ctl%d %s", c.id, o.Kind), cluster: cluster, fault: o.Fault, stop: stop, n: map[string]int{}}
 	a.op, a.names = o, w.chosen(c, o)
 	a.before, a.disturbed = w.allRules(), w.outsider
+	w.acted = false
 	a.configured = w.configurations()
 	return a, func() {
 		defer stop(nil)
@@ -280,6 +289,8 @@ func (w *world) chosen(c *controller, o op) []string {
 	switch o.Kind {
 	case "enroll-limit", "remove", "remove-offline", "forget", "disable", "enable", "rename-record":
 		return []string{pick(w.names, o.A).name}
+	case "remove-pattern":
+		return w.pattern(c, o)
 	case "accept": // one, or two whose boards were swapped
 		return slices.Compact(slices.Sorted(slices.Values([]string{pick(w.names, o.A).name, pick(w.names, o.A+o.B%3).name})))
 	}
@@ -336,6 +347,12 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 			Names: a.names, Offline: o.Kind == "remove-offline", Out: a.c.out, Yes: true,
 		})
 		return err
+	case "plan":
+		return a.propose(ctx, all)
+	case "apply-plan":
+		return a.applyPlan(ctx, all)
+	case "remove-pattern":
+		return a.removePattern(ctx, all, st)
 	case "remove-resume":
 		_, err := enroll.Remove(ctx, all, enroll.RemoveOptions{Resume: true, Out: a.c.out, Yes: true})
 		return err
@@ -453,11 +470,11 @@ func (w *world) ended(a *actor) {
 	}
 	applied := a.op.Kind == "enroll" || a.op.Kind == "apply" || a.op.Kind == "enroll-canary" || a.op.Kind == "enroll-limit"
 	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed)
-	if a.cluster == 0 && (a.op.Kind == "enroll" || a.op.Kind == "apply") && a.err == nil && a.n["tctl"] > 0 {
+	if a.cluster == 0 && (a.op.Kind == "enroll" || a.op.Kind == "apply") && a.err == nil && a.n["tctl"] > 0 && !w.acted {
 		w.outsider = false // it had the whole fleet in its hands
 	}
 	switch a.op.Kind {
-	case "remove", "remove-offline":
+	case "remove", "remove-offline", "remove-pattern":
 		if a.err == nil {
 			for _, ek := range a.eks {
 				w.out[ek] = a.op.Kind + " " + strings.Join(a.names, " ")
@@ -476,7 +493,7 @@ func (w *world) ended(a *actor) {
 			}
 		}
 	}
-	if applied && through && !a.dead && a.cluster == 0 && a.c.id == 0 {
+	if applied && through && !a.dead && a.cluster == 0 && a.c.id == 0 && a.n["tctl"] > 0 {
 		w.replace()
 	}
 	if applied && a.err == nil {
@@ -493,6 +510,8 @@ func (w *world) ended(a *actor) {
 	w.checkCluster(a)
 	w.checkTheirs(a)
 	w.checkBrake(a)
+	w.checkPlan(a)
+	w.checkPattern(a)
 	if a.dead {
 		return
 	}
@@ -558,7 +577,7 @@ func (w *world) checkResults(a *actor) {
 // checkGone: a removal that ended well has taken tbot from the host.
 func (w *world) checkGone(a *actor) {
 	for _, name := range a.names {
-		if n := w.find(name); n != nil && a.op.Kind == "remove" && n.m.configured() != "" && !a.c.absent[name] {
+		if n := w.find(name); n != nil && strings.HasPrefix(a.op.Kind, "remove") && !a.offline() && n.m.configured() != "" && !a.c.absent[name] {
 			w.broken("LEFT BEHIND: %s was removed and has a token", name)
 		}
 	}
@@ -645,23 +664,25 @@ func (w *world) inTurn(o op, all ...op) {
 // race lets two controllers with the same records publish at once, each with a host that the other does not know; after one
 // more run each the cluster has the union, and whoever was overwritten has heard of it.
 func (w *world) race(o op) {
-	if len(w.ctls) < 2 {
-		w.do(op{Kind: "controller"})
+	second := w.rival()
+	if second == nil {
+		return
 	}
-	w.ctls[1].config = w.ctls[0].config // two policies that move the same hosts back and forth satisfy nobody
+	both := []*controller{w.ctls[0], second}
+	second.config = w.ctls[0].config // two policies that move the same hosts back and forth satisfy nobody
 	for i := range 2 {
 		if len(w.machines) < 14 {
-			w.ctls[1-i].absent[w.addName(fmt.Sprintf("r%d", len(w.names)), w.newMachine(w.newBoard(-1))).name] = true
+			both[1-i].absent[w.addName(fmt.Sprintf("r%d", len(w.names)), w.newMachine(w.newBoard(-1))).name] = true
 		}
 	}
 	kind := pick([]string{"enroll", "enroll", "apply"}, o.A)
 	if kind == "apply" {
 		w.inTurn(op{}, op{Kind: "scan"})
-		w.inTurn(op{Ctl: 1}, op{Kind: "scan"})
+		w.inTurn(op{Ctl: second.id}, op{Kind: "scan"})
 	}
 	var actors []*actor
 	var jobs []func()
-	for _, c := range w.ctls[:2] {
+	for _, c := range both {
 		a, job := w.start(c, op{Kind: kind}, 0)
 		actors, jobs = append(actors, a), append(jobs, job)
 	}
@@ -673,7 +694,7 @@ func (w *world) race(o op) {
 	}
 	w.racing = false
 	well := !w.outsider
-	for i, c := range w.ctls[:2] {
+	for i, c := range both {
 		a, job := w.start(c, op{Kind: "apply"}, 0)
 		w.turns.run(1, job)
 		w.ended(a)
@@ -685,12 +706,12 @@ func (w *world) race(o op) {
 	if !well {
 		return
 	}
-	w.checkUnion(w.ctls[:2])
-	known := w.assigned(w.ctls[0])
-	maps.Copy(known, w.assigned(w.ctls[1]))
+	w.checkUnion(both)
+	known := w.assigned(both[0])
+	maps.Copy(known, w.assigned(both[1]))
 	for _, m := range w.machines {
 		for _, token := range m.tokens() {
-			if known[m.board.ek] != "" && m.owed[token] && w.admits(m, token) != nil && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" {
+			if known[m.board.ek] != "" && m.owed[token] && w.admits(m, token) != nil && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" && !w.unclear(m) {
 				w.broken("NOT MERGED: %s has token %q, and after one more run of each controller it does not admit it", m, token)
 			}
 		}
@@ -852,7 +873,7 @@ func (w *world) settle() {
 	known := w.assigned(c) // of what another controller alone has enrolled this one can heal nothing
 	for _, m := range w.machines {
 		for _, token := range m.tokens() {
-			if err := w.admits(m, token); err != nil && known[m.board.ek] != "" && (m.could[token] || m.owed[token]) && !errors.Is(last.err, outcome.ErrInput) && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" {
+			if err := w.admits(m, token); err != nil && known[m.board.ek] != "" && (m.could[token] || m.owed[token]) && !errors.Is(last.err, outcome.ErrInput) && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" && !w.unclear(m) {
 				w.broken("NOT HEALED: %s has token %q: %v", m, token, firstLine(err))
 			}
 		}

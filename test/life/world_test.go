@@ -37,6 +37,8 @@ type world struct {
 	archive  []string          // documents of tokens that once stood in out/
 	outsider bool              // somebody else changed the cluster, and no run has come to its end since
 	astray   bool              // the next command asks the wrong cluster
+	acted    bool              // somebody else changed the cluster since the command began
+	forgot   bool              // records were lost, or older ones brought back
 	racing   bool              // two publishers are at work
 	bad      string            // the first invariant that was broken
 	trace    []string
@@ -58,6 +60,7 @@ type controller struct {
 	config config.Config
 	absent map[string]bool // names that its inventory lacks
 	copies []string        // of its records
+	plan   []byte          // what a person has looked at, and may apply
 }
 
 // tb hears of what the stand-ins do not know.
