@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"fleetctl/enroll/enrolltest/memcluster"
 	"fleetctl/enroll/outcome"
 )
 
@@ -115,4 +116,29 @@ func without(document, host string) string {
 	lines := strings.Split(document, "\n")
 	i := slices.IndexFunc(lines, func(s string) bool { return strings.Contains(s, "- description:") && strings.Contains(s, host) })
 	return strings.Join(slices.Delete(lines, i, i+2), "\n")
+}
+
+// The joins that nobody here verifies end old rules: that they can't be read is said, unless the cluster is too old to have them.
+func TestJoinsThatCannotBeReadAreSaid(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.enrolled()
+	l.cluster.Before = func(c memcluster.Command) error {
+		if asksJoins(c) {
+			return errors.New("access denied")
+		}
+		return nil
+	}
+	l.heard.forget()
+	if _, err := l.tokens(TokensOptions{Diff: true}); err != nil {
+		t.Fatal(err)
+	}
+	if n := heard[ClusterSilent](l); len(n) != 1 || n[0].About != AboutJoins {
+		t.Errorf("%+v", n)
+	}
+	l.cluster.Version = "15.4.0"
+	l.heard.forget()
+	if _, err := l.tokens(TokensOptions{Diff: true}); err != nil || len(heard[ClusterSilent](l)) > 0 {
+		t.Errorf("an old cluster: %v, %+v", err, heard[ClusterSilent](l))
+	}
 }

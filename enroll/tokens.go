@@ -9,6 +9,7 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/tctl"
 	"fleetctl/enroll/token"
+	"fleetctl/enroll/versions"
 )
 
 // TokensOptions of Tokens. Without any of them, files are written and nothing else is done.
@@ -232,17 +233,20 @@ func (f Fleet) apply(ctx context.Context, set *token.Set, opts token.ApplyOption
 	return done, err
 }
 
-// joins asks the cluster who joined; nil when it cannot be asked.
+// joins asks the cluster who joined; nil when it cannot be asked, which is said of one that should be able to tell.
 func (f Fleet) joins(ctx context.Context) map[string]tctl.Join {
 	if f.Cluster == nil {
 		return nil
 	}
 	joins, err := f.askJoins(ctx)
-	if err != nil {
-		f.Watcher.Note(ClusterSilent{About: AboutJoins, Err: err})
-		return nil
+	if err == nil {
+		return joins
 	}
-	return joins
+	text, _ := f.Cluster.ClusterVersion(ctx)
+	if v, _ := versions.Parse(text); versions.Has(versions.BotInstance, v) != versions.No {
+		f.Watcher.Note(ClusterSilent{About: AboutJoins, Err: err})
+	}
+	return nil
 }
 
 // askJoins asks the cluster for the latest join of every TPM, as a bot of ours.

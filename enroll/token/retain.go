@@ -103,7 +103,7 @@ func (p *planner) retain() {
 		if p.hosts[r.Accepted.EKHash] == "" {
 			p.hosts[r.Accepted.EKHash] = r.Host
 		}
-		if !holds(r) && p.set.hosts[r.Host] != "" { // one that is refused holds no rule of the EK, whose name ever the cluster has at it
+		if !holds(r) && p.set.hosts[r.Host] != "" { // whoever is refused holds no rule, under whichever name the cluster has it
 			p.set.unassigned[r.Accepted.EKHash] = append(p.set.unassigned[r.Accepted.EKHash], r.Host)
 		}
 	}
