@@ -104,7 +104,7 @@ func (e *enrollment) do(ctx context.Context) error {
 	}
 	defer closeAll()
 	if !e.opts.InstallOnly {
-		scanned, err := e.scan(ctx, reach, e.Hosts, 0, e.opts.Ask)
+		scanned, err := e.scan(ctx, reach, e.Hosts, 0, ScanOptions{Ask: e.opts.Ask, Out: e.opts.Out})
 		for _, r := range scanned.Results { // also when it was stopped: the report says how far it came
 			e.results[r.Host] = r
 		}

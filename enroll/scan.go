@@ -16,8 +16,9 @@ import (
 // ScanOptions of Scan.
 type ScanOptions struct {
 	scan.Ask
-	Resume      bool // go on with the last scan: only hosts that it did not finish
-	RetryFailed bool // only hosts that failed in the last scan
+	Resume      bool   // go on with the last scan: only hosts that it did not finish
+	RetryFailed bool   // only hosts that failed in the last scan
+	Out         string // the directory of the tokens' files: who was taken out stands there, too
 }
 
 // HostsReport is how a run over hosts ended.
@@ -52,7 +53,7 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 		return HostsReport{}, err
 	}
 	defer closeAll()
-	report, err := f.scan(ctx, reach, hosts, resumed, opts.Ask)
+	report, err := f.scan(ctx, reach, hosts, resumed, opts)
 	if err != nil {
 		return report, err
 	}
@@ -64,17 +65,21 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 
 // scan is the stage: one run in the records. A run that is not 0 is gone on with.
 func (f Fleet) scan(
-	ctx context.Context, reach work.Reach, hosts []inventory.Host, run int64, ask scan.Ask,
+	ctx context.Context, reach work.Reach, hosts []inventory.Host, run int64, how ScanOptions,
 ) (report HostsReport, err error) {
 	cas, err := f.cas()
 	if err != nil {
 		return report, err
 	}
 	opts := scan.Options{
-		Reach: reach, Ask: ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Undated: f.undated,
+		Reach: reach, Ask: how.Ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Undated: f.undated,
 		Names: claim.FleetOf(f.Inventory), Now: f.Now,
 	}
 	over := func(run int64) (err error) {
+		taken := &settlement{Fleet: f, run: run, opts: TokensOptions{Out: how.Out}}
+		if err := taken.tombstones(ctx); err != nil { // who was taken out is not let in because the records are lost
+			return err
+		}
 		opts.Run, report.Run = f.run(run), run
 		f.Watcher.Begin(StageScan, len(hosts))
 		report.Results, err = scan.Scan(ctx, hosts, opts)

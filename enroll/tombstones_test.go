@@ -165,3 +165,26 @@ func TestADirectoryHoldsTheTokensOfOneFleet(t *testing.T) {
 		})
 	}
 }
+
+func TestAScanKnowsWhoWasRemovedWhenTheRecordsAreLost(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}, Yes: true}); err != nil {
+		t.Fatal(err)
+	}
+	file := l.readFile(token.TombstoneFile)
+	l.loseRecords()
+	report, err := l.scan(func(o *ScanOptions) { o.Out = l.out })
+	l.check("scan", report.Results, err, "web-01 skipped removed-ek, web-02 ok", nil)
+	if m := l.machine("web-01"); m.State != store.Removed || l.readFile(token.TombstoneFile) != file {
+		t.Errorf("%+v", m)
+	}
+	l.loseRecords()
+	if err := os.WriteFile(filepath.Join(l.out, token.TombstoneFile), []byte(file[:len(file)/2]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.scan(func(o *ScanOptions) { o.Out = l.out }); !errors.Is(err, outcome.ErrInput) {
+		t.Errorf("half of the file: %v", err)
+	}
+}

@@ -17,6 +17,7 @@ func (a *app) scanCommand() *cli.Command {
 		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "resume", Usage: "go on with the last scan: only hosts that it did not finish"},
 			&cli.BoolFlag{Name: "retry-failed", Usage: "only hosts that failed in the last scan"},
+			&cli.StringFlag{Name: "out", Value: "out", Usage: "machines that were taken out stand in `DIR`/removed.yaml, too"},
 		}),
 		Before: a.resumes,
 		Action: a.scan,
@@ -53,7 +54,7 @@ func (a *app) scan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opts := enroll.ScanOptions{Resume: c.Bool("resume"), RetryFailed: c.Bool("retry-failed")}
+	opts := enroll.ScanOptions{Resume: c.Bool("resume"), RetryFailed: c.Bool("retry-failed"), Out: c.String("out")}
 	if opts.Ask, err = a.ask(c); err != nil {
 		return err
 	}

@@ -310,7 +310,7 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 	all := a.fleet(st, nil)
 	switch o := a.op; o.Kind {
 	case "scan":
-		_, err := enroll.Scan(ctx, all, enroll.ScanOptions{Ask: a.ask()})
+		_, err := enroll.Scan(ctx, all, enroll.ScanOptions{Ask: a.ask(), Out: a.c.out})
 		return err
 	case "enroll":
 		return a.enroll(ctx, all, enroll.EnrollOptions{})
