@@ -304,7 +304,7 @@ func (r *recovery) epochs() {
 		t, known := r.stored[f.Name]
 		said.Was, said.Epoch, said.Cleared = t.Epoch, max(t.Epoch, f.Epoch), t.Behind
 		r.next.Epoch = max(r.next.Epoch, f.Epoch)
-		if known && !t.Behind && f.Epoch <= t.Epoch {
+		if known && !t.Behind && f.Epoch <= t.Epoch && t.CAsKnown {
 			continue
 		}
 		if !known {
@@ -314,6 +314,7 @@ func (r *recovery) epochs() {
 			t.Digest = "" // of which content that epoch is, these records don't know
 		}
 		t.Epoch, t.Behind, t.Write = said.Epoch, false, f.Write
+		t.CAs, t.CAsKnown = f.CAs, true // machines have joined under these, whatever fleet.yaml has by now
 		r.next.Tokens = append(r.next.Tokens, t)
 	}
 }

@@ -338,3 +338,55 @@ func TestWhoIsReadmittedIsNotTakenOutByTheFile(t *testing.T) {
 		t.Errorf("%v, rules %v", err, l.cluster.Rules("fleet"))
 	}
 }
+
+// Files that are made of recovered records check certificates as the cluster does, as long as machines without one may have the token.
+func TestRecoverKnowsTheCAsThatMachinesHaveJoinedUnder(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	l.certify("web-01")
+	l.lose()
+	l.recover(RecoverOptions{})
+	if _, err := l.tokens(TokensOptions{AcceptPolicy: true}); err != nil {
+		t.Fatal(err)
+	}
+	if text := l.readFile("fleet.yaml"); strings.Contains(text, "ekcert_allowed_cas") || !strings.Contains(text, l.host["web-02"].TPM.EKHash()) {
+		t.Errorf("web-02, which has no certificate, is locked out by\n%s", text)
+	}
+}
+
+// A host that is forgotten and scanned again, before a run has taken its rule out, may still have the token that it had.
+func TestAForgottenHostThatIsScannedAgainKeepsItsWay(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	forget := func() {
+		t.Helper()
+		if err := ForgetRecords(t.Context(), l.Fleet, "web-01"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget()
+	if _, err := l.scan(); err != nil {
+		t.Fatal(err)
+	}
+	l.with("web-01", func(s *enrolltest.State) { s.Down = true })
+	l.Config.Token.Name = "prod"
+	for range 2 {
+		if _, err := l.enroll(func(o *EnrollOptions) { o.AcceptPolicy = true }); !errors.Is(err, outcome.ErrHostsFailed) {
+			t.Fatal(err)
+		}
+		if in := l.admits("web-01", "fleet", "prod"); in != "fleet prod" {
+			t.Errorf("web-01, which is down, is admitted by %q", in)
+		}
+	}
+	forget()
+	for range 2 { // down: nobody scans it again
+		if _, err := l.tokens(TokensOptions{Apply: true}); err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
+			t.Fatal(err)
+		}
+		if in := l.admits("web-01", "fleet", "prod"); in != "" {
+			t.Errorf("web-01, which was forgotten, is admitted by %q", in)
+		}
+	}
+}

@@ -79,6 +79,11 @@ func (s *sqlite) Retract(ctx context.Context, rules []Rule) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		err := eachRule(ctx, tx, "DELETE FROM rules WHERE token = ? AND ek_hash = ? AND ek_serial = ?",
 			rules, func(r Rule) []any { return []any{r.Token, r.EKHash, r.EKSerial} })
+		if err == nil {
+			err = eachRule(ctx, tx, `DELETE FROM ways WHERE token = ? AND ek_hash IN
+				(SELECT ek_hash FROM machines WHERE ek_hash = ? AND state = 'forgotten')`,
+				rules, func(r Rule) []any { return []any{r.Token, r.EKHash} })
+		}
 		if err != nil {
 			return err
 		}

@@ -19,8 +19,9 @@ type Found struct {
 	Name  string
 	Kind  string
 	Bot   string
-	Ours  bool  // it has our mark; else it is only called as ours are
-	Epoch int64 // of its content; 0: it has no mark
+	CAs   []string // PEM, as the server checks EK certificates
+	Ours  bool     // it has our mark; else it is only called as ours are
+	Epoch int64    // of its content; 0: it has no mark
 	Write string
 	Rules []store.Rule // those with an EK hash; the host is the rule's description
 }
@@ -55,7 +56,7 @@ func FindIn(all []json.RawMessage, w Whose) ([]Found, error) {
 		if err != nil {
 			return nil, errUnreadableToken
 		}
-		f := Found{Name: head.Metadata.Name, Kind: t.kind(), Bot: t.bot, Ours: t.stamp.fleet == w.Fleet && w.Fleet != ""}
+		f := Found{Name: head.Metadata.Name, Kind: t.kind(), Bot: t.bot, CAs: t.cas, Ours: t.stamp.fleet == w.Fleet && w.Fleet != ""}
 		if !f.Ours && (t.stamp.fleet != "" || !w.named(f)) {
 			continue
 		}
