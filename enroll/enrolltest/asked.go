@@ -15,6 +15,8 @@ type asked struct {
 	vars map[string]string
 	keys []string
 	text string
+
+	lines map[*regexp.Regexp][][]string // of factLine and its kin: what matches
 }
 
 var (
@@ -45,7 +47,7 @@ var asks struct {
 }
 
 func read(text string) asked {
-	a := asked{vars: map[string]string{}, text: text}
+	a := asked{vars: map[string]string{}, text: text, lines: map[*regexp.Regexp][][]string{}}
 	open := ""
 	for line := range strings.Lines(text) {
 		open += line
@@ -63,6 +65,9 @@ func read(text string) asked {
 	}
 	for _, m := range askedKey.FindAllStringSubmatch(text, -1) {
 		a.keys = append(a.keys, m[1]+m[2])
+	}
+	for _, line := range []*regexp.Regexp{factLine, madeLine, aboveLine, wayLine} {
+		a.lines[line] = line.FindAllStringSubmatch(text, -1)
 	}
 	return a
 }

@@ -288,7 +288,7 @@ func (h *Host) word(quoted string) (string, bool) {
 
 // fileFacts answers the lines "dir N PATH" and "file N PATH" at the script's end.
 func (h *Host) fileFacts(out *answer, a asked) bool {
-	for _, m := range factLine.FindAllStringSubmatch(a.text, -1) {
+	for _, m := range a.lines[factLine] {
 		name, ok := h.word(m[3])
 		if !ok {
 			return false

@@ -59,7 +59,7 @@ var (
 
 // madeFacts answers the lines "made N KIND NAME BESIDES" and "above N PATH" at the script's end.
 func (h *Host) madeFacts(out *answer, a asked) bool {
-	for _, m := range madeLine.FindAllStringSubmatch(a.text, -1) {
+	for _, m := range a.lines[madeLine] {
 		name, ok := h.word(m[3])
 		besides, ok2 := h.word(m[4])
 		if !ok || !ok2 {
@@ -69,7 +69,7 @@ func (h *Host) madeFacts(out *answer, a asked) bool {
 			out.kv("made."+m[1], word)
 		}
 	}
-	for _, m := range aboveLine.FindAllStringSubmatch(a.text, -1) {
+	for _, m := range a.lines[aboveLine] {
 		name, ok := h.word(m[2])
 		if !ok {
 			return false

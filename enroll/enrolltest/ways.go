@@ -16,7 +16,7 @@ func (h *Host) wayFacts(out *answer, a asked) bool {
 	if last != "" {
 		out.kv("last", last)
 	}
-	for _, m := range wayLine.FindAllStringSubmatch(a.text, -1) {
+	for _, m := range a.lines[wayLine] {
 		name := h.binary(a)
 		if m[2] != `"$b"` {
 			var ok bool

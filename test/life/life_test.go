@@ -212,6 +212,9 @@ func TestSurvey(t *testing.T) {
 	found, example := map[string]int{}, map[string]string{}
 	gen := rapid.Custom(drawHistory)
 	for i := range *flagHistories {
+		if i > 0 && i%200 == 0 {
+			t.Logf("%d histories", i)
+		}
 		h := gen.Example(*flagFrom + i)
 		bad, _ := live(t, h)
 		class, _, _ := strings.Cut(bad, ":")
