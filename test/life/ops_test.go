@@ -90,6 +90,9 @@ func (w *world) do(o op) {
 		w.inTurn(o, op{Kind: "tokens"}, op{Kind: "db-lost"}, op{Kind: "down", A: o.A}, op{Kind: "down", A: o.A + 1},
 			op{Kind: "down", A: o.A + 2}, op{Kind: "scan"}, op{Kind: "gitops", A: 1, B: o.B})
 	case "wrong-cluster":
+		if !w.bound(c) {
+			return // whose cluster it is, only tctl says
+		}
 		w.astray = true
 		w.command(c, op{Kind: []string{"apply", "remove", "enroll"}[o.B%3], A: o.A, B: 1})
 		w.astray = false
@@ -687,6 +690,9 @@ func (w *world) race(o op) {
 		actors, jobs = append(actors, a), append(jobs, job)
 	}
 	w.racing = true
+	for _, m := range w.machines {
+		m.by = nil
+	}
 	w.turns.run(uint64(o.B), jobs...)
 	lost := overwritten(actors)
 	for _, a := range actors {

@@ -123,3 +123,15 @@ func (w *world) rival() *controller {
 func (a *actor) offline() bool {
 	return a.op.Kind == "remove-offline" || a.op.Kind == "remove-pattern" && a.op.B%5 == 0
 }
+
+// bound says whether the records of a controller know their cluster.
+func (w *world) bound(c *controller) bool {
+	ctx := context.Background()
+	st, err := store.OpenWith(ctx, c.db, store.Options{Existing: true})
+	if err != nil {
+		return false
+	}
+	defer func() { w.must(st.Close()) }()
+	b, err := st.Bound(ctx)
+	return err == nil && b.Cluster != ""
+}
