@@ -390,3 +390,35 @@ func TestAForgottenHostThatIsScannedAgainKeepsItsWay(t *testing.T) {
 		}
 	}
 }
+
+// A machine that is let in again may still have the tokens that it had, when nobody was at its host meanwhile.
+func TestAReadmittedMachineKeepsItsWays(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	l.enrolled()
+	for _, how := range []RemoveOptions{{Names: []string{"web-01"}, Offline: true, Yes: true}, {Names: []string{"web-02"}, Yes: true}} {
+		if _, err := l.remove(how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.waysOf("web-02") != "" {
+		t.Errorf("enroll's things are gone from web-02, and it may have %q", l.waysOf("web-02"))
+	}
+	for _, host := range []string{"web-01", "web-02"} {
+		if _, err := ReadmitRecords(t.Context(), l.Fleet, l.host[host].TPM.EKHash()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.with("web-01", func(s *enrolltest.State) { s.Down = true })
+	l.Config.Token.Name = "prod"
+	for range 2 {
+		if _, err := l.enroll(func(o *EnrollOptions) { o.AcceptPolicy = true }); err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
+			t.Fatal(err)
+		}
+	}
+	for host, want := range map[string]string{"web-01": "fleet prod", "web-02": "prod", "web-03": "prod"} {
+		if in := l.admits(host, "fleet", "prod"); in != want {
+			t.Errorf("%s is admitted by %q, want %q", host, in, want)
+		}
+	}
+}

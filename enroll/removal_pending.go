@@ -59,6 +59,7 @@ func (r *removal) conclude(ctx context.Context, run int64, results []outcome.Res
 	}
 	var gone []string
 	var errs []error
+	clean := map[string]bool{} // EKs of hosts that have no token any more
 	for _, l := range r.leaving {
 		res, visited := ended[l.visit]
 		switch {
@@ -69,6 +70,9 @@ func (r *removal) conclude(ctx context.Context, run int64, results []outcome.Res
 		case l.known:
 			gone = append(gone, l.name)
 		}
+		for _, m := range l.eks {
+			clean[m.EKHash] = clean[m.EKHash] || visited && !res.Bad() && res.Outcome != outcome.Canceled
+		}
 		if r.opts.Offline && l.rec.Installed == nil {
 			r.Watcher.Note(RuleGone{Host: l.name})
 		}
@@ -76,7 +80,24 @@ func (r *removal) conclude(ctx context.Context, run int64, results []outcome.Res
 	if len(gone) > 0 {
 		errs = append(errs, r.Store.Forget(ctx, gone...))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, r.endWays(ctx, clean))...)
+}
+
+// endWays notes that machines are configured with no token any more.
+func (r *removal) endWays(ctx context.Context, eks map[string]bool) error {
+	var ended []store.Way
+	for w, err := range r.Store.Ways(ctx) {
+		if err != nil {
+			return err
+		}
+		if eks[w.EKHash] {
+			ended = append(ended, w)
+		}
+	}
+	if len(ended) == 0 {
+		return nil
+	}
+	return r.Store.DropWays(ctx, ended...)
 }
 
 // keep notes how the visit of a host ended that still has to be made.

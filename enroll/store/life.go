@@ -73,8 +73,8 @@ func (s *sqlite) SetStates(ctx context.Context, action string, machines ...Machi
 	})
 }
 
-// setState keeps what is known of a machine's joins. One that is out may be configured with nothing; one that was forgotten, once its
-// rules have left the cluster: it may be scanned again before that.
+// setState keeps what is known of a machine's joins, and its ways: nobody knows what is on the host of one that is out, and it may be
+// let in again.
 func (s *sqlite) setState(ctx context.Context, tx *sql.Tx, m Machine) error {
 	if !ValidEKHash(m.EKHash) {
 		return fmt.Errorf("machine %q without a valid EKPub hash", m.Host)
@@ -87,9 +87,6 @@ func (s *sqlite) setState(ctx context.Context, tx *sql.Tx, m Machine) error {
 		run = excluded.run, at = excluded.at, by = excluded.by, why = excluded.why`
 	_, err := tx.ExecContext(ctx, upsert, m.EKHash, m.State, m.Host, m.EKSerial, cmp.Or(m.Run, s.run.Load()), toUnix(m.At),
 		cmp.Or(m.By, s.actor.By), m.Why)
-	if err == nil && (m.State == Removed || m.State == Replaced) {
-		_, err = tx.ExecContext(ctx, "DELETE FROM ways WHERE ek_hash = ?", m.EKHash)
-	}
 	return err
 }
 

@@ -158,7 +158,7 @@ func (w *world) do(o op) {
 		w.turnClock()
 	case "db-lost":
 		w.must(os.RemoveAll(c.db))
-		w.forgot = true
+		w.forget()
 	case "db-copy":
 		if data, err := os.ReadFile(c.db); err == nil {
 			file := fmt.Sprintf("%s.copy%d-%d", c.db, c.id, len(c.copies))
@@ -173,7 +173,7 @@ func (w *world) do(o op) {
 			data, err := os.ReadFile(pick(c.copies, o.B))
 			w.must(err)
 			w.must(os.WriteFile(c.db, data, 0o600))
-			w.forgot = true
+			w.forget()
 		}
 	case "controller":
 		if len(w.ctls) < 3 {

@@ -135,3 +135,11 @@ func (w *world) bound(c *controller) bool {
 	b, err := st.Bound(ctx)
 	return err == nil && b.Cluster != ""
 }
+
+// forget notes that records were lost, or older ones brought back: what scans have seen is not known any more.
+func (w *world) forget() {
+	w.forgot = true
+	for _, m := range w.machines {
+		m.scanned = ""
+	}
+}

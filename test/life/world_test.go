@@ -186,7 +186,9 @@ func (w *world) allRules() map[string][]string {
 	all := map[string][]string{}
 	for _, t := range w.clusters[0].Tokens() {
 		for _, ek := range w.clusters[0].Rules(t) {
-			all[ek] = append(all[ek], t)
+			if !slices.Contains(all[ek], t) {
+				all[ek] = append(all[ek], t)
+			}
 		}
 	}
 	return all
