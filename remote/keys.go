@@ -228,7 +228,13 @@ func (r *keyRing) candidates(ctx context.Context, s *settings) []ssh.Signer {
 	if !s.identitiesOnly {
 		rest = append(append([]ssh.Signer{}, inAgent...), defaults...)
 	}
-	return distinct(append(named, r.goodFirst(rest)...))
+	var out []ssh.Signer
+	for _, k := range distinct(append(named, r.goodFirst(rest)...)) {
+		if k = s.algorithms.accepted(k); k != nil {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // identity returns the signers of one key file: with its certificates, and alone.

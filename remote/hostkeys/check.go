@@ -126,8 +126,8 @@ func (k *KnownHosts) checkCert(names []string, cert *ssh.Certificate, caAlgorith
 	return errors.New("host certificate: its authority is not known for this host")
 }
 
-// caDefault is OpenSSH's CASignatureAlgorithms (ssh_config(5)).
-func caDefault() []string {
+// CAAlgorithms are OpenSSH's default of CASignatureAlgorithms (ssh_config(5)).
+func CAAlgorithms() []string {
 	return []string{
 		ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
 		ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
@@ -137,7 +137,7 @@ func caDefault() []string {
 // certFor checks all of a host certificate but whose authority's it is.
 func certFor(host string, cert *ssh.Certificate, caAlgorithms []string) error {
 	if len(caAlgorithms) == 0 {
-		caAlgorithms = caDefault()
+		caAlgorithms = CAAlgorithms()
 	}
 	switch {
 	case cert.CertType != ssh.HostCert:

@@ -208,7 +208,7 @@ func parseKey(kind, encoded string) (*knownKey, error) {
 
 // keyTypes are those that hosts and authorities can have here.
 func keyTypes() []string {
-	types := caDefault()
+	types := CAAlgorithms()
 	for _, a := range slices.Concat(ssh.SupportedAlgorithms().HostKeys, ssh.InsecureAlgorithms().HostKeys) {
 		types = append(types, underlyingType(a))
 	}
