@@ -55,12 +55,15 @@ type identity struct {
 
 // resolve finds out how to reach a target.
 func (d *Dialer) resolve(ctx context.Context, t Target) (*settings, error) {
-	if t.Host == "" || strings.HasPrefix(t.Host, "-") || strings.ContainsAny(t.Host, " \t\r\n\x00/") {
-		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("%q is not a host name", Clean(t.Host))}
-	}
 	args, err := sshconfig.ParseArgs(t.SSHArgs)
 	if err != nil {
 		return nil, &Error{Kind: ErrConfig, Err: err, Hint: "see ansible_ssh_common_args and ansible_ssh_extra_args"}
+	}
+	if err := checkNames(t.Host, append(args.Users(), t.User, d.opts.User)); err != nil {
+		return nil, err
+	}
+	if err := checkHops(args.Jump); err != nil {
+		return nil, err
 	}
 	if args.Config == "" {
 		args.Config = d.opts.SSHConfig
@@ -75,6 +78,41 @@ func (d *Dialer) resolve(ctx context.Context, t Target) (*settings, error) {
 	}
 	s.config = args.Config
 	return s, nil
+}
+
+// checkNames refuses names that a shell would read as more than names, as OpenSSH does: before anything is run for the
+// host, and for every host, whether ssh -G is asked for it or not.
+func checkNames(host string, users []string) error {
+	if !sshconfig.ValidHost(host) {
+		return &Error{
+			Kind: ErrConfig, Err: fmt.Errorf("%q is not a host name", Clean(host)),
+			Hint: "a name has no spaces, control characters or characters of the shell, and does not begin with -",
+		}
+	}
+	for _, user := range users {
+		if !sshconfig.ValidUser(user) {
+			return &Error{
+				Kind: ErrConfig, Err: fmt.Errorf("%q is not a user's name", Clean(user)),
+				Hint: "a name has no control characters or characters of the shell, and does not begin with -",
+			}
+		}
+	}
+	return nil
+}
+
+// checkHops is checkNames for a ProxyJump chain of the arguments, of which ssh -G passes on no more than the first word.
+func checkHops(chain string) error {
+	for chain != "" && chain != "none" {
+		hop, before, err := parseHop(chain)
+		if err != nil {
+			return &Error{Kind: ErrConfig, Err: err}
+		}
+		if err := checkNames(hop.Host, []string{hop.User}); err != nil {
+			return err
+		}
+		chain = before
+	}
+	return nil
 }
 
 // fromValues turns the configuration's words into settings; what the target says wins.
