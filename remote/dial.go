@@ -30,6 +30,8 @@ type Dialer struct {
 
 	mu    sync.Mutex
 	known map[string]*knownFiles // by list of files
+
+	accepting sync.Mutex // a new host key is recorded
 }
 
 // knownFiles are known_hosts files that were read once.

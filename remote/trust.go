@@ -50,7 +50,10 @@ func (d *Dialer) checkHostKey(t Target, s *settings, known *hostkeys.KnownHosts,
 	if len(s.userKnown) > 0 && s.userKnown[0] != os.DevNull {
 		file = s.userKnown[0]
 	}
-	if err := known.Accept(file, names[0], key, s.hashKnown); err != nil {
+	d.accepting.Lock() // lists of files may have their first one in common
+	err = known.Accept(file, names[0], key, s.hashKnown)
+	d.accepting.Unlock()
+	if err != nil {
 		return cannotAccept(err)
 	}
 	fingerprint := ssh.FingerprintSHA256(key)
