@@ -87,6 +87,28 @@ func (c *Conn) fail(cause error) {
 	}
 }
 
+// stuckAfter is how long the last words to a session may take.
+const stuckAfter = time.Second
+
+// send says the last words to a session. Where the host, or what lies between, takes nothing any more they would wait for
+// ever behind what was written before, and the connection is ended instead.
+func (c *Conn) send(words func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		words()
+	}()
+	timer := time.NewTimer(stuckAfter)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		c.fail(&Error{Kind: ErrDisconnected, Err: fmt.Errorf("%s: nothing that is sent gets through", c.addr)})
+		_ = c.client.Close()
+		<-done
+	}
+}
+
 // lost says why a session ended without an exit status.
 func (c *Conn) lost(err error) error {
 	c.mu.Lock()

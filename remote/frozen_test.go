@@ -128,7 +128,7 @@ func frozenWays() []frozenWay {
 		{"the first of two jump hosts", via("-J", "hop1,hop2")},
 		{"the last of two jump hosts", via("-J", "hop2,hop1")},
 		{"a ProxyCommand", via("-o", "ProxyCommand=ssh -F CONFIG -W %h:%p hop1")},
-		{"a ProxyCommand that does not end", via("-o", "ProxyCommand=trap '' TERM; ssh -F CONFIG -W %h:%p hop1; sleep 1000")},
+		{"a ProxyCommand that does not end", via("-o", "ProxyCommand=sh -c \"trap '' TERM; ssh -F CONFIG -W %h:%p hop1; sleep 1000\"")},
 		{"nothing between", func(t *testing.T, jump *remotetest.SSHD, box *icebox) remote.Target {
 			target := jump.Target()
 			target.Port = box.port
@@ -138,51 +138,55 @@ func frozenWays() []frozenWay {
 	}
 }
 
-// TestCloseEndsOverWhatIsFrozen closes connections, idle and busy in both directions, and gives up logins, after whatever
-// lies between has frozen.
+// TestCloseEndsOverWhatIsFrozen closes connections, idle and busy ones, and gives up logins, after whatever lies between has
+// frozen. Nothing of them is left.
 func TestCloseEndsOverWhatIsFrozen(t *testing.T) {
-	jump := remotetest.StartSSHD(t)
-	for _, way := range frozenWays() {
-		t.Run(way.name, func(t *testing.T) {
-			before := settled(0, 0)
-			t.Run("all", func(t *testing.T) {
+	before := settled(0, 0)
+	t.Run("ways", func(t *testing.T) {
+		jump := remotetest.StartSSHD(t)
+		for _, way := range frozenWays() {
+			t.Run(way.name, func(t *testing.T) {
+				t.Parallel()
 				box := startIcebox(t, jump.Port)
-				d, err := remote.NewDialer(remote.Options{KeepAlive: time.Hour})
-				if err != nil {
-					t.Fatal(err)
-				}
-				target := way.target(t, jump, box)
-				idle, busy := dialed(t, d, target), dialed(t, d, target)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				p, err := busy.Start(ctx, remote.Cmd{Script: "while read -r l; do :; done", MaxOutput: 1 << 30})
-				if err != nil {
-					t.Fatal(err)
-				}
-				writing := make(chan error, 1)
-				box.freeze()
-				go func() { writing <- fill(p.Stdin) }()
-				half := make(chan error, 1)
-				go func() {
-					_, err := d.Dial(ctx, target)
-					half <- err
-				}()
-				time.Sleep(200 * time.Millisecond) // so that the writer is stuck and the login has begun
-				cancel()
-				within(t, "a login that is given up", func() { <-half })
-				within(t, "Close of a process", func() { _ = p.Close() })
-				within(t, "Close of an idle connection", func() { _ = idle.Close() })
-				within(t, "Close of a busy connection", func() { _ = busy.Close() })
-				within(t, "the write", func() { <-writing })
-				within(t, "Close of the dialer", func() { _ = d.Close() })
+				closeFrozen(t, way.target(t, jump, box), box)
 			})
-			after := settled(before.goroutines, before.descriptors)
-			if after.goroutines > before.goroutines || after.descriptors > before.descriptors {
-				buf := make([]byte, 1<<20)
-				t.Errorf("before %+v, after %+v\n%s", before, after, buf[:runtime.Stack(buf, true)])
-			}
-		})
+		}
+	})
+	after := settled(before.goroutines, before.descriptors)
+	if after.goroutines > before.goroutines || after.descriptors > before.descriptors {
+		buf := make([]byte, 1<<20)
+		t.Errorf("before %+v, after %+v\n%s", before, after, buf[:runtime.Stack(buf, true)])
 	}
+}
+
+func closeFrozen(t *testing.T, target remote.Target, box *icebox) {
+	t.Helper()
+	d, err := remote.NewDialer(remote.Options{KeepAlive: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle, busy := dialed(t, d, target), dialed(t, d, target)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p, err := busy.Start(ctx, remote.Cmd{Script: "while read -r l; do :; done", MaxOutput: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writing, half := make(chan error, 1), make(chan error, 1)
+	box.freeze()
+	go func() { writing <- fill(p.Stdin) }()
+	go func() {
+		_, err := d.Dial(ctx, target)
+		half <- err
+	}()
+	time.Sleep(200 * time.Millisecond) // so that the writer is stuck and the login has begun
+	cancel()
+	within(t, "a login that is given up", func() { <-half })
+	within(t, "Close of a process", func() { _ = p.Close() })
+	within(t, "Close of an idle connection", func() { _ = idle.Close() })
+	within(t, "Close of a busy connection", func() { _ = busy.Close() })
+	within(t, "the write", func() { <-writing })
+	within(t, "Close of the dialer", func() { _ = d.Close() })
 }
 
 func dialed(t *testing.T, d *remote.Dialer, target remote.Target) *remote.Conn {
