@@ -16,17 +16,10 @@ func ValidHost(s string) bool {
 	return s != "" && s[0] != '-' && !strings.ContainsAny(s, notInHost+spaces+"/") && !hasControl(s)
 }
 
-// ValidUser reports whether a name may be a user's.
+// ValidUser reports whether a name may be a user's; none is.
 func ValidUser(s string) bool {
-	if strings.HasPrefix(s, "-") || strings.HasSuffix(s, `\`) || strings.ContainsAny(s, notInUser) || hasControl(s) {
-		return false
-	}
-	for _, space := range spaces {
-		if strings.Contains(s, string(space)+"-") {
-			return false
-		}
-	}
-	return true
+	return !strings.HasPrefix(s, "-") && !strings.HasSuffix(s, `\`) && !strings.Contains(s, " -") &&
+		!strings.ContainsAny(s, notInUser) && !hasControl(s)
 }
 
 func hasControl(s string) bool {
