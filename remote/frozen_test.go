@@ -297,3 +297,31 @@ func TestOneSSHDBehindAJumpHostGetsEightAtOnce(t *testing.T) {
 	cancel()
 	wg.Wait()
 }
+
+// TestWaitingForOthersDoesNotCount gives each of many logins to one slow sshd a limit that all of them together break.
+func TestWaitingForOthersDoesNotCount(t *testing.T) {
+	t.Parallel()
+	hosts := startFleet(t, 1, func(h *remotetest.Host) { h.Fault.BytesPerSecond = 3000 })
+	jump := remotetest.StartSSHD(t)
+	target := viaSSHD(t, jump, hosts.target(0))
+	d := newDialer(t, remote.Options{JumpDials: 1, Retries: -1})
+	first := dialed(t, d, target) // the jump host, too
+	_ = first.Close()
+	start := time.Now()
+	_ = dialed(t, d, target).Close()
+	limit := 5 * time.Since(start) // of one login
+	var wg sync.WaitGroup
+	for range 9 {
+		wg.Go(func() {
+			ctx, cancel := remote.WithLimit(t.Context(), limit)
+			defer cancel()
+			c, err := d.Dial(ctx, target)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = c.Close()
+		})
+	}
+	wg.Wait()
+}

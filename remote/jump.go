@@ -73,6 +73,7 @@ func (j *jumpHosts) slot(ctx context.Context, key string, limit int) (release fu
 		j.slots[key] = slots
 	}
 	j.mu.Unlock()
+	defer standStill(ctx)()
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():

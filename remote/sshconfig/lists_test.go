@@ -49,9 +49,9 @@ func FuzzList(f *testing.F) {
 	f.Add("-!a,*", "a,b,c")
 	f.Fuzz(func(t *testing.T, list, defaults string) {
 		v, d := Values{"ciphers": {list}}, Values{"ciphers": {defaults}}
-		named := strings.Split(strings.TrimLeft(list, "+-^")+","+list+","+defaults, ",")
+		named := strings.Split("x,"+list+","+list[min(1, len(list)):]+","+defaults, ",")
 		for _, a := range v.List("ciphers", d, []string{"x"}) {
-			if !slices.Contains(named, a) && !strings.HasSuffix(list, a) && a != "x" {
+			if !slices.Contains(named, a) {
 				t.Errorf("%q of %q and %q", a, list, defaults)
 			}
 		}
