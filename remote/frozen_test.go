@@ -181,11 +181,11 @@ func closeFrozen(t *testing.T, target remote.Target, box *icebox) {
 	}()
 	time.Sleep(200 * time.Millisecond) // so that the writer is stuck and the login has begun
 	cancel()
-	within(t, "a login that is given up", func() { <-half })
+	within(t, "a login that is given up", func() { _ = <-half })
 	within(t, "Close of a process", func() { _ = p.Close() })
 	within(t, "Close of an idle connection", func() { _ = idle.Close() })
 	within(t, "Close of a busy connection", func() { _ = busy.Close() })
-	within(t, "the write", func() { <-writing })
+	within(t, "the write", func() { _ = <-writing })
 	within(t, "Close of the dialer", func() { _ = d.Close() })
 }
 
