@@ -172,20 +172,23 @@ func closeFrozen(t *testing.T, target remote.Target, box *icebox) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writing, half := make(chan error, 1), make(chan error, 1)
+	writing, half := make(chan struct{}), make(chan struct{})
 	box.freeze()
-	go func() { writing <- fill(p.Stdin) }()
 	go func() {
-		_, err := d.Dial(ctx, target)
-		half <- err
+		defer close(writing)
+		fill(p.Stdin)
+	}()
+	go func() {
+		defer close(half)
+		_, _ = d.Dial(ctx, target)
 	}()
 	time.Sleep(200 * time.Millisecond) // so that the writer is stuck and the login has begun
 	cancel()
-	within(t, "a login that is given up", func() { _ = <-half })
+	within(t, "a login that is given up", func() { <-half })
 	within(t, "Close of a process", func() { _ = p.Close() })
 	within(t, "Close of an idle connection", func() { _ = idle.Close() })
 	within(t, "Close of a busy connection", func() { _ = busy.Close() })
-	within(t, "the write", func() { _ = <-writing })
+	within(t, "the write", func() { <-writing })
 	within(t, "Close of the dialer", func() { _ = d.Close() })
 }
 
@@ -199,10 +202,10 @@ func dialed(t *testing.T, d *remote.Dialer, target remote.Target) *remote.Conn {
 }
 
 // fill writes until that fails.
-func fill(w io.Writer) error {
+func fill(w io.Writer) {
 	for {
 		if _, err := w.Write(make([]byte, 64<<10)); err != nil {
-			return err
+			return
 		}
 	}
 }
