@@ -29,7 +29,7 @@ func (e *installation) hostInTime(ctx context.Context, h inventory.Host, may boo
 	start := time.Now()
 	if limit := e.reachHosts.Timeout; limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
+		ctx, cancel = remote.WithLimit(ctx, limit)
 		defer cancel()
 	}
 	r, did := e.host(ctx, h, may)

@@ -24,6 +24,7 @@ type login struct {
 	signed       ssh.PublicKey   // the last one that the host let us sign with
 	offers       int             // keys and passwords offered on this connection
 	passwordSent bool            // on any connection: a password is sent once
+	withheld     bool            // the host showed another key than is known: it gets no password
 	refused      error           // what the keyboard-interactive dialogue ended with
 }
 
@@ -36,11 +37,27 @@ func newLogin(keys []ssh.Signer, password string, s *settings) *login {
 	return &login{keys: keys, password: password, settings: s, tried: map[string]bool{}}
 }
 
+// withhold keeps passwords from a host whose key has changed, as OpenSSH does where the key is not checked. It reports
+// whether this connection must end, because it could send one.
+func (l *login) withhold(loggedIn bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	must := !l.withheld && (l.password != "" || loggedIn)
+	l.withheld, l.password = true, ""
+	return must
+}
+
+func (l *login) isWithheld() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.withheld
+}
+
 // methods are what is tried on one connection, in the order of PreferredAuthentications.
 func (l *login) methods() []ssh.AuthMethod {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.offers = 0
-	l.mu.Unlock()
 	order := l.settings.preferredAuth
 	if order == nil {
 		order = []string{"publickey", "password", "keyboard-interactive"}
@@ -220,6 +237,10 @@ func (l *login) failure(err error) *Error {
 	case l.passwordSent:
 		e.Err = fmt.Errorf("the password of %s was rejected", Clean(l.settings.user))
 		e.Hint = "check the user and the password"
+	case l.withheld:
+		e.Err = fmt.Errorf("%s: none of %d keys was accepted, and no password is sent to a host whose key has changed",
+			Clean(l.settings.user), len(l.tried))
+		e.Hint = "if the host was reinstalled, remove its old key: ssh-keygen -R HOST"
 	case len(l.tried) == 0:
 		e.Err = errors.New("there is no key or password to offer")
 		e.Hint = "start ssh-agent, set ansible_ssh_private_key_file, or give a password"

@@ -1,6 +1,7 @@
 package remote_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -334,5 +335,37 @@ func TestHardwareKeysWorkThroughTheAgent(t *testing.T) {
 	server.Addf("authorized_keys", "%s", strings.TrimSpace(authorized(pub)))
 	if err := logIn(t, remote.Options{}, withAgent(server.Target(), serveAgent(t, token))); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAnAgentThatSaysNothingIsLeftWhenTheRunEnds asks an agent that accepts and never answers, twice at once.
+func TestAnAgentThatSaysNothingIsLeftWhenTheRunEnds(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "agent")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	target := withAgent(remote.Target{Name: "h", Host: "127.0.0.1", SSHArgs: remotetest.Isolated("none")}, path)
+	d := newDialer(t, remote.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := d.Dial(ctx, target)
+			ended <- err
+		}()
+	}
+	if _, err := l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for range 2 {
+		within(t, "a login", func() {
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

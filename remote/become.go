@@ -254,6 +254,9 @@ func (p *Process) becomeFailure(text string, wrong bool) error {
 	if errors.Is(kind, ErrBecomeNeedsPass) && p.conn.become.Password != "" && (method != "doas" || p.terminal) {
 		kind = ErrBecomePassword
 	}
+	if errors.Is(kind, ErrBecomeNeedsPass) && p.conn.withheld {
+		hint = "no password is sent to a host whose key has changed: if it was reinstalled, remove its old key"
+	}
 	if hint == "" {
 		hint = fmt.Sprintf("try it by hand on the host: %s, to become %s", exe, Clean(user))
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,8 @@ type Conn struct {
 	opts     Options
 	become   Become
 	user     string
+	addr     string // what was dialled
+	withheld bool   // the host key is not the known one: no password goes to this host
 	release  func()
 	stopKeep func()
 
@@ -27,11 +30,18 @@ type Conn struct {
 	cause  error // why the connection ended, when it was not Close
 }
 
-func newConn(d *Dialer, t Target, s *settings, client *ssh.Client, release func()) *Conn {
-	c := &Conn{client: client, opts: d.opts, become: t.Become, user: s.user, release: release}
+func newConn(d *Dialer, t Target, s *settings, l *link) *Conn {
+	c := &Conn{
+		client: l.client, opts: d.opts, become: t.Become, user: s.user, addr: s.addr(), withheld: l.withheld, release: l.end,
+	}
+	if c.withheld {
+		c.become.Password = ""
+	}
 	interval := cmp.Or(d.opts.KeepAlive, s.aliveInterval, 15*time.Second)
-	c.stopKeep = keepAlive(client, interval, func() {
-		c.fail(&Error{Kind: ErrTimeout, Err: errors.New("the host no longer answers"), Hint: "see its network and load"})
+	c.stopKeep = keepAlive(l.client, interval, func() {
+		c.fail(&Error{
+			Kind: ErrTimeout, Err: fmt.Errorf("%s: the host no longer answers", c.addr), Hint: "see its network and load",
+		})
 	})
 	return c
 }
@@ -77,6 +87,28 @@ func (c *Conn) fail(cause error) {
 	}
 }
 
+// stuckAfter is how long the last words to a session may take.
+const stuckAfter = time.Second
+
+// send says the last words to a session. Where the host, or what lies between, takes nothing any more they would wait for
+// ever behind what was written before, and the connection is ended instead.
+func (c *Conn) send(words func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		words()
+	}()
+	timer := time.NewTimer(stuckAfter)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		c.fail(&Error{Kind: ErrDisconnected, Err: fmt.Errorf("%s: nothing that is sent gets through", c.addr)})
+		_ = c.client.Close()
+		<-done
+	}
+}
+
 // lost says why a session ended without an exit status.
 func (c *Conn) lost(err error) error {
 	c.mu.Lock()
@@ -87,7 +119,10 @@ func (c *Conn) lost(err error) error {
 	case c.closed:
 		return &Error{Kind: ErrDisconnected, Err: errors.New("closed on our side")}
 	}
-	return &Error{Kind: ErrDisconnected, Err: err}
+	if err == nil {
+		return &Error{Kind: ErrDisconnected, Err: errors.New(c.addr)}
+	}
+	return &Error{Kind: ErrDisconnected, Err: fmt.Errorf("%s: %w", c.addr, err)}
 }
 
 // Close ends the connection and everything that runs over it. What ran cleans up after itself within about a second.

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +30,8 @@ type Dialer struct {
 
 	mu    sync.Mutex
 	known map[string]*knownFiles // by list of files
+
+	accepting sync.Mutex // a new host key is recorded
 }
 
 // knownFiles are known_hosts files that were read once.
@@ -62,7 +63,7 @@ func NewDialer(opts Options) (*Dialer, error) {
 	d := &Dialer{
 		opts: opts, resolver: sshconfig.NewResolver(opts.SSH), keys: newKeyRing(opts), known: map[string]*knownFiles{},
 	}
-	d.jumps.hosts = map[string]*jumpHost{}
+	d.jumps.hosts, d.jumps.slots = map[string]*jumpHost{}, map[string]chan struct{}{}
 	return d, nil
 }
 
@@ -102,11 +103,11 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 	if err != nil {
 		return nil, ctxError(ctx, err)
 	}
-	client, release, err := d.connect(ctx, t, s)
+	l, err := d.connect(ctx, t, s)
 	if err != nil {
 		return nil, ctxError(ctx, err)
 	}
-	return newConn(d, t, s, client, release), nil
+	return newConn(d, t, s, l), nil
 }
 
 // ctxError prefers the context's end to what it caused: a deadline is ErrTimeout, a cancellation stays what it is.
@@ -128,38 +129,53 @@ type attemptError struct {
 	retry bool     // after a pause
 	again bool     // at once: with other keys
 	algs  []string // at once: asking for these host keys
+
+	verified bool // it failed after the host key was accepted
 }
 
 func (a *attemptError) Error() string { return a.err.Error() }
 
 func (a *attemptError) Unwrap() error { return a.err }
 
-// connect tries until a client is there or nothing more can help.
-func (d *Dialer) connect(ctx context.Context, t Target, s *settings) (*ssh.Client, func(), error) {
+// link is a connection that is logged in.
+type link struct {
+	client   *ssh.Client
+	end      func() // ends what is below it
+	withheld bool   // its host key is not the known one: it gets no passwords
+}
+
+// connect tries until a client is there or nothing more can help. A host key that was refused stays the error, whatever
+// happens when the host is asked for the keys that it is known by.
+func (d *Dialer) connect(ctx context.Context, t Target, s *settings) (*link, error) {
 	l := d.prepare(ctx, t, s)
 	var algs []string
+	var alarm *Error
 	tries := 0
 	for range 64 { // a bound for what is tried at once
-		client, release, fail := d.attempt(ctx, t, s, l, algs)
+		made, fail := d.attempt(ctx, t, s, l, algs)
+		if fail == nil {
+			return made, nil
+		}
+		if alarm != nil && !fail.verified {
+			fail.err = alarm
+		}
 		switch {
-		case fail == nil:
-			return client, release, nil
 		case ctx.Err() != nil:
-			return nil, nil, fail.err
+			return nil, fail.err
 		case fail.algs != nil && algs == nil:
-			algs = fail.algs
+			algs, alarm = fail.algs, fail.err
 		case fail.again:
 		case fail.retry && tries < d.opts.Retries:
 			tries++
 			d.opts.Logf("%s: %v; try %d of %d follows", t.Name, fail.err, tries, d.opts.Retries)
 			if err := pause(ctx, tries); err != nil {
-				return nil, nil, fail.err
+				return nil, fail.err
 			}
 		default:
-			return nil, nil, fail.err
+			return nil, fail.err
 		}
 	}
-	return nil, nil, l.failure(errors.New("too many attempts"))
+	return nil, l.failure(errors.New("too many attempts"))
 }
 
 // pause waits 0.25 s, doubled with each try up to 8 s, of which a random half is kept.
@@ -176,36 +192,39 @@ func pause(ctx context.Context, try int) error {
 }
 
 // attempt makes one connection and logs in.
-func (d *Dialer) attempt(
-	ctx context.Context, t Target, s *settings, l *login, algs []string,
-) (*ssh.Client, func(), *attemptError) {
+func (d *Dialer) attempt(ctx context.Context, t Target, s *settings, l *login, algs []string) (*link, *attemptError) {
 	conn, release, err := d.transport(ctx, s)
 	if err != nil {
-		return nil, nil, s.at(connectFailure(err))
+		return nil, s.at(connectFailure(err))
 	}
+	defer release()
 	client, fail := d.handshake(ctx, conn, t, s, l, algs)
 	if fail != nil {
 		_ = conn.Close()
 		if command, ok := conn.(*commandConn); ok {
 			command.explain(fail)
 		}
-		release()
-		return nil, nil, s.at(fail)
+		return nil, s.at(fail)
 	}
-	release()
 	d.keys.accepted(l.signed)
-	return client, func() { _ = conn.Close() }, nil
+	made := &link{client: client, end: func() { _ = conn.Close() }, withheld: l.isWithheld()}
+	if made.withheld {
+		d.opts.Logf("%s: %s: the host key has changed: no password is sent", t.Name, s.addr())
+	}
+	return made, nil
 }
 
-// at names the address that was dialled where the network failed and its words don't say where.
+// addr is what is dialled.
+func (s *settings) addr() string { return net.JoinHostPort(s.host, strconv.Itoa(s.port)) }
+
+// at names the address that was dialled where an error doesn't.
 func (s *settings) at(fail *attemptError) *attemptError {
 	e := fail.err
-	ofNetwork := errors.Is(e.Kind, ErrUnreachable) || errors.Is(e.Kind, ErrTimeout) || errors.Is(e.Kind, ErrDisconnected)
-	if !ofNetwork || e.Err == nil || strings.Contains(e.Err.Error(), s.host) {
+	if e.Err == nil || strings.Contains(e.Err.Error(), s.addr()) {
 		return fail
 	}
 	named := *fail
-	named.err = &Error{Kind: e.Kind, Hint: e.Hint, Err: fmt.Errorf("%s: %w", net.JoinHostPort(s.host, strconv.Itoa(s.port)), e.Err)}
+	named.err = &Error{Kind: e.Kind, Hint: e.Hint, Err: fmt.Errorf("%s: %w", s.addr(), e.Err)}
 	return &named
 }
 
@@ -213,11 +232,11 @@ func (s *settings) at(fail *attemptError) *attemptError {
 // must be called when the handshake is over.
 func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), error) {
 	timeout := cmp.Or(d.opts.ConnectTimeout, s.connectTimeout, 10*time.Second)
-	addr := net.JoinHostPort(s.host, strconv.Itoa(s.port))
+	addr := s.addr()
 	nothing := func() {}
 	switch {
 	case s.proxyCommand != "" && s.proxyCommand != "none":
-		conn, err := proxyCommand(s.expand(s.proxyCommand))
+		conn, err := proxyCommand(s.expandTokens(s.proxyCommand))
 		return conn, nothing, err
 	case s.proxyJump != "" && s.proxyJump != "none":
 		return d.viaJump(ctx, s, addr, timeout)
@@ -277,263 +296,4 @@ func isDrop(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNABORTED) ||
 		errors.Is(err, os.ErrClosed) // a ProxyCommand that has ended
-}
-
-// phase is how far a handshake came, for its errors and its time limits.
-type phase struct {
-	mu      sync.Mutex
-	auth    bool // the host key was accepted
-	hostKey *hostkeys.Error
-	timeout string // the limit that passed
-}
-
-// handshake does the key exchange and the login over conn. It ends conn when ctx or a limit does.
-func (d *Dialer) handshake(
-	ctx context.Context, conn net.Conn, t Target, s *settings, l *login, algs []string,
-) (*ssh.Client, *attemptError) {
-	ph := &phase{}
-	expire := func(what string) func() {
-		return func() {
-			ph.mu.Lock()
-			ph.timeout = what
-			ph.mu.Unlock()
-			_ = conn.Close()
-		}
-	}
-	kexTimer := time.AfterFunc(d.opts.HandshakeTimeout, expire("no key exchange"))
-	defer kexTimer.Stop()
-	var authTimer *time.Timer
-	inAuth := func() {
-		kexTimer.Stop()
-		authTimer = time.AfterFunc(d.opts.AuthTimeout, expire("no answer to the authentication"))
-		ph.mu.Lock()
-		ph.auth = true
-		ph.mu.Unlock()
-	}
-	cfg, err := d.clientConfig(t, s, l, algs, ph, inAuth)
-	if err != nil {
-		return nil, connectFailure(err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	type result struct {
-		client *ssh.Client
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() { // an agent that waits for a touch cannot be interrupted
-		c, chans, reqs, err := ssh.NewClientConn(conn, net.JoinHostPort(s.host, strconv.Itoa(s.port)), cfg)
-		if authTimer != nil {
-			authTimer.Stop()
-		}
-		if err != nil {
-			done <- result{err: err}
-			return
-		}
-		done <- result{client: ssh.NewClient(c, chans, reqs)}
-	}()
-	r := waitResult(ctx, done, d.opts.HandshakeTimeout+d.opts.AuthTimeout+time.Second)
-	if r == nil {
-		return nil, ph.failure(l, context.DeadlineExceeded)
-	}
-	if r.err != nil {
-		return nil, ph.failure(l, r.err)
-	}
-	return r.client, nil
-}
-
-// waitResult waits for a handshake; when ctx ends, only as long as closing a connection takes.
-func waitResult[T any](ctx context.Context, done <-chan T, limit time.Duration) *T {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case r := <-done:
-		return &r
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-	}
-	timer.Reset(time.Second)
-	select {
-	case r := <-done:
-		return &r
-	case <-timer.C:
-		return nil
-	}
-}
-
-// failure sorts the error of a handshake, as one place that knows what a retry can help.
-func (p *phase) failure(l *login, err error) *attemptError {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.hostKey != nil:
-		e := &Error{Kind: p.hostKey.Kind, Err: errors.New(p.hostKey.Text), Hint: p.hostKey.Hint}
-		return &attemptError{err: e, algs: p.hostKey.Retry}
-	case p.timeout != "":
-		return &attemptError{err: &Error{Kind: ErrTimeout, Err: errors.New(p.timeout)}, retry: !l.started()}
-	case p.auth:
-		return l.sort(err)
-	case isDrop(err), strings.Contains(err.Error(), "ssh: disconnect"):
-		return &attemptError{err: &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %s", Line(err.Error())),
-			Hint: "sshd drops connections beyond its MaxStartups: fewer hosts at once may help",
-		}, retry: true}
-	case strings.Contains(err.Error(), "no common algorithm"):
-		return &attemptError{err: &Error{Kind: ErrConfig, Err: errors.New(Line(err.Error()))}}
-	}
-	return &attemptError{err: &Error{
-		Kind: ErrUnreachable, Err: fmt.Errorf("no SSH server: %s", Line(err.Error())), Hint: "is this the SSH port?",
-	}}
-}
-
-// sort sorts errors of the authentication.
-func (l *login) sort(err error) *attemptError {
-	text := err.Error()
-	dropped := isDrop(err)
-	disconnect := strings.Contains(text, "ssh: disconnect")
-	switch {
-	case disconnect && l.started():
-		return &attemptError{err: l.failure(err), again: l.left()}
-	case (dropped || disconnect) && !l.sentPassword():
-		l.forgetOffers()
-		return &attemptError{err: &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("during authentication: %s", Line(text)),
-		}, retry: true}
-	case dropped:
-		return &attemptError{err: &Error{
-			Kind: ErrDisconnected, Err: errors.New("during authentication, after the password was sent"),
-		}}
-	}
-	return &attemptError{err: l.failure(err)}
-}
-
-// clientConfig builds what the handshake needs. inAuth is called when the host key is accepted.
-func (d *Dialer) clientConfig(
-	t Target, s *settings, l *login, algs []string, ph *phase, inAuth func(),
-) (*ssh.ClientConfig, error) {
-	known, err := d.knownHosts(s)
-	if err != nil {
-		return nil, err
-	}
-	names := hostkeys.HostNames(s.host, s.port)
-	if s.keyAlias != "" {
-		names = hostkeys.HostNames(s.keyAlias, 22)
-	}
-	if algs == nil {
-		algs = known.Algorithms(names)
-	}
-	cfg := &ssh.ClientConfig{
-		Config: ssh.Config{
-			KeyExchanges: supported(s.kex, allKex()), Ciphers: ciphers(s.ciphers), MACs: supported(s.macs, allMACs()),
-		},
-		User:              s.user,
-		Auth:              l.methods(),
-		HostKeyAlgorithms: restrict(algs, s.hostKeyAlgorithms),
-		ClientVersion:     "SSH-2.0-fleetctl",
-		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			err := d.checkHostKey(t, s, known, names, key)
-			if err == nil {
-				if !ph.auth {
-					inAuth()
-				}
-				return nil
-			}
-			ph.mu.Lock()
-			defer ph.mu.Unlock()
-			if !errors.As(err, &ph.hostKey) {
-				ph.hostKey = &hostkeys.Error{Kind: ErrConfig, Text: err.Error()}
-			}
-			return err
-		},
-	}
-	return cfg, nil
-}
-
-// knownHosts returns the index of a host's known_hosts files.
-func (d *Dialer) knownHosts(s *settings) (*hostkeys.KnownHosts, error) {
-	files := slices.Concat(s.userKnown, s.globalKnown)
-	id := strings.Join(append(files, s.revokedKeys), "\x00")
-	d.mu.Lock()
-	k := d.known[id]
-	if k == nil {
-		k = &knownFiles{}
-		d.known[id] = k
-	}
-	d.mu.Unlock()
-	k.once.Do(func() {
-		k.hosts, k.err = hostkeys.Load(files, d.opts.Logf)
-		if k.err == nil && s.revokedKeys != "" && s.revokedKeys != "none" {
-			k.err = k.hosts.Revoke(s.path(s.revokedKeys))
-		}
-	})
-	return k.hosts, k.err
-}
-
-// checkHostKey applies the policy. accept-new trusts hosts that are not known, never a key that changed.
-func (d *Dialer) checkHostKey(t Target, s *settings, known *hostkeys.KnownHosts, names []string, key ssh.PublicKey) error {
-	err := known.Check(names, key)
-	switch {
-	case err == nil || errors.Is(err, ErrHostKeyRevoked):
-		return err
-	case d.opts.HostKeyChecking == "off":
-		return nil
-	case d.opts.HostKeyChecking != "accept-new" || !errors.Is(err, ErrHostKeyUnknown):
-		return err
-	}
-	file := ""
-	if len(s.userKnown) > 0 && s.userKnown[0] != os.DevNull {
-		file = s.userKnown[0]
-	}
-	if err := known.Accept(file, names[0], key, s.hashKnown); err != nil {
-		return fmt.Errorf("cannot record the host key: %w", err)
-	}
-	fingerprint := ssh.FingerprintSHA256(key)
-	d.opts.Logf("%s: trusted on first use: %s %s", t.Name, key.Type(), fingerprint)
-	if d.opts.Accepted != nil {
-		d.opts.Accepted(t.Name, fingerprint)
-	}
-	return nil
-}
-
-// ciphers puts AES-GCM first, which costs half of what ChaCha20-Poly1305 does where the processor knows AES.
-func ciphers(user []string) []string {
-	if user != nil {
-		return supported(user, slices.Concat(ssh.SupportedAlgorithms().Ciphers, ssh.InsecureAlgorithms().Ciphers))
-	}
-	out := []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM}
-	for _, c := range ssh.SupportedAlgorithms().Ciphers {
-		if !slices.Contains(out, c) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-func allKex() []string {
-	return slices.Concat(ssh.SupportedAlgorithms().KeyExchanges, ssh.InsecureAlgorithms().KeyExchanges)
-}
-
-func allMACs() []string {
-	return slices.Concat(ssh.SupportedAlgorithms().MACs, ssh.InsecureAlgorithms().MACs)
-}
-
-// supported keeps what the user asked for and we can do; nil means our defaults.
-func supported(user, can []string) []string {
-	var out []string
-	for _, a := range user {
-		if slices.Contains(can, a) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-// restrict keeps the algorithms that the user allows.
-func restrict(algs, allowed []string) []string {
-	if allowed == nil {
-		return algs
-	}
-	out := supported(algs, allowed)
-	return append(out, supported(allowed, ssh.InsecureAlgorithms().HostKeys)...)
 }

@@ -22,13 +22,12 @@ import (
 type jumpHosts struct {
 	mu     sync.Mutex
 	hosts  map[string]*jumpHost
+	slots  map[string]chan struct{} // what is not logged in yet, by jump host and address
 	closed bool
 }
 
 // jumpHost is one jump host with its connection, which is made when it is needed and made again when it died.
 type jumpHost struct {
-	slots chan struct{} // hosts that are dialled through it at once
-
 	lock   chan struct{} // full while somebody connects or looks, so that there is one attempt at a time
 	client *ssh.Client
 	end    func()
@@ -50,7 +49,7 @@ func (h *jumpHost) acquire(ctx context.Context) error {
 	}
 }
 
-func (j *jumpHosts) get(key string, dials int) (*jumpHost, error) {
+func (j *jumpHosts) get(key string) (*jumpHost, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
@@ -58,10 +57,29 @@ func (j *jumpHosts) get(key string, dials int) (*jumpHost, error) {
 	}
 	h := j.hosts[key]
 	if h == nil {
-		h = &jumpHost{slots: make(chan struct{}, dials), lock: make(chan struct{}, 1)}
+		h = &jumpHost{lock: make(chan struct{}, 1)}
 		j.hosts[key] = h
 	}
 	return h, nil
+}
+
+// slot waits until fewer than limit connections to one address behind a jump host are not logged in yet: what the sshd there
+// bears (MaxStartups). Others never wait for them: a dead host holds up its own names alone.
+func (j *jumpHosts) slot(ctx context.Context, key string, limit int) (release func(), err error) {
+	j.mu.Lock()
+	slots := j.slots[key]
+	if slots == nil {
+		slots = make(chan struct{}, limit)
+		j.slots[key] = slots
+	}
+	j.mu.Unlock()
+	defer standStill(ctx)()
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return sync.OnceFunc(func() { <-slots }), nil
 }
 
 func (j *jumpHosts) close() error {
@@ -87,24 +105,22 @@ func (j *jumpHosts) close() error {
 func (d *Dialer) viaJump(
 	ctx context.Context, s *settings, addr string, timeout time.Duration,
 ) (net.Conn, func(), error) {
-	chain := s.expand(s.proxyJump)
-	h, err := d.jumps.get(s.config+"\x00"+chain, max(1, d.opts.JumpDials))
+	chain := s.expandTokens(s.proxyJump)
+	key := s.config + "\x00" + chain
+	h, err := d.jumps.get(key)
 	if err != nil {
 		return nil, nil, err
 	}
-	select {
-	case h.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+	release, err := d.jumps.slot(ctx, key+"\x00"+addr, max(1, d.opts.JumpDials))
+	if err != nil {
+		return nil, nil, err
 	}
-	var once sync.Once
-	release := func() { once.Do(func() { <-h.slots }) }
 	conn, err := d.openThrough(ctx, h, chain, s.config, addr, timeout)
 	if err != nil {
 		release()
 		return nil, nil, err
 	}
-	return conn, release, nil
+	return sever(conn), release, nil
 }
 
 // openThrough opens the channel; when the jump host's connection turns out dead it is made again, once.
@@ -222,11 +238,11 @@ func (d *Dialer) connectJump(
 	if before != "" {
 		s.proxyJump, s.proxyCommand = before, ""
 	}
-	client, end, err := d.connect(ctx, t, s)
+	l, err := d.connect(ctx, t, s)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	return client, end, cmp.Or(d.opts.KeepAlive, s.aliveInterval, 15*time.Second), nil
+	return l.client, l.end, cmp.Or(d.opts.KeepAlive, s.aliveInterval, 15*time.Second), nil
 }
 
 // watchJump keeps a jump host's connection alive and tells when it has died.
@@ -308,15 +324,15 @@ func proxyCommand(line string) (net.Conn, error) {
 func (c *commandConn) Close() error {
 	c.once.Do(func() {
 		_ = c.WriteCloser.Close()
+		if r, ok := c.Reader.(io.Closer); ok { // first, so that reads end at once
+			_ = r.Close()
+		}
 		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGTERM)
 		select {
 		case <-c.ended:
 		case <-time.After(500 * time.Millisecond):
 		}
 		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
-		if r, ok := c.Reader.(io.Closer); ok {
-			_ = r.Close()
-		}
 		<-c.ended
 	})
 	return nil

@@ -136,7 +136,7 @@ func parsePublic(data []byte) ssh.PublicKey {
 type agentConn struct {
 	path string
 
-	mu      sync.Mutex
+	lock    chan struct{} // full while somebody asks, so that whoever waits can give up
 	conn    net.Conn
 	client  agent.ExtendedAgent
 	signers []ssh.Signer
@@ -149,16 +149,20 @@ func (r *keyRing) agent(path string) *agentConn {
 	defer r.mu.Unlock()
 	a := r.agents[path]
 	if a == nil {
-		a = &agentConn{path: path}
+		a = &agentConn{path: path, lock: make(chan struct{}, 1)}
 		r.agents[path] = a
 	}
 	return a
 }
 
-// keys lists the agent's keys, once.
+// keys lists the agent's keys, once. An agent that says nothing is left when ctx ends, and asked again by the next.
 func (a *agentConn) keys(ctx context.Context) ([]ssh.Signer, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	select {
+	case a.lock <- struct{}{}:
+		defer func() { <-a.lock }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if a.asked {
 		return a.signers, a.err
 	}
@@ -170,9 +174,15 @@ func (a *agentConn) keys(ctx context.Context) ([]ssh.Signer, error) {
 		}
 		return nil, err
 	}
-	a.conn, a.client, a.asked = conn, agent.NewClient(conn), true
-	if a.signers, a.err = a.client.Signers(); a.err != nil {
-		a.err = fmt.Errorf("ssh-agent: %w", a.err)
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	client := agent.NewClient(conn)
+	signers, err := client.Signers()
+	if !stop() {
+		return nil, errors.Join(ctx.Err(), conn.Close())
+	}
+	a.conn, a.client, a.asked, a.signers = conn, client, true, signers
+	if err != nil {
+		a.err = fmt.Errorf("ssh-agent: %w", err)
 	}
 	return a.signers, a.err
 }
@@ -182,11 +192,11 @@ func (r *keyRing) close() error {
 	defer r.mu.Unlock()
 	var errs []error
 	for _, a := range r.agents {
-		a.mu.Lock()
+		a.lock <- struct{}{}
 		if a.conn != nil {
 			errs = append(errs, a.conn.Close())
 		}
-		a.mu.Unlock()
+		<-a.lock
 	}
 	return errors.Join(errs...)
 }
@@ -228,7 +238,13 @@ func (r *keyRing) candidates(ctx context.Context, s *settings) []ssh.Signer {
 	if !s.identitiesOnly {
 		rest = append(append([]ssh.Signer{}, inAgent...), defaults...)
 	}
-	return distinct(append(named, r.goodFirst(rest)...))
+	var out []ssh.Signer
+	for _, k := range distinct(append(named, r.goodFirst(rest)...)) {
+		if k = s.algorithms.accepted(k); k != nil {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // identity returns the signers of one key file: with its certificates, and alone.

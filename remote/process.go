@@ -302,7 +302,7 @@ func (p *Process) abort(cause error) {
 	if p.setCause(cause) {
 		go func() { // writes to a connection that hangs must not hold us up
 			p.terminate()
-			_ = p.session.Close()
+			p.conn.send(func() { _ = p.session.Close() })
 		}()
 	}
 }
@@ -323,7 +323,7 @@ func (p *Process) setCause(cause error) bool {
 // terminate tells the host to end the process: by a signal request, which sshd refuses for root, and by kill in a
 // session of its own.
 func (p *Process) terminate() {
-	_ = p.session.Signal(ssh.SIGTERM)
+	p.conn.send(func() { _ = p.session.Signal(ssh.SIGTERM) })
 	p.stdin.tryClose()
 	p.mu.Lock()
 	pid := p.pid
@@ -388,7 +388,7 @@ func (p *Process) Close() error {
 	p.setCause(errClosed)
 	go p.terminate()
 	p.linger()
-	_ = p.session.Close()
+	p.conn.send(func() { _ = p.session.Close() })
 	p.cancel()
 	return nil
 }

@@ -82,7 +82,7 @@ type Options struct {
 	IdleTimeout      time.Duration // a command whose host sends and takes nothing, none
 	KeepAlive        time.Duration // ServerAliveInterval, else 15 s; three unanswered ones end the connection
 	Retries          int           // of what a retry can help, 3; negative: none
-	JumpDials        int           // hosts dialled at once through one jump host, 8
+	JumpDials        int           // connections to one address behind a jump host that are not logged in yet, 8
 
 	SSHConfig  string // -F; "" is OpenSSH's default
 	SSH        string // the OpenSSH client; "" finds ssh in PATH, "none" does without

@@ -30,7 +30,7 @@ type settings struct {
 	identityAgent  string // "" is SSH_AUTH_SOCK
 	userKnown      []string
 	globalKnown    []string
-	revokedKeys    string
+	revokedKeys    []string
 	hashKnown      bool
 
 	proxyJump    string
@@ -44,8 +44,7 @@ type settings struct {
 	pubkeyAuth, passwordAuth, keyboardAuth bool
 	preferredAuth                          []string
 
-	// What the user set; nil for OpenSSH's defaults, which are not ours.
-	ciphers, kex, macs, hostKeyAlgorithms []string
+	algorithms algorithms
 }
 
 // identity is a key file.
@@ -56,12 +55,15 @@ type identity struct {
 
 // resolve finds out how to reach a target.
 func (d *Dialer) resolve(ctx context.Context, t Target) (*settings, error) {
-	if t.Host == "" || strings.HasPrefix(t.Host, "-") || strings.ContainsAny(t.Host, " \t\r\n\x00/") {
-		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("%q is not a host name", Clean(t.Host))}
-	}
 	args, err := sshconfig.ParseArgs(t.SSHArgs)
 	if err != nil {
 		return nil, &Error{Kind: ErrConfig, Err: err, Hint: "see ansible_ssh_common_args and ansible_ssh_extra_args"}
+	}
+	if err := checkNames(t.Host, append(args.Users(), t.User, d.opts.User)); err != nil {
+		return nil, err
+	}
+	if err := checkHops(args.Jump); err != nil {
+		return nil, err
 	}
 	if args.Config == "" {
 		args.Config = d.opts.SSHConfig
@@ -78,6 +80,41 @@ func (d *Dialer) resolve(ctx context.Context, t Target) (*settings, error) {
 	return s, nil
 }
 
+// checkNames refuses names that a shell would read as more than names, as OpenSSH does: before anything is run for the
+// host, and for every host, whether ssh -G is asked for it or not.
+func checkNames(host string, users []string) error {
+	if !sshconfig.ValidHost(host) {
+		return &Error{
+			Kind: ErrConfig, Err: fmt.Errorf("%q is not a host name", Clean(host)),
+			Hint: "a name has no spaces, control characters or characters of the shell, and does not begin with -",
+		}
+	}
+	for _, user := range users {
+		if !sshconfig.ValidUser(user) {
+			return &Error{
+				Kind: ErrConfig, Err: fmt.Errorf("%q is not a user's name", Clean(user)),
+				Hint: "a name has no control characters or characters of the shell, and does not begin with -",
+			}
+		}
+	}
+	return nil
+}
+
+// checkHops is checkNames for a ProxyJump chain of the arguments, of which ssh -G passes on no more than the first word.
+func checkHops(chain string) error {
+	for chain != "" && chain != "none" {
+		hop, before, err := parseHop(chain)
+		if err != nil {
+			return &Error{Kind: ErrConfig, Err: err}
+		}
+		if err := checkNames(hop.Host, []string{hop.User}); err != nil {
+			return err
+		}
+		chain = before
+	}
+	return nil
+}
+
 // fromValues turns the configuration's words into settings; what the target says wins.
 func (d *Dialer) fromValues(v sshconfig.Values, t Target) (*settings, error) {
 	defaults := d.resolver.Defaults()
@@ -85,15 +122,17 @@ func (d *Dialer) fromValues(v sshconfig.Values, t Target) (*settings, error) {
 		alias: t.Host, host: v.First("hostname"), user: cmp.Or(t.User, v.First("user")), port: t.Port,
 		keyAlias:       v.First("hostkeyalias"),
 		identitiesOnly: v.Yes("identitiesonly", false), identityAgent: v.First("identityagent"),
-		revokedKeys: v.First("revokedhostkeys"), hashKnown: v.Yes("hashknownhosts", false),
+		hashKnown: v.Yes("hashknownhosts", false),
 		proxyJump: v.First("proxyjump"), proxyCommand: v.First("proxycommand"),
 		connectTimeout: seconds(v.First("connecttimeout")), aliveInterval: seconds(v.First("serveraliveinterval")),
 		family: v.First("addressfamily"), bindAddress: v.First("bindaddress"),
 		pubkeyAuth:   v.First("pubkeyauthentication") != "no" && v.First("pubkeyauthentication") != "false",
 		passwordAuth: v.Yes("passwordauthentication", true),
 		keyboardAuth: v.Yes("kbdinteractiveauthentication", true),
-		ciphers:      v.Set("ciphers", defaults), kex: v.Set("kexalgorithms", defaults), macs: v.Set("macs", defaults),
-		hostKeyAlgorithms: v.Set("hostkeyalgorithms", defaults),
+	}
+	var err error
+	if s.algorithms, err = readAlgorithms(v, defaults); err != nil {
+		return nil, err
 	}
 	if p := v.First("preferredauthentications"); p != "" {
 		s.preferredAuth = strings.Split(p, ",")
@@ -116,6 +155,7 @@ func (d *Dialer) fromValues(v sshconfig.Values, t Target) (*settings, error) {
 	}
 	s.userKnown = s.files(v["userknownhostsfile"])
 	s.globalKnown = s.files(v["globalknownhostsfile"])
+	s.revokedKeys = s.files(v["revokedhostkeys"])
 	s.identities = s.identityFiles(v["identityfile"], defaults["identityfile"],
 		cmp.Or(t.PrivateKeyFile, d.opts.PrivateKey))
 	for _, c := range v["certificatefile"] {
@@ -188,9 +228,28 @@ func (s *settings) path(p string) string {
 	return s.expand(p)
 }
 
-// expand replaces the tokens of ssh_config(5), TOKENS. Unknown ones stay.
+// expand replaces the tokens of ssh_config(5), TOKENS, and ${NAME}, in one pass, so that nothing that is put in is expanded
+// again. Unknown tokens stay.
 func (s *settings) expand(in string) string {
-	if !strings.Contains(in, "%") && !strings.Contains(in, "${") {
+	var b strings.Builder
+	for in != "" {
+		i := strings.Index(in, "${")
+		end := -1
+		if i >= 0 {
+			end = strings.IndexByte(in[i:], '}')
+		}
+		if end < 0 {
+			break
+		}
+		b.WriteString(s.expandTokens(in[:i]) + os.Getenv(in[i+2:i+end]))
+		in = in[i+end+1:]
+	}
+	return b.String() + s.expandTokens(in)
+}
+
+// expandTokens is expand without ${NAME}, which in a ProxyCommand is the shell's to expand.
+func (s *settings) expandTokens(in string) string {
+	if !strings.Contains(in, "%") {
 		return in
 	}
 	local, _ := os.Hostname()
@@ -203,25 +262,5 @@ func (s *settings) expand(in string) string {
 		"%%", "%", "%h", s.host, "%n", s.alias, "%p", strconv.Itoa(s.port), "%r", s.user, "%u", name,
 		"%d", sshconfig.HomeDir(), "%i", strconv.Itoa(os.Getuid()), "%k", cmp.Or(s.keyAlias, s.host), "%l", local, "%L", short,
 		"%j", s.proxyJump,
-	).Replace(os.Expand(escapeDollars(in), getenv))
-}
-
-// escapeDollars keeps $NAME, which ssh_config does not expand, from os.Expand; ${NAME} it does.
-func escapeDollars(in string) string {
-	var b strings.Builder
-	for i := 0; i < len(in); i++ {
-		if in[i] == '$' && (i+1 == len(in) || in[i+1] != '{') {
-			b.WriteString("${$}")
-			continue
-		}
-		b.WriteByte(in[i])
-	}
-	return b.String()
-}
-
-func getenv(name string) string {
-	if name == "$" {
-		return "$"
-	}
-	return os.Getenv(name)
+	).Replace(in)
 }

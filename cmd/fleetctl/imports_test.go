@@ -75,7 +75,7 @@ var onlyIn = map[string][]string{
 	"github.com/schollz/progressbar":     {"fleetctl/cmd/fleetctl"},
 	"modernc.org/sqlite":                 {"fleetctl/enroll/store"},
 	"golang.org/x/crypto/ssh":            {"fleetctl/remote", "fleetctl/remote/remotetest", "fleetctl/cmd/fleetsim"},
-	"github.com/skeema/knownhosts":       {"fleetctl/remote/hostkeys"},
+	"github.com/skeema/knownhosts":       {}, // tests alone
 	"github.com/kevinburke/ssh_config":   {"fleetctl/remote/sshconfig"},
 	"github.com/google/go-tpm":           {"fleetctl/enroll/tpm", "fleetctl/enroll/enrolltest", "fleetctl/cmd/fleetsim"},
 	"github.com/rogpeppe/go-internal":    {}, // tests alone

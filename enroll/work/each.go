@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"fleetctl/remote"
 )
 
 // Each runs fn for every item with at most workers at once and a deadline an item (0: none). One item's failure never
@@ -56,7 +58,7 @@ func EachApart[T any](ctx context.Context, workers int, deadline time.Duration, 
 func runOne[T any](ctx context.Context, deadline time.Duration, i int, item T, fn func(context.Context, int, T)) {
 	if deadline > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, deadline)
+		ctx, cancel = remote.WithLimit(ctx, deadline)
 		defer cancel()
 	}
 	fn(ctx, i, item)

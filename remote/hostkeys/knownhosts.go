@@ -3,21 +3,17 @@ package hostkeys
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
-	skeema "github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 
 	"fleetctl/remote/fault"
@@ -36,11 +32,14 @@ type KnownHosts struct {
 	hashedKey map[string][]*knownKey // the hashed ones by key blob
 	hashedAlg []string               // key types of the hashed ones, by first appearance
 	revoked   map[string][]*knownKey // @revoked, by key blob
+	// unreadable are @revoked lines whose key cannot be read: it may be any key of the hosts that they name.
+	unreadable []*knownKey
+	seen       map[string]int64 // how many bytes of whole lines of a file were read
 }
 
 // knownKey is one line.
 type knownKey struct {
-	key       ssh.PublicKey
+	kind      string // the key's type
 	blob      string
 	authority bool
 	names     []string // patterns, lower case, as written
@@ -49,12 +48,10 @@ type knownKey struct {
 	line      int
 }
 
-// Load reads files; those that are not there count as empty. Lines that cannot be read are skipped, as
-// OpenSSH does, and told to logf.
+// Load reads files; those that are not there count as empty. Lines that cannot be read are skipped, as OpenSSH does, and
+// told to logf; but a @revoked line among them refuses the hosts that it names (checkRevoked).
 func Load(files []string, logf func(string, ...any)) (*KnownHosts, error) {
-	k := &KnownHosts{
-		byName: map[string][]*knownKey{}, hashedKey: map[string][]*knownKey{}, revoked: map[string][]*knownKey{},
-	}
+	k := newKnownHosts()
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -64,8 +61,16 @@ func Load(files []string, logf func(string, ...any)) (*KnownHosts, error) {
 			return nil, &fault.Error{Kind: fault.ErrConfig, Err: fmt.Errorf("known_hosts: %w", err)}
 		}
 		k.parse(f, data, logf)
+		k.seen[f] = wholeLines(data)
 	}
 	return k, nil
+}
+
+func newKnownHosts() *KnownHosts {
+	return &KnownHosts{
+		byName: map[string][]*knownKey{}, hashedKey: map[string][]*knownKey{}, revoked: map[string][]*knownKey{},
+		seen: map[string]int64{},
+	}
 }
 
 // Revoke reads a RevokedHostKeys file (ssh_config(5)): one public key a line, revoked for every host. As with OpenSSH,
@@ -90,7 +95,7 @@ func (k *KnownHosts) Revoke(file string) error {
 			}
 		}
 		blob := string(pub.Marshal())
-		k.revoked[blob] = append(k.revoked[blob], &knownKey{key: pub, blob: blob, names: []string{"*"}, file: file, line: n})
+		k.revoked[blob] = append(k.revoked[blob], newKnownKey(pub, "*", file, n))
 	}
 	return nil
 }
@@ -105,7 +110,10 @@ func (k *KnownHosts) parse(file string, data []byte, logf func(string, ...any)) 
 		}
 		entry, marker, err := parseKnownLine(line)
 		if err != nil {
-			logf("%s:%d: skipped: %v", file, n, err)
+			if revokes(line) {
+				k.unreadable = append(k.unreadable, unreadable(line, file, n))
+			}
+			logf("%s:%d: cannot be read: %v", file, n, err)
 			continue
 		}
 		entry.file, entry.line = file, n
@@ -113,36 +121,109 @@ func (k *KnownHosts) parse(file string, data []byte, logf func(string, ...any)) 
 	}
 }
 
+// words splits a line where OpenSSH does.
+func words(line string) []string {
+	return strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' })
+}
+
+// revokes reports whether a line that cannot be read was meant to revoke a key.
+func revokes(line string) bool {
+	for _, w := range words(line) {
+		if !strings.HasPrefix(w, "@") {
+			return false
+		}
+		if strings.EqualFold(w, revokedMarker) {
+			return true
+		}
+	}
+	return false
+}
+
+// unreadable is a @revoked line without a key: about the hosts that it names, or about every one where it names none.
+func unreadable(line, file string, n int) *knownKey {
+	e := &knownKey{names: []string{"*"}, file: file, line: n}
+	rest := slices.DeleteFunc(words(line), func(w string) bool { return strings.HasPrefix(w, "@") })
+	if len(rest) == 0 {
+		return e
+	}
+	if !strings.HasPrefix(rest[0], "|") {
+		e.names = splitNames(rest[0])
+	} else if salt, sum, err := parseHash(rest[0]); err == nil {
+		e.salt, e.sum = salt, sum
+	}
+	return e
+}
+
+const revokedMarker = "@revoked"
+
 // parseKnownLine reads "[@marker] names type base64 [comment]".
 func parseKnownLine(line string) (entry *knownKey, marker string, err error) {
-	fields := strings.Fields(line)
+	fields := words(line)
 	if len(fields) > 0 && strings.HasPrefix(fields[0], "@") {
 		marker, fields = fields[0], fields[1:]
 	}
-	if marker != "" && marker != "@cert-authority" && marker != "@revoked" {
-		return nil, "", fmt.Errorf("marker %s is not known", marker)
+	if marker != "" && marker != "@cert-authority" && marker != revokedMarker {
+		return nil, "", fmt.Errorf("marker %s is not known", text.Clean(marker))
 	}
 	if len(fields) < 3 {
 		return nil, "", errors.New("names, key type or key missing")
 	}
-	blob, err := base64.StdEncoding.DecodeString(fields[2])
+	if strings.HasPrefix(fields[0], "@") {
+		return nil, "", errors.New("a second marker")
+	}
+	e, err := parseKey(fields[1], fields[2])
 	if err != nil {
-		return nil, "", fmt.Errorf("key: %w", err)
+		return nil, "", err
 	}
-	key, err := ssh.ParsePublicKey(blob)
-	if err != nil {
-		return nil, "", fmt.Errorf("key: %w", err)
-	}
-	if key.Type() != fields[1] {
-		return nil, "", fmt.Errorf("key is %s, line says %s", key.Type(), text.Clean(fields[1]))
-	}
-	e := &knownKey{key: key, blob: string(key.Marshal()), authority: marker == "@cert-authority"}
+	e.authority = marker == "@cert-authority"
 	if strings.HasPrefix(fields[0], "|") {
 		e.salt, e.sum, err = parseHash(fields[0])
 		return e, marker, err
 	}
-	e.names = strings.Split(strings.ToLower(fields[0]), ",")
+	e.names = splitNames(fields[0])
 	return e, marker, nil
+}
+
+func splitNames(s string) []string { return strings.Split(strings.ToLower(s), ",") }
+
+// parseKey reads a key. One of a type that cannot be had here counts too: a host that it is known by has changed when it
+// shows another one.
+func parseKey(kind, encoded string) (*knownKey, error) {
+	blob, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	if !bytes.HasPrefix(blob, ssh.Marshal(struct{ Kind string }{kind})) {
+		return nil, fmt.Errorf("key is not %s", text.Clean(kind))
+	}
+	key, err := ssh.ParsePublicKey(blob)
+	switch {
+	case err == nil:
+		blob = key.Marshal()
+	case slices.Contains(keyTypes(), kind):
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	return &knownKey{kind: kind, blob: string(blob)}, nil
+}
+
+// keyTypes are those that hosts and authorities can have here.
+func keyTypes() []string {
+	types := CAAlgorithms()
+	for _, a := range slices.Concat(ssh.SupportedAlgorithms().HostKeys, ssh.InsecureAlgorithms().HostKeys) {
+		types = append(types, underlyingType(a))
+	}
+	return types
+}
+
+// newKnownKey is a line that nobody wrote.
+func newKnownKey(key ssh.PublicKey, name, file string, line int) *knownKey {
+	return &knownKey{kind: key.Type(), blob: string(key.Marshal()), names: []string{name}, file: file, line: line}
+}
+
+// fingerprint is the key's, as ssh-keygen -l prints it.
+func (e *knownKey) fingerprint() string {
+	sum := sha256.Sum256([]byte(e.blob))
+	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
 }
 
 // parseHash reads "|1|base64(salt)|base64(HMAC-SHA1(salt, name))".
@@ -157,7 +238,7 @@ func parseHash(s string) (salt, sum []byte, err error) {
 	if sum, err = base64.StdEncoding.DecodeString(parts[3]); err != nil {
 		return nil, nil, fmt.Errorf("hashed name: %w", err)
 	}
-	if len(sum) != sha1.Size || len(salt) == 0 || len(salt) > sha1.BlockSize {
+	if len(sum) != sha1.Size || len(salt) != sha1.Size {
 		return nil, nil, errors.New("hashed name: wrong length")
 	}
 	return salt, sum, nil
@@ -165,13 +246,13 @@ func parseHash(s string) (salt, sum []byte, err error) {
 
 func (k *KnownHosts) add(e *knownKey, marker string) {
 	switch {
-	case marker == "@revoked":
+	case marker == revokedMarker:
 		k.revoked[e.blob] = append(k.revoked[e.blob], e)
 	case e.sum != nil:
 		k.hashed = append(k.hashed, e)
 		k.hashedKey[e.blob] = append(k.hashedKey[e.blob], e)
-		if !slices.Contains(k.hashedAlg, e.key.Type()) {
-			k.hashedAlg = append(k.hashedAlg, e.key.Type())
+		if !slices.Contains(k.hashedAlg, e.kind) {
+			k.hashedAlg = append(k.hashedAlg, e.kind)
 		}
 	case slices.ContainsFunc(e.names, func(n string) bool { return strings.ContainsAny(n, "*?!") }):
 		k.patterns = append(k.patterns, e)
@@ -231,238 +312,4 @@ func (k *KnownHosts) all(name string) []*knownKey {
 		}
 	}
 	return found
-}
-
-// HostNames are the names by which a host may be known: with its port, and without, which OpenSSH accepts too but does
-// not hold against a host.
-func HostNames(host string, port int) []string {
-	host = strings.ToLower(host)
-	name := skeema.Normalize(net.JoinHostPort(host, strconv.Itoa(port)))
-	if port == 22 || port == 0 {
-		return []string{name}
-	}
-	return []string{name, host}
-}
-
-// Error is a host key that was refused.
-type Error struct {
-	Kind  error
-	Text  string
-	Hint  string
-	Retry []string // algorithms by which the host is known after all; nil: none
-}
-
-func (e *Error) Error() string { return e.Text }
-
-func (e *Error) Unwrap() error { return e.Kind }
-
-// Check decides about the key that a host showed. A nil error means that it is known.
-func (k *KnownHosts) Check(names []string, key ssh.PublicKey) error {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	if err := k.checkRevoked(names, key); err != nil {
-		return err
-	}
-	var certErr error
-	if cert, ok := key.(*ssh.Certificate); ok {
-		if certErr = k.checkCert(names, cert); certErr == nil {
-			return nil
-		}
-		key = cert.Key // OpenSSH too falls back to the plain key
-	}
-	blob := string(key.Marshal())
-	for _, name := range names {
-		for _, e := range k.plain(name) {
-			if !e.authority && e.blob == blob {
-				return nil
-			}
-		}
-		for _, e := range k.hashedKey[blob] {
-			if !e.authority && e.matches(name) {
-				return nil
-			}
-		}
-	}
-	return k.refusal(names, key, certErr)
-}
-
-func (k *KnownHosts) checkRevoked(names []string, key ssh.PublicKey) error {
-	keys := []ssh.PublicKey{key}
-	if cert, ok := key.(*ssh.Certificate); ok {
-		keys = append(keys, cert.Key, cert.SignatureKey)
-	}
-	for _, key := range keys {
-		for _, e := range k.revoked[string(key.Marshal())] {
-			if slices.ContainsFunc(names, e.matches) {
-				return &Error{
-					Kind: fault.ErrHostKeyRevoked,
-					Text: fmt.Sprintf("%s key %s is revoked in %s:%d", key.Type(), ssh.FingerprintSHA256(key), e.file, e.line),
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// checkCert accepts a host certificate of an authority that is known for the host. The certificate must name it.
-func (k *KnownHosts) checkCert(names []string, cert *ssh.Certificate) error {
-	err := errors.New("host certificate: its authority is not known for this host")
-	signer := string(cert.SignatureKey.Marshal())
-	for _, name := range names {
-		for _, e := range append(k.plain(name), k.hashedKey[signer]...) {
-			if !e.authority || e.blob != signer || !e.matches(name) {
-				continue
-			}
-			if cert.CertType != ssh.HostCert {
-				return errors.New("host certificate: it is a user's")
-			}
-			var checker ssh.CertChecker
-			if err = checker.CheckCert(principal(names), cert); err == nil {
-				return nil
-			}
-			err = fmt.Errorf("host certificate: %w", err)
-		}
-	}
-	return err
-}
-
-// principal is the host's name without a port: what host certificates name.
-func principal(names []string) string { return names[len(names)-1] }
-
-// refusal tells a changed key from an unknown host. It looks at every line, which is fine where a run stops.
-func (k *KnownHosts) refusal(names []string, key ssh.PublicKey, certErr error) error {
-	shown := fmt.Sprintf("%s key %s", key.Type(), ssh.FingerprintSHA256(key))
-	var known []*knownKey
-	for _, e := range k.all(names[0]) {
-		if !e.authority {
-			known = append(known, e)
-		}
-	}
-	if len(known) == 0 {
-		text := "it shows " + shown
-		if certErr != nil {
-			text += "; " + certErr.Error()
-		}
-		return &Error{
-			Kind: fault.ErrHostKeyUnknown, Text: text,
-			Hint: "compare the fingerprint with the host's own, then add it: ssh-keyscan -H HOST >> ~/.ssh/known_hosts",
-		}
-	}
-	e := &Error{
-		Kind: fault.ErrHostKeyChanged,
-		Text: fmt.Sprintf("it shows %s, but %s:%d has %s %s", shown, known[0].file, known[0].line,
-			known[0].key.Type(), ssh.FingerprintSHA256(known[0].key)),
-		Hint: "someone may be in the middle; if the host was reinstalled, remove the old key: ssh-keygen -R HOST",
-	}
-	if !slices.ContainsFunc(known, func(e *knownKey) bool { return e.key.Type() == key.Type() }) {
-		for _, other := range known {
-			e.Retry = append(e.Retry, keyAlgorithms(other)...)
-		}
-	}
-	return e
-}
-
-// Algorithms returns the host key algorithms to ask for: those the host is known by first, then, because a hashed line
-// does not tell whose it is, those of the hashed lines, then the others, so that a changed key is seen as changed.
-func (k *KnownHosts) Algorithms(names []string) []string {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	var algs []string
-	add := func(list []string) {
-		for _, a := range list {
-			if !slices.Contains(algs, a) {
-				algs = append(algs, a)
-			}
-		}
-	}
-	for _, name := range names {
-		for _, e := range k.plain(name) {
-			add(keyAlgorithms(e))
-		}
-	}
-	supported := ssh.SupportedAlgorithms().HostKeys
-	for _, a := range supported {
-		if slices.Contains(k.hashedAlg, underlyingType(a)) && !strings.Contains(a, "-cert-") {
-			add([]string{a})
-		}
-	}
-	add(supported)
-	return algs
-}
-
-// keyAlgorithms are the algorithms that prove possession of a known key, strongest first.
-func keyAlgorithms(e *knownKey) []string {
-	var algs []string
-	switch e.key.Type() {
-	case ssh.KeyAlgoRSA:
-		algs = []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
-	default:
-		algs = []string{e.key.Type()}
-	}
-	if e.authority { // it signs certificates for keys of any type
-		var certs []string
-		for _, a := range ssh.SupportedAlgorithms().HostKeys {
-			if strings.Contains(a, "-cert-") {
-				certs = append(certs, a)
-			}
-		}
-		return certs
-	}
-	return algs
-}
-
-func underlyingType(alg string) string {
-	if alg == ssh.KeyAlgoRSASHA256 || alg == ssh.KeyAlgoRSASHA512 {
-		return ssh.KeyAlgoRSA
-	}
-	return alg
-}
-
-// Accept records a key in memory and, unless file is empty, at the end of a file that is made when it is not there.
-func (k *KnownHosts) Accept(file, name string, key ssh.PublicKey, hashed bool) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if cert, ok := key.(*ssh.Certificate); ok {
-		key = cert.Key
-	}
-	blob := string(key.Marshal())
-	if slices.ContainsFunc(k.byName[name], func(e *knownKey) bool { return !e.authority && e.blob == blob }) {
-		return nil // somebody else just did
-	}
-	k.add(&knownKey{key: key, blob: blob, names: []string{name}, file: file}, "")
-	if file == "" {
-		return nil
-	}
-	written := name
-	if hashed {
-		written = hashedName(name)
-	}
-	line := written + " " + key.Type() + " " + base64.StdEncoding.EncodeToString(key.Marshal()) + "\n"
-	return appendLine(file, line)
-}
-
-func hashedName(name string) string {
-	salt := make([]byte, sha1.Size)
-	_, _ = rand.Read(salt) // never fails: crypto/rand
-	b64 := base64.StdEncoding.EncodeToString
-	return "|1|" + b64(salt) + "|" + b64(hashName(salt, name))
-}
-
-// appendLine writes one line with one write, so that other writers' lines stay whole, and mends a missing newline.
-func appendLine(file, line string) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if st, err := f.Stat(); err == nil && st.Size() > 0 && st.Mode().IsRegular() {
-		last := make([]byte, 1)
-		if _, err := f.ReadAt(last, st.Size()-1); err == nil && last[0] != '\n' {
-			line = "\n" + line
-		}
-	}
-	_, err = f.WriteString(line)
-	return errors.Join(err, f.Close())
 }

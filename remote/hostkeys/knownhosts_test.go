@@ -263,9 +263,7 @@ func FuzzKnownHosts(f *testing.F) {
 	f.Add([]byte(keyLine(hashedName("h"), k.PublicKey())), "h")
 	f.Add([]byte("|1|a|b ssh-rsa AAAA\n@cert-authority\n\x00"), "")
 	f.Fuzz(func(t *testing.T, data []byte, host string) {
-		known := &KnownHosts{
-			byName: map[string][]*knownKey{}, hashedKey: map[string][]*knownKey{}, revoked: map[string][]*knownKey{},
-		}
+		known := newKnownHosts()
 		known.parse("f", data, func(string, ...any) {})
 		names := HostNames(host, 2222)
 		_ = known.Check(names, k.PublicKey())

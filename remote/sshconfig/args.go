@@ -8,7 +8,7 @@ import (
 // sshArgs is what Target.SSHArgs say, for ssh -G and for us.
 type sshArgs struct {
 	Config string   // of -F
-	jump   string   // of -J
+	Jump   string   // of -J
 	argv   []string // what ssh -G is given, in pairs: -o, -i, -J, -p, -l, -b, -c, -m and a value
 }
 
@@ -69,7 +69,7 @@ func (a *sshArgs) value(letter byte, value string) {
 		a.Config = value
 		return
 	case 'J':
-		a.jump = value
+		a.Jump = value
 	}
 	a.argv = append(a.argv, "-"+string(letter), value)
 }

@@ -365,7 +365,7 @@ var fallbackKeys = []string{
 	"proxyjump", "proxycommand", "connecttimeout", "serveraliveinterval", "addressfamily", "bindaddress",
 	"pubkeyauthentication", "passwordauthentication", "kbdinteractiveauthentication", "preferredauthentications",
 	"userknownhostsfile", "globalknownhostsfile", "identityfile", "certificatefile", "ciphers", "kexalgorithms", "macs",
-	"hostkeyalgorithms",
+	"hostkeyalgorithms", "casignaturealgorithms", "pubkeyacceptedalgorithms",
 }
 
 // fallback resolves without OpenSSH, by kevinburke/ssh_config, which knows no Match but "all" and "host".

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -194,8 +195,8 @@ func parseValues(out string) Values {
 	v := Values{}
 	for line := range strings.Lines(out) {
 		key, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
-		if ok && value != "" {
-			v[strings.ToLower(key)] = append(v[strings.ToLower(key)], value)
+		if key = strings.ToLower(key); ok && (value != "" || slices.Contains(algorithmKeys, key)) {
+			v[key] = append(v[key], value)
 		}
 	}
 	return v

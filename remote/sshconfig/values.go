@@ -3,7 +3,6 @@ package sshconfig
 import (
 	"os"
 	"os/user"
-	"strings"
 )
 
 // Values are the options of one host as ssh -G prints them: lower-case keys, in order.
@@ -26,15 +25,6 @@ func (v Values) Yes(key string, unset bool) bool {
 		return true
 	}
 	return false
-}
-
-// Set returns a list that the user set, nil where it is OpenSSH's default.
-func (v Values) Set(key string, defaults Values) []string {
-	s := v.First(key)
-	if s == "" || s == defaults.First(key) {
-		return nil
-	}
-	return strings.Split(s, ",")
 }
 
 // HomeDir is the home of the user who runs this, as OpenSSH finds it: the password database first.

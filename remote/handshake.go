@@ -1,0 +1,206 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"fleetctl/remote/hostkeys"
+)
+
+// phase is how far a handshake came, for its errors and its time limits.
+type phase struct {
+	mu      sync.Mutex
+	auth    bool // the host key was accepted
+	hostKey *hostkeys.Error
+	again   bool   // at once: the passwords are withheld now
+	timeout string // the limit that passed
+}
+
+// handshake does the key exchange and the login over conn. It ends conn when ctx or a limit does.
+func (d *Dialer) handshake(
+	ctx context.Context, conn net.Conn, t Target, s *settings, l *login, algs []string,
+) (*ssh.Client, *attemptError) {
+	ph := &phase{}
+	expire := func(what string) func() {
+		return func() {
+			ph.mu.Lock()
+			ph.timeout = what
+			ph.mu.Unlock()
+			_ = conn.Close()
+		}
+	}
+	kexTimer := time.AfterFunc(d.opts.HandshakeTimeout, expire("no key exchange"))
+	defer kexTimer.Stop()
+	var authTimer *time.Timer
+	inAuth := func() {
+		kexTimer.Stop()
+		authTimer = time.AfterFunc(d.opts.AuthTimeout, expire("no answer to the authentication"))
+		ph.mu.Lock()
+		ph.auth = true
+		ph.mu.Unlock()
+	}
+	cfg, err := d.clientConfig(t, s, l, algs, ph, inAuth)
+	if err != nil {
+		return nil, connectFailure(err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	type result struct {
+		client *ssh.Client
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() { // an agent that waits for a touch cannot be interrupted
+		c, chans, reqs, err := ssh.NewClientConn(conn, s.addr(), cfg)
+		if authTimer != nil {
+			authTimer.Stop()
+		}
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		done <- result{client: ssh.NewClient(c, chans, reqs)}
+	}()
+	r := waitResult(ctx, done, d.opts.HandshakeTimeout+d.opts.AuthTimeout+time.Second)
+	if r == nil {
+		return nil, ph.failure(l, context.DeadlineExceeded)
+	}
+	if r.err != nil {
+		return nil, ph.failure(l, r.err)
+	}
+	return r.client, nil
+}
+
+// waitResult waits for a handshake; when ctx ends, only as long as closing a connection takes.
+func waitResult[T any](ctx context.Context, done <-chan T, limit time.Duration) *T {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return &r
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+	}
+	timer.Reset(time.Second)
+	select {
+	case r := <-done:
+		return &r
+	case <-timer.C:
+		return nil
+	}
+}
+
+// failure sorts the error of a handshake, as one place that knows what a retry can help.
+func (p *phase) failure(l *login, err error) *attemptError {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.hostKey != nil:
+		e := &Error{Kind: p.hostKey.Kind, Err: errors.New(p.hostKey.Text), Hint: p.hostKey.Hint}
+		return &attemptError{err: e, algs: p.hostKey.Retry, again: p.again}
+	case p.timeout != "":
+		return &attemptError{
+			err: &Error{Kind: ErrTimeout, Err: errors.New(p.timeout)}, retry: !l.started(), verified: p.auth,
+		}
+	case p.auth:
+		fail := l.sort(err)
+		fail.verified = true
+		return fail
+	case isDrop(err), strings.Contains(err.Error(), "ssh: disconnect"):
+		return &attemptError{err: &Error{
+			Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %s", Line(err.Error())),
+			Hint: "sshd drops connections beyond its MaxStartups: fewer hosts at once may help",
+		}, retry: true}
+	case strings.Contains(err.Error(), "no common algorithm"):
+		return &attemptError{err: &Error{Kind: ErrConfig, Err: errors.New(Line(err.Error()))}}
+	}
+	return &attemptError{err: &Error{
+		Kind: ErrUnreachable, Err: fmt.Errorf("no SSH server: %s", Line(err.Error())), Hint: "is this the SSH port?",
+	}}
+}
+
+// sort sorts errors of the authentication.
+func (l *login) sort(err error) *attemptError {
+	text := err.Error()
+	dropped := isDrop(err)
+	disconnect := strings.Contains(text, "ssh: disconnect")
+	switch {
+	case disconnect && l.started():
+		return &attemptError{err: l.failure(err), again: l.left()}
+	case (dropped || disconnect) && !l.sentPassword():
+		l.forgetOffers()
+		return &attemptError{err: &Error{
+			Kind: ErrDisconnected, Err: fmt.Errorf("during authentication: %s", Line(text)),
+		}, retry: true}
+	case dropped:
+		return &attemptError{err: &Error{
+			Kind: ErrDisconnected, Err: errors.New("during authentication, after the password was sent"),
+		}}
+	}
+	return &attemptError{err: l.failure(err)}
+}
+
+// clientConfig builds what the handshake needs. inAuth is called when the host key is accepted.
+func (d *Dialer) clientConfig(
+	t Target, s *settings, l *login, algs []string, ph *phase, inAuth func(),
+) (*ssh.ClientConfig, error) {
+	known, err := d.knownHosts(s)
+	if err != nil {
+		return nil, err
+	}
+	names := hostkeys.HostNames(s.host, s.port)
+	if s.keyAlias != "" {
+		names = hostkeys.HostNames(s.keyAlias, 22)
+	}
+	if algs == nil {
+		algs = known.Algorithms(names)
+	}
+	if algs = restrict(algs, s.algorithms.hostKeys); len(algs) == 0 { // which would mean any
+		return nil, &Error{Kind: ErrConfig, Err: errors.New("HostKeyAlgorithms allows none that the host is known by")}
+	}
+	return &ssh.ClientConfig{
+		Config: ssh.Config{
+			KeyExchanges: s.algorithms.kex, Ciphers: cipherOrder(s.algorithms.ciphers), MACs: s.algorithms.macs,
+		},
+		User:              s.user,
+		Auth:              l.methods(),
+		HostKeyAlgorithms: algs,
+		ClientVersion:     "SSH-2.0-fleetctl",
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			err := d.checkHostKey(t, s, known, names, key)
+			if err == nil {
+				if !ph.auth {
+					inAuth()
+				}
+				return nil
+			}
+			if d.opts.HostKeyChecking == "off" && errors.Is(err, ErrHostKeyChanged) {
+				if !l.withhold(ph.auth) {
+					inAuth()
+					return nil
+				}
+				return ph.refuse(err, true)
+			}
+			return ph.refuse(err, false)
+		},
+	}, nil
+}
+
+// refuse notes why a host key was, and whether the same host is tried again at once.
+func (p *phase) refuse(err error, again bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.again = again
+	if !errors.As(err, &p.hostKey) {
+		p.hostKey = &hostkeys.Error{Kind: ErrConfig, Text: err.Error()}
+	}
+	return err
+}
