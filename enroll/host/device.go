@@ -184,7 +184,8 @@ case $g in "%[2]s "*[67]?) ;; *)
 esac
 `, dev, accessGroup, path.Base(rulesPath))
 	case !granted:
-		fmt.Fprintf(&b, `if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi
+		fmt.Fprintf(&b, `alone "$(dirname %[1]s)"
+if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi
 `, dev, accessGroup)
 	}
 	fmt.Fprintf(&b, `o=$(opens %[1]s)

@@ -33,7 +33,7 @@ func runScript(ctx context.Context, conn Conn, script string) error {
 }
 
 func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) error {
-	cmd := remote.Cmd{Script: scriptPrelude + handFunction + treeFunctions + "umask 022\nset -e\n" + script + "\n", Become: true}
+	cmd := remote.Cmd{Script: scriptPrelude + handFunction + placeFunctions + "umask 022\nset -e\n" + script + "\n", Become: true}
 	if stdin != nil {
 		cmd.Stdin = bytes.NewReader(stdin)
 	}
@@ -113,12 +113,12 @@ func (p push) send(ctx context.Context, conn Conn) error {
 // there asks how much of the file the host has, and whether it is whole.
 func (p push) there(ctx context.Context, conn Conn) (have int64, whole bool, err error) {
 	script := fmt.Sprintf(`part=%s
-parents "$part"
-if [ -f "$part" ] && [ ! -L "$part" ]; then
+stage "$(dirname "$part")"
+if sole "$part"; then
   size=$(stat -c %%s "$part")
   if [ "$size" = %d ]; then sha256sum <"$part" | cut -d' ' -f1; else echo "$size"; fi
 else rm -f "$part"; echo 0; fi`, remote.Quote(p.remote), p.size)
-	out, err := conn.Run(ctx, remote.Cmd{Script: scriptPrelude + script, Become: true, MaxOutput: 4096})
+	out, err := conn.Run(ctx, remote.Cmd{Script: scriptPrelude + "set -e\n" + script, Become: true, MaxOutput: 4096})
 	if err != nil {
 		return 0, false, err
 	}
