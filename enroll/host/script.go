@@ -43,7 +43,7 @@ func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) 
 	}
 	if out.ExitCode != 0 {
 		said := cmp.Or(remote.Tail(string(out.Stderr), 500), remote.Tail(string(out.Stdout), 500))
-		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, cmp.Or(remote.Clean(said), "it said nothing"))
+		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, cmp.Or(remote.Line(said), "it said nothing"))
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ else rm -f "$part"; echo 0; fi`, remote.Quote(p.remote), p.size)
 	}
 	said := strings.TrimSpace(string(out.Stdout))
 	if out.ExitCode != 0 {
-		return 0, false, fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		return 0, false, fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Line(remote.Tail(string(out.Stderr), 300)))
 	}
 	if len(said) == 64 {
 		return 0, said == p.sha256, nil
@@ -158,9 +158,9 @@ func (p push) rest(ctx context.Context, conn Conn, from int64) error {
 	}
 	if out.ExitCode != 0 {
 		if bytes.Contains(out.Stderr, []byte("No space")) {
-			return fmt.Errorf("%w: %s", remote.ErrNoSpace, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+			return fmt.Errorf("%w: %s", remote.ErrNoSpace, remote.Line(remote.Tail(string(out.Stderr), 300)))
 		}
-		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Line(remote.Tail(string(out.Stderr), 300)))
 	}
 	return nil
 }

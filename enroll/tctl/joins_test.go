@@ -67,7 +67,7 @@ func TestJoinsTakeTheLatest(t *testing.T) {
 	if len(joins) != 1 || j.Instance != "new" || j.Token != "fleet-2" || j.Hostname != "web-01" || j.Version != "18.4.1" || len(j.Services) != 2 {
 		t.Fatalf("got %+v", joins)
 	}
-	if s := j.Services[0]; s != (Service{Name: "out", Type: "identity", Health: "unhealthy", Reason: "no\tway"}) {
+	if s := j.Services[0]; s != (Service{Name: "out", Type: "identity", Health: "unhealthy", Reason: `no\tway`}) {
 		t.Errorf("got %+v", s)
 	}
 }
