@@ -69,10 +69,11 @@ bench: build ## benchmarks of every package, then scans of simulated fleets
 	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl go test -run '^$$' -bench . -benchmem ./...
 
 FUZZTIME ?= 30s
+# Making a find shorter may take a minute each: ten tries do.
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@for p in $$(go list ./...); do \
 	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; \
 	  done; \
 	done
 
