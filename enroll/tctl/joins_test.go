@@ -11,9 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fleetctl/remote"
-	"time"
 )
 
 var abab = strings.Repeat("ab", 32)
