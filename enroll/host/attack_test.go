@@ -180,6 +180,7 @@ func TestWhatOthersCanChangeIsNotWrittenByRoot(t *testing.T) {
 			"mkdir -m 0775 /srv/g; groupadd -f ops; usermod -a -G ops daemon; chgrp ops /srv/g"},
 		{"a tbot of somebody's that root would run", func(c *config.Config) { c.Tbot.Binary, c.Tbot.User, c.Tbot.Group = "/srv/home/tbot", "root", "root" },
 			daemonsHome + "cp /usr/local/bin/tbot /srv/home/tbot"},
+		{"a TPM's node that the unit would give away at each start", func(*config.Config) {}, daemonsHome + "mknod /srv/home/tpm c 1 3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -187,7 +188,11 @@ func TestWhatOthersCanChangeIsNotWrittenByRoot(t *testing.T) {
 			host.Sh("chmod 0755 /srv\n" + c.setup)
 			cfg := enrolltest.Config()
 			c.config(&cfg)
-			d := testDesired(t, cfg, inventory.Host{Name: "web-01"})
+			h := inventory.Host{Name: "web-01"}
+			if strings.Contains(c.name, "TPM") {
+				h.Vars = map[string]any{"tpm_device": "/srv/home/tpm"}
+			}
+			d := testDesired(t, cfg, h)
 			found := false
 			steps := Plan(gather(t, host, d), d)
 			for _, p := range steps.Problems() {

@@ -98,6 +98,8 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
   else echo device.type=other; fi
   kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
+  d=$(changeable "$(dirname "$DEV")")
+  if [ -n "$d" ]; then kv device.others "$d"; fi
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
 fi
 unglob() { case $1 in $2) return 0;; esac; return 1; }
