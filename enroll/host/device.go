@@ -98,7 +98,8 @@ func (p *planner) tpmAccess() {
 		p.problem("TPM access", outcome.NoTPM, dev.path+" is no character device", "correct tpm_device in the inventory")
 		return
 	case dev.others != "": // the unit changes it as root, too, before each start
-		p.problem("TPM access", outcome.UnsafePath, fmt.Sprintf("others than root can change %s, on the way to %s", dev.others, dev.path), "")
+		p.problem("TPM access", outcome.UnsafePath,
+			fmt.Sprintf("others than root can change %s, on the way to %s", dev.others, dev.path), "")
 		return
 	}
 	if p.ruledOut() {
@@ -192,9 +193,9 @@ case $g in "%[2]s "*[67]?) ;; *)
 esac
 `, dev, accessGroup, path.Base(rulesPath))
 	case !granted:
-		fmt.Fprintf(&b, `alone "$(dirname %[1]s)"
+		fmt.Fprintf(&b, `alone %[3]s
 if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi
-`, dev, accessGroup)
+`, dev, accessGroup, remote.Quote(path.Dir(p.f.device.path)))
 	}
 	fmt.Fprintf(&b, `o=$(opens %[1]s)
 case $o in ok|busy) ;; *)

@@ -123,7 +123,7 @@ func downloadScript(in *origin.Installer, pkg *origin.Release, part string) stri
 	}
 	fmt.Fprintf(&b, `url=%s part=%s sum=%s
 umask 077
-stage "$(dirname "$part")"
+stage "${part%%/*}"
 good() { sole "$part" && [ "$(sha256sum <"$part" | cut -d' ' -f1)" = "$sum" ]; }
 fetch() {
   if has curl; then curl -fsSL --retry 3 --connect-timeout 20 -C - -o "$part" "$url"
@@ -159,12 +159,12 @@ mv -f "$dest.previous" "$dest"`}}
 // own file.
 func unpackScript(pkg *origin.Release, part, dest string) string {
 	vars := fmt.Sprintf("part=%s dest=%s sum=%s\n", remote.Quote(part), remote.Quote(dest), remote.Quote(pkg.SHA256)) +
-		`stage "$(dirname "$part")"
+		`stage "${part%/*}"
 sole "$part" && [ "$(sha256sum <"$part" | cut -d' ' -f1)" = "$sum" ] || {
   echo "$part is not the package that was brought there" >&2; exit 1
 }
 `
-	after := "rm -f \"$part\"\nrmdir \"$(dirname \"$part\")\" 2>/dev/null || :"
+	after := "rm -f \"$part\"\nrmdir \"${part%/*}\" 2>/dev/null || :"
 	finish := "parents \"$dest\"\nchown root:root \"$new\"\nchmod 0755 \"$new\"\nmv -f \"$new\" \"$dest\"\n" + after
 	switch pkg.Kind {
 	case origin.KindTarball:

@@ -36,7 +36,10 @@ const placeFunctions = `into() {
     if [ -L "./$in_name" ] && [ -z "$(others .)" ]; then
       cd -P "./$in_name" || return 1
     else
-      cd -P "./$in_name" && [ "$(pwd -P)" = "$in_here/$in_name" ] || { echo "$in_here/$in_name is no directory, or not the one that it was" >&2; return 1; }
+      cd -P "./$in_name" && [ "$(pwd -P)" = "$in_here/$in_name" ] || {
+        echo "$in_here/$in_name is no directory, or not the one that it was" >&2
+        return 1
+      }
     fi
   done
 }

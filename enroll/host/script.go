@@ -113,7 +113,7 @@ func (p push) send(ctx context.Context, conn Conn) error {
 // there asks how much of the file the host has, and whether it is whole.
 func (p push) there(ctx context.Context, conn Conn) (have int64, whole bool, err error) {
 	script := fmt.Sprintf(`part=%s
-stage "$(dirname "$part")"
+stage "${part%%/*}"
 if sole "$part"; then
   size=$(stat -c %%s "$part")
   if [ "$size" = %d ]; then sha256sum <"$part" | cut -d' ' -f1; else echo "$size"; fi

@@ -28,7 +28,10 @@ changeable() {
     while :; do case $ch_rest in /*) ch_rest=${ch_rest#/};; *) break;; esac; done
     if [ -L "$ch_at" ]; then
       ch_to=$(readlink "$ch_at") ch_hops=$((ch_hops + 1))
-      if [ -n "$ch_open" ] && [ "$(stat -c %u "$ch_at")" != 0 ] || [ "$ch_hops" -gt 40 ]; then echo "$ch_at 0777 $(stat -c '%U %G' "$ch_at")"; return; fi
+      if [ -n "$ch_open" ] && [ "$(stat -c %u "$ch_at")" != 0 ] || [ "$ch_hops" -gt 40 ]; then
+        echo "$ch_at 0777 $(stat -c '%U %G' "$ch_at")"
+        return
+      fi
       case $ch_to in /*) ch_at=;; *) ch_at=${ch_at%/*};; esac
       ch_rest=$ch_to/$ch_rest ch_open=
       continue
