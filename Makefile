@@ -48,10 +48,11 @@ test: deps build ## every test: units with -race, real sshd, real TPM emulators,
 	go test -race -timeout 15m ./...
 	cd test && go vet -tags vm ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -count=1 -timeout 20m ./...
 
-lint: ## golangci-lint and gofmt
+lint: ## golangci-lint, gofmt, and govulncheck where its database can be reached
 	test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go tool -modfile=test/tools/go.mod golangci-lint run ./...
 	cd test && go tool -modfile=tools/go.mod golangci-lint run --config ../.golangci.yml --build-tags vm ./...
+	.ci/vulns
 
 lab: deps build ## the end-to-end test on a laboratory of real hosts (root); ODD=all: all odd hosts, ODD=TEXT: some
 	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl ODD=$(ODD) go test -v -count=1 -timeout 30m ./e2e/...
@@ -69,10 +70,11 @@ bench: build ## benchmarks of every package, then scans of simulated fleets
 	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl go test -run '^$$' -bench . -benchmem ./...
 
 FUZZTIME ?= 30s
+# Making a find shorter may take a minute each: ten tries do.
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@for p in $$(go list ./...); do \
 	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; \
 	  done; \
 	done
 

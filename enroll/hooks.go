@@ -49,7 +49,7 @@ func runHook(ctx context.Context, command string, in HookInput) error {
 	out := &child.Tail{Max: 4 << 10}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := child.Run(ctx, cmd, child.Options{}); err != nil {
-		return fmt.Errorf("%w: %s: %w: %s", errHook, in.Hook, err, remote.Clean(remote.Tail(out.String(), 300)))
+		return fmt.Errorf("%w: %s: %w: %s", errHook, in.Hook, err, remote.Line(remote.Tail(out.String(), 300)))
 	}
 	return nil
 }

@@ -37,6 +37,9 @@ type Error = fault.Error
 // Clean makes what a host said fit for a terminal, a log or a YAML file; see text.Clean.
 func Clean(s string) string { return text.Clean(s) }
 
+// Escape is text on one line in which nothing can pass for something else; see text.Escape.
+func Escape(s string) string { return text.Escape(s) }
+
 // Cut is the beginning of a host's words, cleaned, with a mark where more followed.
 func Cut(s string, n int) string { return text.Cut(s, n) }
 

@@ -26,10 +26,11 @@ type app struct {
 	terminal       bool // stderr is one: bars make sense
 	interactive    bool // stdin and stderr are: somebody can be asked
 	interrupts     *interrupts
-	helpers        fs.FS       // identify-linux-ARCH.gz
-	tctl           tctl.Runner // in place of the program; nil: the program of fleet.yaml
-	args           []string    // the command line, with the program's name
-	goesOn         string      // how a run of this command that was interrupted goes on
+	secrets        map[string]string // of the environment, by variable
+	helpers        fs.FS             // identify-linux-ARCH.gz
+	tctl           tctl.Runner       // in place of the program; nil: the program of fleet.yaml
+	args           []string          // the command line, with the program's name
+	goesOn         string            // how a run of this command that was interrupted goes on
 }
 
 // run runs one command line and returns the exit code.

@@ -14,7 +14,6 @@ import (
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/token"
-	"fleetctl/remote"
 )
 
 // console tells a person on stderr how a use case gets on: a progress bar on a terminal, a line for every host that did
@@ -235,7 +234,7 @@ func clockText(n enroll.ClockOff) string {
 func tombstonesText(n enroll.TombstonesCount) string {
 	var names []string
 	for _, m := range n.Machines {
-		names = append(names, cmp.Or(remote.Clean(m.Host), "EK "+m.EKHash[:min(12, len(m.EKHash))]))
+		names = append(names, cmp.Or(m.Host, "EK "+m.EKHash[:min(12, len(m.EKHash))]))
 	}
 	return fmt.Sprintf("%s keeps %d machines out that the records had lost: %s (fleetctl records readmit lets them in again)",
 		n.File, len(names), some(names, 10))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"fleetctl/enroll"
@@ -11,6 +12,7 @@ import (
 	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
+	"fleetctl/remote"
 )
 
 // Exit codes.
@@ -65,9 +67,15 @@ func (a *app) exit(ctx context.Context, err error) int {
 	return code
 }
 
-// say writes one line to stderr.
+// say writes to stderr. Lines behind the first one are marked, since somebody else's words could pass for ours.
 func (a *app) say(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "fleetctl: "+format+"\n", args...)
+	before := "fleetctl: "
+	var b strings.Builder
+	for line := range strings.Lines(fmt.Sprintf(format, args...) + "\n") {
+		b.WriteString(before + remote.Escape(strings.TrimSuffix(line, "\n")) + "\n")
+		before = "fleetctl: | "
+	}
+	_, _ = io.WriteString(a.stderr, b.String()) // there is nobody else to tell
 }
 
 // flatten takes joined errors apart, so that each is a line of its own. An error that wraps several others and has words

@@ -18,6 +18,7 @@ func realMain(helpers fs.FS) int {
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: isTerminal(os.Stderr), interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr), interrupts: in, helpers: helpers,
+		secrets: takeSecrets(),
 	}
 	return a.run(ctx, os.Args)
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/remote"
 )
 
 // printer writes results to stdout in one of the formats of -o.
@@ -158,7 +160,7 @@ func csvRows(w io.Writer, header []string) (row func(any, []string) error, end f
 		names[i] = strings.ReplaceAll(strings.ToLower(h), " ", "_")
 	}
 	_ = out.Write(names) // errors are kept until Flush
-	row = func(_ any, cells []string) error { return out.Write(cells) }
+	row = func(_ any, cells []string) error { return out.Write(escaped(cells)) }
 	return row, func() error {
 		out.Flush()
 		return out.Error()
@@ -169,8 +171,36 @@ func tableRows(w io.Writer, header []string) (row func(any, []string) error, end
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, strings.Join(header, "\t"))
 	row = func(_ any, cells []string) error {
-		_, err := fmt.Fprintln(out, strings.Join(cells, "\t"))
+		_, err := fmt.Fprintln(out, strings.Join(short(escaped(cells)), "\t"))
 		return err
 	}
 	return row, out.Flush
+}
+
+// escaped are cells in which nothing can pass for the end of one, or of the row: they may have a host's words.
+func escaped(cells []string) []string {
+	out := make([]string, len(cells))
+	for i, c := range cells {
+		out[i] = remote.Escape(c)
+	}
+	return out
+}
+
+// maxCell bounds a cell that others stand behind, in bytes: every row is as wide as the widest.
+const maxCell = 200
+
+// short cuts all cells but the last.
+func short(cells []string) []string {
+	for i, c := range cells[:max(0, len(cells)-1)] {
+		if len(c) > maxCell {
+			cells[i] = strings.ToValidUTF8(c[:maxCell], "") + "…"
+		}
+	}
+	return cells
+}
+
+// writeLine writes one line, whatever words are in it.
+func writeLine(w io.Writer, format string, args ...any) error {
+	_, err := fmt.Fprintln(w, remote.Escape(fmt.Sprintf(format, args...)))
+	return err
 }

@@ -13,6 +13,7 @@ import (
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/records"
+	"fleetctl/remote"
 )
 
 //go:embed report.html
@@ -43,7 +44,7 @@ type stateCount struct {
 }
 
 func (a *app) report(c *cli.Context) error {
-	page, err := template.New("report").Funcs(template.FuncMap{"join": strings.Join}).Parse(reportHTML)
+	page, err := template.New("report").Funcs(template.FuncMap{"join": strings.Join, "one": remote.Escape}).Parse(reportHTML)
 	if err != nil {
 		return err
 	}

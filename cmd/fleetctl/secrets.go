@@ -25,11 +25,25 @@ const (
 	envBecomePassword = "FLEETCTL_BECOME_PASSWORD"
 )
 
+// takeSecrets takes the variables that may hold secrets out of our environment: every program that we start (ssh, a
+// ProxyCommand, tctl, a hook, an inventory's script) would inherit them, and so would what those start.
+func takeSecrets() map[string]string {
+	secrets := map[string]string{}
+	for _, v := range os.Environ() {
+		name, value, _ := strings.Cut(v, "=")
+		if strings.HasPrefix(name, "FLEETCTL_") && strings.Contains(name, "PASS") {
+			secrets[name] = value
+			_ = os.Unsetenv(name) // it fails for names that can't be
+		}
+	}
+	return secrets
+}
+
 func (a *app) sshPassword(c *cli.Context) (string, error) {
 	if c.Bool("ask-pass") {
 		return a.prompt("SSH password")
 	}
-	return os.Getenv(envPassword), nil
+	return a.secrets[envPassword], nil
 }
 
 func (a *app) becomePassword(c *cli.Context) (string, error) {
@@ -39,7 +53,7 @@ func (a *app) becomePassword(c *cli.Context) (string, error) {
 	if path := c.String("become-password-file"); path != "" {
 		return passwordFile(path)
 	}
-	return os.Getenv(envBecomePassword), nil
+	return a.secrets[envBecomePassword], nil
 }
 
 // passwordFile returns the first line of a file.
@@ -66,7 +80,7 @@ func (a *app) prompt(what string) (string, error) {
 			"(%s, %s)", what, envPassword, envBecomePassword))
 	}
 	defer tty.Close()
-	fmt.Fprintf(tty, "%s: ", what)
+	fmt.Fprintf(tty, "%s: ", remote.Escape(what))
 	secret, err := term.ReadPassword(int(tty.Fd()))
 	fmt.Fprintln(tty)
 	if err != nil {
@@ -80,7 +94,7 @@ func (a *app) passphrase(keyFile string) (string, error) { return a.prompt("pass
 
 // question asks at the terminal, and returns the line that somebody typed; "" at the end of the input.
 func (a *app) question(ctx context.Context, text string) (string, error) {
-	fmt.Fprintf(a.stderr, "fleetctl: %s: ", text)
+	fmt.Fprintf(a.stderr, "fleetctl: %s: ", remote.Escape(text))
 	line := make(chan string, 1)
 	go func() { // it ends with the line, or with the process
 		text, _ := bufio.NewReader(a.stdin).ReadString('\n') // without a line the answer is no

@@ -9,7 +9,6 @@ import (
 
 	"fleetctl/enroll"
 	"fleetctl/enroll/token"
-	"fleetctl/remote"
 )
 
 // tokensView is the view of tokens: the difference to the cluster where it was compared, else the tokens.
@@ -66,51 +65,52 @@ func (p *printer) tokenDiff(d token.Diff) error {
 // it should be is not mentioned.
 func writeTokenDiff(w io.Writer, d token.Diff) error {
 	out := bufio.NewWriter(w)
+	say := func(format string, args ...any) { _ = writeLine(out, format, args...) } // Flush has the error
 	for _, c := range d.Bots {
-		writeBotChange(out, c)
+		writeBotChange(say, c)
 	}
 	for _, c := range d.Tokens {
-		writeTokenChange(out, c)
+		writeTokenChange(say, c)
 	}
 	return out.Flush()
 }
 
-func writeBotChange(w io.Writer, c token.BotChange) {
+func writeBotChange(say func(string, ...any), c token.BotChange) {
 	switch c.Action {
 	case token.ActionCreate:
-		fmt.Fprintf(w, "bot %s: create with roles %s\n", c.Name, strings.Join(c.Want, ", "))
+		say("bot %s: create with roles %s", c.Name, strings.Join(c.Want, ", "))
 	case token.ActionUpdate:
-		fmt.Fprintf(w, "bot %s: has roles %s, not %s (they stay, unless --overwrite-roles is given)\n", c.Name,
+		say("bot %s: has roles %s, not %s (they stay, unless --overwrite-roles is given)", c.Name,
 			cmp.Or(strings.Join(c.Have, ", "), "none"), strings.Join(c.Want, ", "))
 	}
 }
 
-func writeTokenChange(w io.Writer, c token.Change) {
+func writeTokenChange(say func(string, ...any), c token.Change) {
 	if c.Refused != nil {
-		fmt.Fprintf(w, "token %s: stays as it is: %s (%s)\n", c.Name, c.Refused.Reason, c.Refused.Hint)
+		say("token %s: stays as it is: %s (%s)", c.Name, c.Refused.Reason, c.Refused.Hint)
 		return
 	}
 	if c.Action == token.ActionNone && len(c.Foreign) == 0 {
 		return
 	}
 	word := map[token.Action]string{token.ActionNone: "unchanged"}[c.Action]
-	fmt.Fprintf(w, "token %s: %s\n", c.Name, cmp.Or(word, string(c.Action)))
+	say("token %s: %s", c.Name, cmp.Or(word, string(c.Action)))
 	for _, f := range c.Fields {
-		fmt.Fprintf(w, "  ~ %s: %s → %s\n", f.Field, cmp.Or(f.Have, "nothing"), cmp.Or(f.Want, "nothing"))
+		say("  ~ %s: %s → %s", f.Field, cmp.Or(f.Have, "nothing"), cmp.Or(f.Want, "nothing"))
 	}
 	for _, host := range c.Added {
-		fmt.Fprintf(w, "  + %s\n", remote.Clean(host))
+		say("  + %s", host)
 	}
 	for _, host := range c.Removed {
-		fmt.Fprintf(w, "  - %s\n", remote.Clean(host))
+		say("  - %s", host)
 	}
 	for _, r := range c.Changed {
-		fmt.Fprintf(w, "  ~ %s: %s\n", remote.Clean(r.Host), r.What)
+		say("  ~ %s: %s", r.Host, r.What)
 	}
 	for _, f := range c.Pruned {
-		fmt.Fprintf(w, "  - %s (fleetctl did not write it)\n", f)
+		say("  - %s (fleetctl did not write it)", f)
 	}
 	for _, f := range c.Foreign {
-		fmt.Fprintf(w, "  ? %s: fleetctl did not write it; it stays (--adopt takes it over, --prune removes it)\n", f)
+		say("  ? %s: fleetctl did not write it; it stays (--adopt takes it over, --prune removes it)", f)
 	}
 }

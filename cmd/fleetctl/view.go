@@ -131,19 +131,20 @@ func (p *printer) steps(r outcome.Result, changed string) error {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s:\n", r.Host)
+	b.WriteString("\n")
+	_ = writeLine(&b, "%s:", r.Host) // a Builder takes everything
 	for _, s := range r.Steps {
 		mark := "="
 		if s.Changed {
 			mark = changed
 		}
-		fmt.Fprintf(&b, "  %s %s: %s\n", mark, s.Step, s.Reason)
+		_ = writeLine(&b, "  %s %s: %s", mark, s.Step, s.Reason)
 		for line := range strings.Lines(s.Diff) {
-			fmt.Fprintf(&b, "      %s", line)
+			_ = writeLine(&b, "      %s", strings.TrimSuffix(line, "\n"))
 		}
 	}
 	for _, l := range r.Log {
-		fmt.Fprintf(&b, "  journal: %s\n", l)
+		_ = writeLine(&b, "  journal: %s", l)
 	}
 	_, err := fmt.Fprint(p.w, b.String())
 	return err
@@ -204,13 +205,13 @@ func (p *printer) status(r enroll.StatusReport) error {
 		if s.Host != "" {
 			whose = "host " + s.Host + " of the records, which the inventory doesn't have"
 		}
-		if _, err := fmt.Fprintf(p.w, "joined but not in the inventory: EK %s, bot %s, %s, calls itself %q: %s\n",
+		if err := writeLine(p.w, "joined but not in the inventory: EK %s, bot %s, %s, calls itself %q: %s",
 			s.EKHash, s.Bot, shortTime(s.At), s.Hostname, whose); err != nil {
 			return err
 		}
 	}
 	if len(r.Rules) > 0 {
-		_, err = fmt.Fprintln(p.w, openRulesText(r.Rules))
+		err = writeLine(p.w, "%s", openRulesText(r.Rules))
 	}
 	return err
 }

@@ -35,8 +35,8 @@ mkdir -p upper work root hidden/etc
 # Other tests make accounts on this machine: whiteouts keep the locks of that from showing through.
 for f in passwd group shadow gshadow subuid subgid; do mknod hidden/etc/$f.lock c 0 0; done
 mount -t overlay overlay -o lowerdir=hidden:/,upperdir=upper,workdir=work root
-mount -t tmpfs tmpfs root/dev
-mount -t tmpfs tmpfs root/run
+mount -t tmpfs -o mode=0755 tmpfs root/dev
+mount -t tmpfs -o mode=0755 tmpfs root/run
 mount -t tmpfs tmpfs root/tmp
 for n in null zero urandom; do : >root/dev/$n; mount --bind /dev/$n root/dev/$n; done
 mknod root/dev/tpmrm0 c 1 3

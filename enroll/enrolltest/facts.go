@@ -19,7 +19,7 @@ const (
 	factVars = "U G A RULES DEV STORAGE BIN DEST UNIT PENDING DIAGHOST DIAGPORT SUM CONFIG"
 	factKeys = `uid arch now systemd udev tools selinux apparmor tbot.path tbot.link tbot.sha256 tbot.fails ulimit last port.holder
 		tbot.version user.uid user.comment user.groups user.nss group access.group access.nss rules
-		device.sysfs device.tpm12 device.gives device.path
+		device.sysfs device.tpm12 device.gives device.path device.others
 		device.type device.stat device.opens storage.acl storage.filled pending service.load service.active service.enabled
 		service.reload service.header service.start service.fragment service.user service.command ready ready.body`
 	verifyVars = "DIAGHOST DIAGPORT TRUST ASK TELLS SINCE YOUNG WATCH LIMIT PENDING JOINED REFUSED"

@@ -26,7 +26,9 @@ var shCommands map[string]shCommand
 
 func init() { // they call each other by way of the tables
 	shNatives = map[string]shCommand{
-		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents, "opens": shOpens, "handover": shHandover,
+		"has": shHas, "kv": shKV, "asuser": shAsUser, "nologin": shNologin, "parents": shParents,
+		"alone": shTrue, "changeable": shTrue, "stage": shStage, "sole": shSole,
+		"makedir": shMakeDir, "own": shOwn, "rmfile": shRmFile, "gone": shGone, "opens": shOpens, "handover": shHandover,
 		"empty": shEmpty, "emptyof": shEmptyOf, "tree": shTree,
 	}
 	shCommands = map[string]shCommand{

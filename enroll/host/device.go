@@ -20,7 +20,9 @@ type deviceFacts struct {
 	opens string // what opening it as tbot's user says: "ok", "denied", "busy", "failed"; "" not tried
 	sysfs bool   // the kernel knows a TPM 2.0
 	tpm12 bool   // it knows one, and it is a 1.2
-	gives given  // what udev's rules make of it, once ours are there
+
+	others string // the first thing on the way to it that others than root can change, and how it is
+	gives  given  // what udev's rules make of it, once ours are there
 }
 
 // tpmFacts are of the device and of who gives it to whom. They come after those of the account.
@@ -34,10 +36,11 @@ var tpmFacts = factsOf{
 		"device.stat": func(f *Facts, v string) error {
 			return setStat(v, &f.device.mode, &f.device.owner, &f.device.group, nil)
 		},
-		"device.opens": func(f *Facts, v string) error { return setWord(v, &f.device.opens, "ok", "denied", "busy", "failed") },
-		"device.sysfs": func(f *Facts, v string) error { return setTruth(v, &f.device.sysfs) },
-		"device.tpm12": func(f *Facts, v string) error { return setTruth(v, &f.device.tpm12) },
-		"device.gives": func(f *Facts, v string) error { return f.device.gives.set(v) },
+		"device.opens":  func(f *Facts, v string) error { return setWord(v, &f.device.opens, "ok", "denied", "busy", "failed") },
+		"device.sysfs":  func(f *Facts, v string) error { return setTruth(v, &f.device.sysfs) },
+		"device.tpm12":  func(f *Facts, v string) error { return setTruth(v, &f.device.tpm12) },
+		"device.others": func(f *Facts, v string) error { return setShut(v, &f.device.others) },
+		"device.gives":  func(f *Facts, v string) error { return f.device.gives.set(v) },
 	},
 }
 
@@ -54,6 +57,8 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
   else echo device.type=other; fi
   kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
+  d=$(changeable "$(dirname "$DEV")")
+  if [ -n "$d" ]; then kv device.others "$d"; fi
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
 fi
 `
@@ -91,6 +96,10 @@ func (p *planner) tpmAccess() {
 		return
 	case dev.typ != "char":
 		p.problem("TPM access", outcome.NoTPM, dev.path+" is no character device", "correct tpm_device in the inventory")
+		return
+	case dev.others != "": // the unit changes it as root, too, before each start
+		p.problem("TPM access", outcome.UnsafePath,
+			fmt.Sprintf("others than root can change %s, on the way to %s", dev.others, dev.path), "")
 		return
 	}
 	if p.ruledOut() {
@@ -184,8 +193,9 @@ case $g in "%[2]s "*[67]?) ;; *)
 esac
 `, dev, accessGroup, path.Base(rulesPath))
 	case !granted:
-		fmt.Fprintf(&b, `if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi
-`, dev, accessGroup)
+		fmt.Fprintf(&b, `alone %[3]s
+if [ "$(stat -L -c %%G %[1]s)" != %[2]s ]; then chgrp %[2]s %[1]s && chmod 0660 %[1]s || exit 1; fi
+`, dev, accessGroup, remote.Quote(path.Dir(p.f.device.path)))
 	}
 	fmt.Fprintf(&b, `o=$(opens %[1]s)
 case $o in ok|busy) ;; *)

@@ -60,7 +60,7 @@ const fileScript = `file() {
   if [ -f "$2.orig" ] && [ "$t" = file ] && [ "$(sha256sum <"$2")" = "$(sha256sum <"$2.orig")" ]; then echo "orig.$1=same"
   elif [ -e "$2.orig" ]; then echo "orig.$1=other"; fi
   if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
-    printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
+    printf 'data.%s=' "$1"; plain "$2" 2>/dev/null | od -An -v -tx1 | tr -d ' \n'; echo
   fi
 }
 `
@@ -163,8 +163,8 @@ func (p *planner) file(name string, want remote.File, keep bool) bool {
 		return false
 	case same:
 		step := p.do(name, fmt.Sprintf("it is %#o %s:%s, not %#o %s:%s", got.mode, got.owner, got.group, want.Mode, want.Owner, want.Group),
-			action{script: owning(want.Path, want.Owner, want.Group, want.Mode)})
-		step.undo, step.configures = []action{{script: owning(want.Path, got.owner, got.group, got.mode)}}, true
+			guarded(want.Path), action{file: &want}) // anew: root changes no file by its name
+		step.undo, step.configures = []action{got.back(want.Path)}, true
 		return true
 	}
 	step := Step{Name: name, Reason: "it doesn't exist", Diff: p.diff(got.content, string(want.Content)), configures: true}
@@ -194,27 +194,28 @@ func (p *planner) fileUndo(got fileFacts, there bool, path string, keep bool) []
 	case there:
 		return []action{got.back(path)}
 	case p.goesBack():
-		script := "rm -f " + q
+		script := removeFile(path)
 		for _, t := range p.aboveOf(path) {
-			script += fmt.Sprintf("\nrmdir %s 2>/dev/null || :", remote.Quote(t.name))
+			script += fmt.Sprintf("\ngone %s || :", remote.Quote(t.name))
 		}
 		return []action{{script: script}}
 	}
 	return nil
 }
 
-// prepareFor is what has to be done before a file is written: its directory, or a copy of the one that is there.
+// guarded makes the directory of a file, which root alone may be able to change.
+func guarded(path string) action { return action{script: "parents " + remote.Quote(path)} }
+
+// prepareFor is what has to be done before a file is written: its directory, and a copy of the one that is there.
 func prepareFor(got fileFacts, there bool, path string, keep bool) []action {
-	q := remote.Quote(path)
+	q, a := remote.Quote(path), guarded(path)
 	switch {
-	case !there:
-		return []action{{script: "parents " + q}}
-	case !got.ours():
-		return []action{{script: fmt.Sprintf("[ -e %[1]s.orig ] || cp -p %[1]s %[1]s.orig", q)}}
-	case keep:
-		return []action{{script: fmt.Sprintf("cp -p %[1]s %[1]s.previous", q)}}
+	case there && !got.ours():
+		a.script += fmt.Sprintf("\n[ -e %[1]s.orig ] || cp -p %[1]s %[1]s.orig", q)
+	case there && keep:
+		a.script += fmt.Sprintf("\ncp -p %[1]s %[1]s.previous", q)
 	}
-	return nil
+	return []action{a}
 }
 
 // gone plans that a file of ours is not there, and says whether that changes anything. Somebody else's stays.
@@ -223,7 +224,7 @@ func (p *planner) gone(name, path, reason string) bool {
 	if !there || got.typ != "file" || !got.ours() {
 		return false
 	}
-	step := p.do(name, reason, action{script: "rm -f " + remote.Quote(path)})
+	step := p.do(name, reason, action{script: removeFile(path)})
 	step.undo, step.configures = []action{got.back(path)}, true
 	step.Diff = p.diff(got.content, "")
 	return true
@@ -244,9 +245,10 @@ func (p *removal) fileAway(name, file string) bool {
 		return false
 	}
 	q := remote.Quote(file)
-	script := fmt.Sprintf("if [ -e %[1]s.orig ]; then mv -f %[1]s.orig %[1]s; else rm -f %[1]s; fi\nrm -f %[1]s.previous", q)
+	script := fmt.Sprintf("if [ -e %[1]s.orig ]; then\n  parents %[1]s\n  mv -f %[1]s.orig %[1]s\nelse %[2]s; fi\n%[3]s", q,
+		removeFile(file), removeFile(file+".previous"))
 	if p.wasMade(thingNew, file) { // a copy beside it is somebody else's
-		script = fmt.Sprintf("rm -f %[1]s %[1]s.previous", q)
+		script = removeFile(file, file+".previous")
 	}
 	step := p.do(name, "fleetctl wrote "+file, action{script: script})
 	step.Diff = p.diff(got.content, "")

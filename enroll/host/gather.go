@@ -81,7 +81,7 @@ func GatherFacts(ctx context.Context, conn Conn, d Desired) (*Facts, error) {
 		return nil, fmt.Errorf("facts: %w", err)
 	}
 	if out.ExitCode != 0 {
-		return nil, fmt.Errorf("facts: the script ended with %d: %s", out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		return nil, fmt.Errorf("facts: the script ended with %d: %s", out.ExitCode, remote.Line(remote.Tail(string(out.Stderr), 300)))
 	}
 	f, err := parseFacts(out.Stdout, d)
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"fleetctl/remote"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 )
@@ -51,7 +52,9 @@ func (p *planner) install() {
 		p.done(name, "%s", why)
 		return
 	}
-	p.installPackage(in, pkg)
+	if !p.othersMayChange(name, wayBinary, "tbot.binary") {
+		p.installPackage(in, pkg)
+	}
 }
 
 func (p *planner) tool(name string) bool { return slices.Contains(p.f.tools, name) }
@@ -80,13 +83,19 @@ func (p *planner) installReason() string {
 	return "it isn't there"
 }
 
+// stageFor is the directory, root's alone, where a package waits until it is whole: beside a program, so that it is put in place by
+// one rename.
+func stageFor(kind, dest string) string {
+	if kind == origin.KindDeb || kind == origin.KindRPM {
+		return "/var/lib/.fleetctl-install"
+	}
+	return path.Join(path.Dir(dest), ".fleetctl-install")
+}
+
 func (p *planner) installPackage(in *origin.Installer, pkg *origin.Release) {
 	dest := string(p.d.Tbot.Binary)
 	step := Step{Name: "tbot", Reason: p.installReason(), installs: true, configures: true}
-	part := dest + ".fleetctl-part"
-	if pkg.Kind == origin.KindDeb || pkg.Kind == origin.KindRPM {
-		part = "/var/tmp/fleetctl-" + pkg.SHA256[:16] + "." + pkg.Kind
-	}
+	part := stageFor(pkg.Kind, dest) + "/" + pkg.SHA256[:16] + "." + pkg.Kind
 	switch {
 	case pkg.Local != "":
 		step.actions = append(step.actions, action{push: &push{local: pkg.Local, remote: part, sha256: pkg.SHA256, size: pkg.Size}})
@@ -98,9 +107,9 @@ func (p *planner) installPackage(in *origin.Installer, pkg *origin.Release) {
 	p.keep(&step, dest, `ln "$dest" "$dest.previous" 2>/dev/null || cp -p "$dest" "$dest.previous"`)
 	if p.f.tbot.path == "" && (pkg.Kind == origin.KindBinary || pkg.Kind == origin.KindTarball) {
 		step.Makes, step.also = Thing{kind: thingFile, name: dest}, p.aboveOf(dest)
-		p.undo(&step, action{script: "rm -f " + remote.Quote(dest)})
+		p.undo(&step, action{script: removeFile(dest)})
 	}
-	step.actions = append(step.actions, action{script: unpackScript(pkg.Kind, part, dest)})
+	step.actions = append(step.actions, action{script: unpackScript(pkg, part, dest)})
 	p.steps = append(p.steps, step)
 	p.restart = append(p.restart, "tbot")
 }
@@ -114,13 +123,14 @@ func downloadScript(in *origin.Installer, pkg *origin.Release, part string) stri
 	}
 	fmt.Fprintf(&b, `url=%s part=%s sum=%s
 umask 077
-parents "$part"
-good() { [ -f "$part" ] && [ "$(sha256sum <"$part" | cut -d' ' -f1)" = "$sum" ]; }
+stage "${part%%/*}"
+good() { sole "$part" && [ "$(sha256sum <"$part" | cut -d' ' -f1)" = "$sum" ]; }
 fetch() {
   if has curl; then curl -fsSL --retry 3 --connect-timeout 20 -C - -o "$part" "$url"
   else wget -q -c -T 60 -O "$part" "$url"; fi
 }
 if ! good; then
+  sole "$part" || rm -f "$part"
   fetch || { rm -f "$part"; fetch; }
   good || { rm -f "$part"; echo "what $url serves has another SHA-256 than tbot.install.sha256 says" >&2; exit 1; }
 fi`, remote.Quote(pkg.URL), remote.Quote(part), remote.Quote(pkg.SHA256))
@@ -135,7 +145,8 @@ func (p *planner) keep(step *Step, dest, command string) {
 	}
 	vars := fmt.Sprintf("dest=%s sum=%s\n", remote.Quote(dest), remote.Quote(p.f.tbot.sha256)) +
 		`is() { [ -f "$1" ] && [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$sum" ]; }` + "\n"
-	step.actions = append(step.actions, action{script: vars + `rm -f "$dest.previous"
+	step.actions = append(step.actions, action{script: vars + `parents "$dest"
+rm -f "$dest.previous"
 if [ -L "$dest" ]; then cp -p "$dest" "$dest.previous"; else ` + command + `; fi
 is "$dest.previous" || { echo "$dest is not what it was when the plan was made" >&2; exit 1; }`})
 	step.undo = []action{{script: vars + `if is "$dest"; then exit 0; fi
@@ -143,22 +154,28 @@ is "$dest.previous" || { echo "the copy of the $dest that was there is gone" >&2
 mv -f "$dest.previous" "$dest"`}}
 }
 
-// unpackScript makes the tbot at dest from the part. From a tarball only tbot is taken. The rename is atomic: a running
-// tbot keeps its own file.
-func unpackScript(kind, part, dest string) string {
-	vars := fmt.Sprintf("part=%s dest=%s\n", remote.Quote(part), remote.Quote(dest))
-	finish := "chown root:root \"$new\"\nchmod 0755 \"$new\"\nmv -f \"$new\" \"$dest\"\n"
-	switch kind {
+// unpackScript makes the tbot at dest from the part, which it looks at once more: whatever happened between two commands, what
+// root installs is what has this digest. From a tarball only tbot is taken. The rename is atomic: a running tbot keeps its
+// own file.
+func unpackScript(pkg *origin.Release, part, dest string) string {
+	vars := fmt.Sprintf("part=%s dest=%s sum=%s\n", remote.Quote(part), remote.Quote(dest), remote.Quote(pkg.SHA256)) +
+		`stage "${part%/*}"
+sole "$part" && [ "$(sha256sum <"$part" | cut -d' ' -f1)" = "$sum" ] || {
+  echo "$part is not the package that was brought there" >&2; exit 1
+}
+`
+	after := "rm -f \"$part\"\nrmdir \"${part%/*}\" 2>/dev/null || :"
+	finish := "parents \"$dest\"\nchown root:root \"$new\"\nchmod 0755 \"$new\"\nmv -f \"$new\" \"$dest\"\n" + after
+	switch pkg.Kind {
 	case origin.KindTarball:
-		return vars + `parents "$dest"
-member=$(tar -tzf "$part" | grep -m 1 -E '(^|/)tbot$') || { echo "the tarball holds no tbot" >&2; exit 1; }
-new=$dest.fleetctl-new
+		return vars + `member=$(tar -tzf "$part" | grep -m 1 -E '(^|/)tbot$') || { echo "the tarball holds no tbot" >&2; exit 1; }
+new=$part.new
 tar -xzOf "$part" "$member" >"$new"
-` + finish + `rm -f "$part"`
+` + finish
 	case origin.KindDeb:
-		return vars + "DEBIAN_FRONTEND=noninteractive dpkg -i \"$part\" >&2\nrm -f \"$part\""
+		return vars + "DEBIAN_FRONTEND=noninteractive dpkg -i \"$part\" >&2\n" + after
 	case origin.KindRPM:
-		return vars + "rpm -U --oldpackage --replacepkgs \"$part\" >&2\nrm -f \"$part\""
+		return vars + "rpm -U --oldpackage --replacepkgs \"$part\" >&2\n" + after
 	}
 	return vars + "new=$part\n" + finish
 }
@@ -172,6 +189,9 @@ func (p *planner) installScript(in *origin.Installer) {
 	if !p.tool("bash") || !p.tool("curl") && !p.tool("wget") {
 		p.problem("tbot", outcome.InstallerNeeds, "the cluster's installer needs bash and curl or wget, and the host has not both",
 			"install them, or use tbot.install.from: file or url")
+		return
+	}
+	if p.othersMayChange("tbot", wayBinary, "tbot.binary") {
 		return
 	}
 	script := "parents " + defaultBinary + "\n"

@@ -19,9 +19,12 @@ const recordBody = sh.FindTbot + `part() { printf '\n@@part %s\n' "$1"; }
 t=$BIN
 if [ -z "$t" ]; then t=$(find_tbot); fi
 part tbot-version.txt
-if [ -n "$t" ]; then "$t" version </dev/null 2>&1; else echo "no tbot"; fi
+w=$(changeable "$t")
+if [ -z "$t" ]; then echo "no tbot"
+elif [ -n "$w" ]; then echo "not run: others than root can change $w"
+else "$t" version </dev/null 2>&1; fi
 part tbot-tpm-identify.txt
-if [ -n "$t" ]; then "$t" tpm identify </dev/null 2>&1; fi
+if [ -n "$t" ] && [ -z "$w" ]; then "$t" tpm identify </dev/null 2>&1; fi
 part os.txt
 uname -srm; cat /etc/os-release 2>/dev/null; ls -l /dev/tpm* 2>&1
 if has systemctl; then
@@ -35,7 +38,7 @@ fi
 part readyz.json
 if [ -n "$DIAGPORT" ]; then http "$DIAGHOST" "$DIAGPORT" /readyz; fi
 part tbot.yaml
-cat "$CONFIG" 2>&1
+plain "$CONFIG" 2>&1
 part end
 `
 

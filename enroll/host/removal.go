@@ -170,44 +170,10 @@ func removeTree(dir string, bases []Thing) string {
 		return slices.Contains(sharedDirs, up) || slices.Contains(bases, Thing{kind: thingBase, name: up})
 	}
 	for up := path.Dir(dir); !stays(up); up = path.Dir(up) {
-		script += fmt.Sprintf("\nif [ ! -e %[1]s ]; then :; else rmdir %[1]s 2>/dev/null || exit 0; fi", remote.Quote(up))
+		script += fmt.Sprintf("\nif [ ! -e %[1]s ]; then :; else gone %[1]s || exit 0; fi", remote.Quote(up))
 	}
 	return script
 }
-
-// treeFunctions are for scripts that take directories away. empty: take all that is in a directory, but nothing where something
-// else is mounted below. emptyof: take the files of a user that lie in a directory, without being led elsewhere. tree: take it,
-// too; a mount point stays.
-const treeFunctions = `loose() {
-  [ -r /proc/self/mountinfo ] || return 0
-  while read -r _ _ _ _ at _; do
-    case $at in "$1"/*) echo "$at is mounted there: it stays, and so does $1" >&2; return 1;; esac
-  done </proc/self/mountinfo
-  return 0
-}
-empty() {
-  if [ -L "$1" ]; then echo "$1 is a symbolic link by now" >&2; return 1; fi
-  loose "$1" || return 1
-  for c in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-    if [ "${c##*/}" = lost+found ]; then continue; fi
-    if [ -e "$c" ] || [ -L "$c" ]; then rm -rf "$c" || return 1; fi
-  done
-}
-emptyof() {
-  (
-    cd -P "$1" && [ "$(pwd -P)" = "$1" ] || exit 1
-    for c in ./* ./.[!.]* ./..?*; do
-      if [ -f "$c" ] && [ ! -L "$c" ] && [ "$(stat -c %u "$c")" = "$(id -u "$2")" ]; then rm -f "$c" || exit 1; fi
-    done
-  )
-}
-tree() {
-  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return 0; fi
-  empty "$1" || return 1
-  if mounted "$1"; then return 0; fi
-  rm -rf "$1"
-}
-`
 
 // aboveAway takes the directories that were made on the way to files, as far as they are empty.
 func (p *removal) aboveAway() {
@@ -216,7 +182,7 @@ func (p *removal) aboveAway() {
 	script := ""
 	for _, t := range all {
 		if p.there(t) != "" {
-			script += fmt.Sprintf("rmdir %s 2>/dev/null || :\n", remote.Quote(t.name))
+			script += fmt.Sprintf("gone %s || :\n", remote.Quote(t.name))
 		}
 	}
 	if script != "" {

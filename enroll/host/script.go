@@ -33,7 +33,7 @@ func runScript(ctx context.Context, conn Conn, script string) error {
 }
 
 func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) error {
-	cmd := remote.Cmd{Script: scriptPrelude + handFunction + treeFunctions + "umask 022\nset -e\n" + script + "\n", Become: true}
+	cmd := remote.Cmd{Script: scriptPrelude + handFunction + placeFunctions + "umask 022\nset -e\n" + script + "\n", Become: true}
 	if stdin != nil {
 		cmd.Stdin = bytes.NewReader(stdin)
 	}
@@ -43,7 +43,7 @@ func runScriptWith(ctx context.Context, conn Conn, script string, stdin []byte) 
 	}
 	if out.ExitCode != 0 {
 		said := cmp.Or(remote.Tail(string(out.Stderr), 500), remote.Tail(string(out.Stdout), 500))
-		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, cmp.Or(remote.Clean(said), "it said nothing"))
+		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, cmp.Or(remote.Line(said), "it said nothing"))
 	}
 	return nil
 }
@@ -113,18 +113,18 @@ func (p push) send(ctx context.Context, conn Conn) error {
 // there asks how much of the file the host has, and whether it is whole.
 func (p push) there(ctx context.Context, conn Conn) (have int64, whole bool, err error) {
 	script := fmt.Sprintf(`part=%s
-parents "$part"
-if [ -f "$part" ] && [ ! -L "$part" ]; then
+stage "${part%%/*}"
+if sole "$part"; then
   size=$(stat -c %%s "$part")
   if [ "$size" = %d ]; then sha256sum <"$part" | cut -d' ' -f1; else echo "$size"; fi
 else rm -f "$part"; echo 0; fi`, remote.Quote(p.remote), p.size)
-	out, err := conn.Run(ctx, remote.Cmd{Script: scriptPrelude + script, Become: true, MaxOutput: 4096})
+	out, err := conn.Run(ctx, remote.Cmd{Script: scriptPrelude + "set -e\n" + script, Become: true, MaxOutput: 4096})
 	if err != nil {
 		return 0, false, err
 	}
 	said := strings.TrimSpace(string(out.Stdout))
 	if out.ExitCode != 0 {
-		return 0, false, fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		return 0, false, fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Line(remote.Tail(string(out.Stderr), 300)))
 	}
 	if len(said) == 64 {
 		return 0, said == p.sha256, nil
@@ -158,9 +158,9 @@ func (p push) rest(ctx context.Context, conn Conn, from int64) error {
 	}
 	if out.ExitCode != 0 {
 		if bytes.Contains(out.Stderr, []byte("No space")) {
-			return fmt.Errorf("%w: %s", remote.ErrNoSpace, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+			return fmt.Errorf("%w: %s", remote.ErrNoSpace, remote.Line(remote.Tail(string(out.Stderr), 300)))
 		}
-		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Clean(remote.Tail(string(out.Stderr), 300)))
+		return fmt.Errorf("%w (exit code %d): %s", errScript, out.ExitCode, remote.Line(remote.Tail(string(out.Stderr), 300)))
 	}
 	return nil
 }

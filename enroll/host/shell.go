@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/sh"
 	"fleetctl/remote"
 	"fmt"
 	"slices"
@@ -21,14 +22,16 @@ func assignments(vars ...shellVar) string {
 
 // scriptPrelude is what the scripts for facts, apply and verify share. has: is there such a command? kv: print a fact;
 // free text loses what is not printable. asuser: run a script as tbot's user, with the groups that the files say it
-// has; its words come after the script. nologin: the shell of an account that nobody logs in to. parents: make the
-// directories above a path. mounted: is it a mount point? asunit: as asuser, with the group $A besides, as the unit
-// gives it to tbot. holder: the process that listens at a TCP port, and its name. opens: what opening a device as tbot in its
-// unit says. http: a GET by whatever can do
-// it; the status code, 000 where nothing answers, then the body, 16 KiB of it at most and none of an error where only wget
-// is there.
+// has; its words come after the script. nologin: the shell of an account that nobody logs in to. alone: nobody but root can
+// change what lies at a path. parents: make the directories above a path, which has to be so. stage: make a directory of root's
+// alone, where something waits for root to install it. plain: what is in a regular file; where others than root can change
+// the way to it, only of one that no link, hard or symbolic, leads to. sole: a file of root's that has no other name.
+// mounted: is it a mount point? asunit: as asuser, with the group $A besides, as the unit gives it to tbot. holder: the process
+// that listens at a TCP port, and its name. opens: what opening a device as tbot in its unit says. http: a GET by whatever can
+// do it; the status code, 000 where nothing answers, then the body, 16 KiB of it at most and none of an error where only
+// wget is there.
 const scriptPrelude = `LC_ALL=C; export LC_ALL
-has() { command -v "$1" >/dev/null 2>&1; }
+` + sh.Changeable + `has() { command -v "$1" >/dev/null 2>&1; }
 kv() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)"; }
 asuser() {
   as_script=$1; shift
@@ -43,7 +46,25 @@ asuser() {
 nologin() {
   for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
 }
-parents() { ( umask 022; mkdir -p "$(dirname "$1")" ) }
+alone() {
+  al=$(changeable "$1")
+  [ -z "$al" ] || { echo "others than root can change ${al%% *} (${al#* }): root writes and runs nothing there" >&2; return 1; }
+}
+parents() { alone "$(dirname "$1")" && ( umask 022; mkdir -p "$(dirname "$1")" ) && alone "$(dirname "$1")"; }
+stage() {
+  if [ -L "$1" ]; then echo "$1 is a symbolic link" >&2; return 1; fi
+  parents "$1/x" && chmod 0700 "$1"
+}
+plain() {
+  [ -f "$1" ] || return 1
+  if [ -z "$(changeable "$1")" ]; then cat <"$1"; return; fi
+  (
+    exec 4<"$1" && [ -f /proc/self/fd/4 ] && [ "$(stat -L -c '%d:%i' /proc/self/fd/4) 1" = "$(stat -c '%d:%i %h' "$1")" ] ||
+      { echo "others than root can change $1, and it is no file of its own" >&2; exit 1; }
+    cat <&4
+  )
+}
+sole() { [ -f "$1" ] && [ ! -L "$1" ] && [ "$(stat -c '%u %h' "$1")" = "0 1" ]; }
 mounted() {
   while read -r _ _ _ _ at _; do if [ "$at" = "$1" ]; then return 0; fi; done 2>/dev/null </proc/self/mountinfo
   return 1

@@ -83,11 +83,10 @@ func (p *planner) storage() {
 	s, t, dir := p.f.storage, p.d.Tbot, string(p.d.Tbot.Storage)
 	name := "storage " + dir
 	q := remote.Quote(dir)
-	own := fmt.Sprintf(`chown %[1]s:%[2]s %[3]s
-chmod 0700 %[3]s
+	usable := fmt.Sprintf(`
 U=%[1]s
-asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't use "%[3]s", though it is 0700 and its own" >&2; exit 1; }`,
-		remote.Quote(t.User), remote.Quote(t.Group), q)
+asuser '[ -w "$1" ] && [ -x "$1" ]' %[2]s || { echo "user $U can't use "%[2]s", though it is 0700 and its own" >&2; exit 1; }`,
+		remote.Quote(t.User), q)
 	switch {
 	case s.filled && !p.knownStorage() && !p.d.Adopt:
 		p.problem(name, outcome.NotOurs, "fleetctl did not put what is in "+dir,
@@ -100,13 +99,12 @@ asuser '[ -w "$1" ] && [ -x "$1" ]' %[3]s || { echo "user $U can't use "%[3]s", 
 	case p.linkInTheWay(name, wayStorage, "tbot.storage"):
 	case p.blocked(name, wayStorage, outcome.StorageDenied, ""):
 	case s.typ == "":
-		script := fmt.Sprintf("parents %s\nmkdir -m 0700 %s\n%s", q, q, own)
-		step := p.do(name, "it doesn't exist", action{script: script})
+		step := p.do(name, "it doesn't exist", action{script: makeDirScript(dir, t.User, t.Group, 0o700) + usable})
 		step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
 		p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 	case s.owner != t.User || s.group != t.Group || s.mode != 0o700:
 		step := p.do(name, fmt.Sprintf("it is %#o %s:%s, not 0700 %s:%s", s.mode, s.owner, s.group, t.User, t.Group),
-			action{script: "[ ! -L " + q + " ] || exit 1\n" + own})
+			action{script: "[ ! -L " + q + " ] || exit 1\n" + ownScript(dir, t.User, t.Group, 0o700) + usable})
 		was := Thing{kind: thingOwner, name: dir, mode: s.mode, owner: s.owner, group: s.group}
 		if _, known := find(p.d.made, thingOwner, dir); !known {
 			step.also = []Thing{was}
@@ -143,9 +141,7 @@ func (p *planner) outputs() {
 		case there:
 			p.done(name, "it exists, %#o %s:%s", got.mode, got.owner, got.group)
 		default:
-			q := remote.Quote(dir)
-			step := p.do(name, "it doesn't exist", action{script: fmt.Sprintf("parents %s\nmkdir -m 0750 %s\nchown %s:%s %s",
-				q, q, remote.Quote(p.d.Tbot.User), remote.Quote(p.d.Tbot.Group), q)})
+			step := p.do(name, "it doesn't exist", action{script: makeDirScript(dir, p.d.Tbot.User, p.d.Tbot.Group, 0o750)})
 			step.Makes, step.also = Thing{kind: thingDir, name: dir}, p.baseOf(dir)
 			p.undo(step, madeDirUndo(dir, p.baseOf(dir))...)
 		}
@@ -204,6 +200,6 @@ func (p *planner) knownStorage() bool {
 func madeDirUndo(dir string, base []Thing) []action {
 	return []action{
 		{script: removeTree(dir, base), whole: true},
-		{script: fmt.Sprintf("if [ -d %[1]s ]; then rmdir %[1]s 2>/dev/null || :; fi", remote.Quote(dir))},
+		{script: fmt.Sprintf("if [ -d %[1]s ]; then gone %[1]s || :; fi", remote.Quote(dir))},
 	}
 }

@@ -34,16 +34,26 @@ var tbotProgramFacts = factsOf{
 	},
 }
 
-const tbotScript = sh.FindTbot + `t=$BIN
+// runs SCRIPT runs a script over tbot, its $1: as root where root alone could have put it there, else as whoever owns what lies
+// in the way, or nobody, who could have run it without us.
+const tbotScript = sh.FindTbot + `runs() {
+  w=$(changeable "$t")
+  if [ -z "$w" ]; then sh -c "$1" sh "$t"; return; fi
+  w=${w% *}
+  ( U=${w##* }
+    case $(id -u "$U" 2>/dev/null) in 0|'') U=nobody;; esac
+    cd / && asuser "$1" "$t" )
+}
+t=$BIN
 [ -n "$t" ] || t=$(find_tbot)
 b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
 [ -n "$b" ] || b=$DEST
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
-  if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
+  if has timeout; then v=$(runs 'timeout 20 "$1" version' 2>/dev/null); else v=$(runs '"$1" version' 2>/dev/null); fi
   x=$?
-  case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $("$t" version 2>&1 </dev/null | tail -n 1)";; esac
+  case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $(runs '"$1" version' 2>&1 </dev/null | tail -n 1)";; esac
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
 elif [ -n "$BIN" ] && [ -f "$BIN" ]; then
@@ -90,7 +100,7 @@ func (p *planner) tbot() {
 			"install a newer tbot: the cluster's major version is best")
 		return
 	}
-	if p.notExecutable() {
+	if p.notExecutable() || p.d.Tbot.User == "root" && p.othersMayChange("tbot", wayBinary, "tbot.binary") {
 		return
 	}
 	reason := fmt.Sprintf("%s is there, version %s", t.path, cmp.Or(t.version.String(), "unknown"))
@@ -122,8 +132,8 @@ func (p *planner) notExecutable() bool {
 func (p *removal) tbotAway() {
 	for _, t := range p.d.made {
 		if t.kind == thingFile {
-			q := remote.Quote(t.name)
-			p.do("tbot", "enroll brought it", action{script: fmt.Sprintf("rm -f %[1]s %[1]s.previous %[1]s.fleetctl-part", q)})
+			p.do("tbot", "enroll brought it", action{script: removeFile(t.name, t.name+".previous", t.name+".fleetctl-part") +
+				"\ntree " + remote.Quote(stageFor(origin.KindTarball, t.name))})
 		}
 	}
 }

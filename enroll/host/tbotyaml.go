@@ -118,7 +118,8 @@ func (d Desired) checkTbotYAML(raw []byte) error {
 // config is the file, on the host.
 func (p *planner) config() {
 	path := string(p.d.Tbot.Config)
-	if p.blocked(path, wayConfig, outcome.PermissionDenied, "open that directory to it, or set tbot.config") {
+	if p.blocked(path, wayConfig, outcome.PermissionDenied, "open that directory to it, or set tbot.config") ||
+		p.othersMayChange(path, wayConfig, "tbot.config") {
 		return
 	}
 	f := remote.File{Path: path, Content: p.files.config, Mode: 0o640, Owner: "root", Group: p.d.Tbot.Group}

@@ -9,7 +9,6 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/store"
-	"fleetctl/remote"
 )
 
 // thingKind is a kind of thing that an enroll may make on a host, or find there.
@@ -49,14 +48,8 @@ type Thing struct {
 	active       bool   // of a unit
 }
 
-// owning gives a path an owner and a mode.
-func owning(path, owner, group string, mode uint32) string {
-	q := remote.Quote(path)
-	return fmt.Sprintf("chown %s:%s %s\nchmod %04o %s", remote.Quote(owner), remote.Quote(group), q, mode, q)
-}
-
 // back gives a directory or a device the owner and the mode that it had.
-func (t Thing) back() string { return owning(t.name, t.owner, t.group, t.mode) }
+func (t Thing) back() string { return ownScript(t.name, t.owner, t.group, t.mode) }
 
 // String is the form in which records keep a Thing: "user:teleport", "dir:/var/lib/teleport/bot",
 // "device:0660:root:root:/dev/tpmrm0", "unit:enabled:active:/usr/lib/systemd/system/tbot.service".

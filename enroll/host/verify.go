@@ -58,7 +58,7 @@ func Verify(ctx context.Context, conn Conn, f *Facts, d Desired, opts VerifyOpti
 		return Health{}, fmt.Errorf("verify: %w", err)
 	}
 	if out.ExitCode != 0 {
-		said := remote.Clean(remote.Tail(string(out.Stderr), 300))
+		said := remote.Line(remote.Tail(string(out.Stderr), 300))
 		return Health{}, fmt.Errorf("verify: the script ended with %d: %s", out.ExitCode, said)
 	}
 	h, err := parseHealth(out.Stdout)

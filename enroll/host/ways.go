@@ -21,6 +21,7 @@ type wayFacts struct {
 	shut   string // the first directory above it that tbot's user can't search, and how it is
 	nodir  string // something above it that is no directory
 	usable string // the path itself, as tbot's user: "ok", "denied"; "" it isn't there
+	others string // the first thing on it that others than root can change, and how it is
 	left   bool   // an earlier tbot.user of ours left files there
 	room   room
 }
@@ -96,6 +97,7 @@ var waysFacts = factsOf{
 			return setPath(to, &w.leads)
 		}),
 		"shut":   setWay(func(w *wayFacts, v string) error { return setShut(v, &w.shut) }),
+		"others": setWay(func(w *wayFacts, v string) error { return setShut(v, &w.others) }),
 		"nodir":  setWay(func(w *wayFacts, v string) error { return setPath(v, &w.nodir) }),
 		"usable": setWay(func(w *wayFacts, v string) error { return setWord(v, &w.usable, "ok", "denied") }),
 		"left":   setWay(func(w *wayFacts, v string) error { return setTruth(v, &w.left) }),
@@ -215,6 +217,8 @@ way() {
       if able "$2" "$3"; then kv usable."$1" ok; else kv usable."$1" denied; fi
     fi;;
   esac
+  case $3 in x) o=$(changeable "${t:-$DEST}");; to) o=$(changeable "$(dirname "$2")");; *) o=;; esac
+  if [ -n "$o" ]; then kv others."$1" "$o"; fi
   if [ "$3" = rw ] && left "$2"; then kv left."$1" 1; fi
   d=${dirs##* }
   if [ -d "$2" ]; then d=$2; fi
@@ -307,6 +311,18 @@ func (p *planner) linkInTheWay(name string, way int, setting string) bool {
 	}
 	p.problem(name, outcome.StorageLink, fmt.Sprintf("%s is a symbolic link, and tbot follows none on the way to %s", w.link,
 		p.d.ways()[way]), hint)
+	return true
+}
+
+// othersMayChange is a way on which others than root can change something, to what root would write, or tbot as root would run: what they
+// put there would be root's.
+func (p *planner) othersMayChange(name string, way int, setting string) bool {
+	w := p.f.ways[way]
+	if w.others == "" {
+		return false
+	}
+	p.problem(name, outcome.UnsafePath, fmt.Sprintf("others than root can change %s, on the way to %s", w.others, p.d.ways()[way]),
+		fmt.Sprintf("give that to root alone (chown root, chmod go-w), or set %s to a path that root alone can change", setting))
 	return true
 }
 

@@ -57,6 +57,7 @@ const (
 	StorageLink    Code = "storage-link"
 	StorageNotDir  Code = "storage-not-dir"
 	StorageDenied  Code = "storage-denied"
+	UnsafePath     Code = "unsafe-path"
 	ReadOnly       Code = "read-only"
 	ExecFailed     Code = "exec-failed"
 	UnitMasked     Code = "unit-masked"

@@ -65,15 +65,20 @@ func Import(ctx context.Context, st store.Store, r io.Reader, opts ImportOptions
 		return []outcome.Result{result}, err
 	}
 	var results []outcome.Result
+	read := false
 	for entry, err := range importEntries(in) {
 		if err != nil {
 			return results, err
 		}
+		read = read || !entry.unread
 		result, err := importOne(ctx, st, entry, opts)
 		if err != nil {
 			return results, err
 		}
 		results = append(results, result)
+	}
+	if len(results) > 0 && !read { // it is a file of something else
+		return nil, &outcome.InputError{Msg: results[0].Message}
 	}
 	return results, nil
 }
@@ -111,6 +116,7 @@ type importEntry struct {
 
 	hostname string // what the host calls itself
 	err      error  // why there is no identity
+	unread   bool   // nor anything else: it is no object of ours
 }
 
 type importIdentity struct {
@@ -127,53 +133,31 @@ type exportedIdentity struct {
 	Via    string `json:"via"`
 }
 
-// importEntries reads objects, or one array of them, one at a time.
-func importEntries(in io.Reader) func(yield func(importEntry, error) bool) {
+// importEntries reads objects, or one array of them, one at a time. What is wrong with one is its own: those behind it are read.
+func importEntries(in *bufio.Reader) func(yield func(importEntry, error) bool) {
 	return func(yield func(importEntry, error) bool) {
-		dec := json.NewDecoder(in)
+		objects := objectReader{in: in}
 		for n := 1; ; n++ {
-			var raw json.RawMessage
-			err := dec.Decode(&raw)
+			raw, err := objects.next()
 			if errors.Is(err, io.EOF) {
 				return
 			}
+			if err != nil && !errors.Is(err, errObject) {
+				yield(importEntry{}, err)
+				return
+			}
+			var e importEntry
+			if err == nil {
+				e, err = parseEntry(raw)
+			}
 			if err != nil {
-				yield(importEntry{}, &outcome.InputError{Msg: fmt.Sprintf("object %d: %v", n, err)})
-				return
+				e = importEntry{err: fmt.Errorf("object %d: %w", n, err), unread: true}
 			}
-			if raw[0] == '[' && n == 1 {
-				if !yieldArray(raw, yield) {
-					return
-				}
-				continue
-			}
-			if !yieldEntry(raw, n, yield) {
+			if !yield(e, nil) {
 				return
 			}
 		}
 	}
-}
-
-func yieldArray(raw json.RawMessage, yield func(importEntry, error) bool) bool {
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return yield(importEntry{}, &outcome.InputError{Msg: err.Error()})
-	}
-	for i, item := range list {
-		if !yieldEntry(item, i+1, yield) {
-			return false
-		}
-	}
-	return true
-}
-
-func yieldEntry(raw json.RawMessage, n int, yield func(importEntry, error) bool) bool {
-	e, err := parseEntry(raw)
-	if err != nil {
-		yield(importEntry{}, &outcome.InputError{Msg: fmt.Sprintf("object %d: %v", n, err)})
-		return false
-	}
-	return yield(e, nil)
 }
 
 func parseEntry(raw json.RawMessage) (e importEntry, err error) {
@@ -225,6 +209,10 @@ func parseIdentifyText(r io.Reader) (e importEntry, err error) {
 // importOne records one identity. The error is of the records; what is wrong with the entry is in the result.
 func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOptions) (outcome.Result, error) {
 	r := outcome.End(cmp.Or(e.Host, opts.Host, e.hostname), outcome.Failed, outcome.BadInput, "")
+	if e.unread {
+		r.Message = remote.Line(e.err.Error())
+		return r, nil
+	}
 	if r.Host == "" {
 		r.Message = "the file does not say which host this is"
 		r.Hint = "name the host beside the file"
@@ -303,6 +291,7 @@ func (e importEntry) details() json.RawMessage {
 	if json.Unmarshal(details, &d) != nil {
 		return nil
 	}
+	d.EKCertNotAfter = tpm.Date(d.EKCertNotAfter)
 	clean, err := json.Marshal(d) // what we know of it, and nothing else
 	if err != nil {
 		return nil

@@ -219,7 +219,7 @@ func issuerOf(cert *x509.Certificate, cas *tpm.CASet, now time.Time) (key string
 	if ca == nil {
 		return string(cert.RawIssuer) + string(cert.AuthorityKeyId), s
 	}
-	s.InBundle, s.Fingerprint, s.NotAfter = true, tpm.Fingerprint(ca), ca.NotAfter
+	s.InBundle, s.Fingerprint, s.NotAfter = true, tpm.Fingerprint(ca), tpm.Date(ca.NotAfter)
 	s.Expired = now.After(ca.NotAfter)
 	return s.Fingerprint, s
 }

@@ -62,7 +62,7 @@ func explainEnd(proc *remote.Process, err error) error {
 		case e.err != nil:
 			return fmt.Errorf("%w (%w)", err, e.err)
 		case len(e.stderr) > 0:
-			return fmt.Errorf("%w (exit code %d: %s)", err, e.code, remote.Clean(string(e.stderr)))
+			return fmt.Errorf("%w (exit code %d: %s)", err, e.code, remote.Line(string(e.stderr)))
 		case e.code != 0:
 			return fmt.Errorf("%w (exit code %d)", err, e.code)
 		}

@@ -14,6 +14,7 @@ import (
 var (
 	errNoTbot = &outcome.Error{Reason: outcome.Reason{Code: outcome.NoTbot, Message: "no tbot on the host",
 		Hint: "install tbot there, or let the helper ask"}}
+	errOthersTbot  = outcome.NewError(outcome.UnsafePath, "root does not run a tbot that others can change")
 	errTbotFails   = outcome.NewError(outcome.TbotFailed, "tbot tpm identify failed")
 	errTbotDiffers = outcome.NewError(outcome.TbotDiffers, "tbot presents another identity")
 )
@@ -21,9 +22,16 @@ var (
 // No tbot on the host is this exit code of tbotScript.
 const exitNoTbot = 97
 
+// A tbot that root doesn't run, since others could have put it there, is this one.
+const exitOthersTbot = 96
+
 // tbotScript runs the tbot that is installed, found as enroll finds it.
-const tbotScript = sh.FindTbot + `t=$(find_tbot)
+const tbotScript = sh.FindTbot + sh.Changeable + `t=$(find_tbot)
 if [ -z "$t" ]; then exit 97; fi
+if [ "$(id -u)" = 0 ]; then
+  w=$(changeable "$t")
+  if [ -n "$w" ]; then echo "$w" >&2; exit 96; fi
+fi
 exec "$t" tpm identify
 `
 
@@ -47,8 +55,10 @@ func identifyByTbot(ctx context.Context, conn *remote.Conn, q question) (tpm.Ide
 		return tpm.Identity{}, fmt.Errorf("tbot: %w", err)
 	case out.ExitCode == exitNoTbot:
 		return tpm.Identity{}, errNoTbot
+	case out.ExitCode == exitOthersTbot:
+		return tpm.Identity{}, fmt.Errorf("%w: %s", errOthersTbot, remote.Line(string(out.Stderr)))
 	case out.ExitCode != 0:
-		return tpm.Identity{}, fmt.Errorf("%w (exit code %d): %s", errTbotFails, out.ExitCode, remote.Clean(string(out.Stderr)))
+		return tpm.Identity{}, fmt.Errorf("%w (exit code %d): %s", errTbotFails, out.ExitCode, remote.Line(string(out.Stderr)))
 	}
 	return tpm.ParseIdentifyText(out.Stdout)
 }

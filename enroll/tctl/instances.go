@@ -71,7 +71,7 @@ const minSeconds, maxSeconds = -62135596800, 253402300799
 // UnmarshalJSON reads either form.
 func (s *stamp) UnmarshalJSON(raw []byte) error {
 	if len(raw) == 0 || raw[0] != '{' {
-		if s.Time.UnmarshalJSON(raw) != nil {
+		if s.Time.UnmarshalJSON(raw) != nil || s.Unix() < minSeconds || s.Unix() > maxSeconds { // an offset can lead out of all years
 			s.Time = time.Time{}
 		}
 		return nil

@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"fleetctl/remote"
 )
 
 var abab = strings.Repeat("ab", 32)
@@ -67,7 +70,7 @@ func TestJoinsTakeTheLatest(t *testing.T) {
 	if len(joins) != 1 || j.Instance != "new" || j.Token != "fleet-2" || j.Hostname != "web-01" || j.Version != "18.4.1" || len(j.Services) != 2 {
 		t.Fatalf("got %+v", joins)
 	}
-	if s := j.Services[0]; s != (Service{Name: "out", Type: "identity", Health: "unhealthy", Reason: "no\tway"}) {
+	if s := j.Services[0]; s != (Service{Name: "out", Type: "identity", Health: "unhealthy", Reason: `no\tway`}) {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -182,5 +185,30 @@ func TestInstancesAreReadFromARealProgramWhichEndsWhenItIsWrong(t *testing.T) {
 func FuzzJoins(f *testing.F) {
 	f.Add([]byte(`[{"status":{"latest_heartbeats":[{"recorded_at":{"seconds":1,"nanos":2}}]}}]`))
 	f.Add([]byte(`{"status":{"initial_authentication":{"join_method":"tpm","metadata":{"fields":{"ek_pub_hash":{"Kind":{"StringValue":"x"}}}}}}}`))
-	f.Fuzz(func(_ *testing.T, out []byte) { _, _ = ParseJoins(out) })
+	f.Add([]byte(`[{"spec":{"bot_name":"b"},"status":{"latest_authentications":[{"join_method":"tpm","authenticated_at":"9999-12-31T23:59:59-14:00"}]}}]`))
+	f.Fuzz(func(t *testing.T, out []byte) {
+		joins, err := ParseJoins(out)
+		if err != nil {
+			return
+		}
+		if _, err := json.Marshal(joins); err != nil {
+			t.Errorf("what cannot be printed: %v", err)
+		}
+	})
+}
+
+func FuzzStatus(f *testing.F) {
+	f.Add("Cluster  teleport.example.com\nVersion  17.5.4\nCA pin   sha256:" + strings.Repeat("a", 64) + "\n")
+	f.Add("Cluster: \x1b[31m\u3164\nVersion: 18.0.0-rc.1")
+	f.Fuzz(func(t *testing.T, out string) {
+		c := parseCluster(out)
+		if remote.Escape(c.Name) != c.Name || slices.ContainsFunc(c.Pins, func(p string) bool { return len(p) != len("sha256:")+64 }) {
+			t.Errorf("%+v", c)
+		}
+		for line := range strings.Lines(out) {
+			if v, ok := versionLine(line); ok && remote.Escape(v) != v {
+				t.Errorf("%q", v)
+			}
+		}
+	})
 }

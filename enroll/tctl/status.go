@@ -43,16 +43,20 @@ func (t Tctl) Cluster(ctx context.Context) (c Cluster, err error) {
 	if err != nil {
 		return c, err
 	}
-	for line := range strings.Lines(string(out)) {
+	return parseCluster(string(out)), nil
+}
+
+func parseCluster(out string) (c Cluster) {
+	for line := range strings.Lines(out) {
 		fields := strings.Fields(line)
 		if len(fields) == 2 && c.Name == "" && strings.EqualFold(strings.TrimSuffix(fields[0], ":"), "cluster") {
 			c.Name = remote.Clean(fields[1])
 		}
 	}
-	c.Pins = caPin.FindAllString(string(out), -1)
+	c.Pins = caPin.FindAllString(out, -1)
 	slices.Sort(c.Pins)
 	c.Pins = slices.Compact(c.Pins)
-	return c, nil
+	return c
 }
 
 // versionLine reads "Version  17.5.4" (tool/tctl, status_command.go@09ce912d: two columns), with a colon or without.

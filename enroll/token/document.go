@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
 	"fleetctl/enroll/config"
+	"fleetctl/remote"
 )
 
 // The documents as Teleport reads them: provision token version v2 and bot version v1 (facts of the tpm join method;
@@ -191,7 +191,7 @@ func describe(all []candidate) {
 // are not UTF-8, no space around it, and not longer than needed.
 func clean(name string) string {
 	name = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
+		if letter := "a" + string(r); r == utf8.RuneError || remote.Escape(letter) != letter { // it doesn't show
 			return '_'
 		}
 		return r

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -233,9 +234,12 @@ func FuzzIdentifyText(f *testing.F) {
 	})
 }
 
+// Lines are short: what they hold is fuzzed beside, as bytes (FuzzIdentifyFacts). Of a long line in hex nearly every change is the
+// same mistake, and Go spends its time on making it shorter.
 func FuzzIdentifyJSON(f *testing.F) {
 	f.Add(factsLine())
-	f.Add(fixture(f, "identify.json"))
+	f.Add([]byte(`{"fleetctl_identify":1,"ek":{"public":"0001000b","name":"00"},"ek_nonce":{"code":1,"defined":true,"attributes":2,"data":"ff"}}`))
+	f.Add([]byte(`{"fleetctl_identify":1,"properties":[[1,2],[4294967295,0]],"nv_indices":[1],"persistent":[2]}`))
 	f.Add([]byte(`{"fleetctl_identify":1,"host":"\u001b[31m"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		facts, err := ParseIdentifyJSON(line)
@@ -249,6 +253,42 @@ func FuzzIdentifyJSON(f *testing.F) {
 			t.Errorf("%q %q", facts.Host, facts.Raw.Hostname)
 		}
 		_, _ = Judge(facts.Raw, ExamineOptions{Now: nil})
+	})
+}
+
+// What a line of identify -json holds, judged as an import does: whatever it is, it becomes an identity or an error, and what is said of
+// it can be recorded.
+func FuzzIdentifyFacts(f *testing.F) {
+	facts, err := ParseIdentifyJSON(fixture(f, "identify.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	r := facts.Raw
+	f.Add("web-01", r.EKCert.Data, r.EK.Public, r.SRK.Public, r.Derived.Key.Public, uint32(0), uint32(ptManufacturer))
+	f.Add("\x1b\u3164", []byte{0x30, 0}, tpm2.Marshal(tpm2.RSAEKTemplate), tpm2.Marshal(tpm2.ECCEKTemplate), []byte(nil), uint32(0x18b), uint32(ptPermanent))
+	f.Fuzz(func(t *testing.T, host string, cert, ek, srk, derived []byte, code, tag uint32) {
+		raw := &Raw{
+			Device: host, Found: host, Hostname: host, Properties: []wire.Property{{Tag: tag, Value: code}}, NVIndices: []uint32{tag},
+			EKCert: wire.Area{Code: code % 2, Defined: true, Attributes: tag, Data: cert}, EK: wire.Key{Public: ek, Name: cert}, SRK: wire.Key{Code: code, Public: srk},
+			Derived: wire.Derived{Key: wire.Key{Public: derived}},
+		}
+		facts, err := ParseIdentifyJSON(wire.AppendJSON(nil, raw))
+		if max(len(cert), len(ek), len(srk), len(derived)) > maxBlob {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := Judge(facts.Raw, ExamineOptions{})
+		if err != nil && report == nil {
+			return
+		}
+		if _, err := json.Marshal(Details{Properties: report.Properties, Findings: report.Findings}); err != nil {
+			t.Error(err)
+		}
+		if id := report.Identity; err == nil && (len(id.Hash) != 64 || id.Serial != "" && !ValidSerial(id.Serial)) {
+			t.Errorf("%+v", id)
+		}
 	})
 }
 

@@ -79,7 +79,7 @@ func identityOf(hash, detected, serial string) (Identity, error) {
 }
 
 func validSerial(s string) bool {
-	if s == "" || len(s) > 3*64 {
+	if s == "" || len(s) >= 3*maxSerial {
 		return false
 	}
 	for pair := range strings.SplitSeq(s, ":") {

@@ -44,10 +44,17 @@ func (e *examination) identify(ctx context.Context) (Identity, error) {
 	return keyIdentity(public.key)
 }
 
+// maxSerial bounds the serial number of an EK certificate, in bytes. It shall have 20 at most (RFC 5280, section 4.1.2.2). Teleport
+// takes any, and chips were made with a few more; kilobytes of it would stand in records, tokens and tables.
+const maxSerial = 64
+
 func certifiedIdentity(cert *x509.Certificate) (Identity, error) {
 	id, err := keyIdentity(cert.PublicKey)
 	if cert.PublicKey == nil {
 		err = fmt.Errorf("%w: tbot cannot read the key in the EK certificate (%s)", ErrIdentity, keyAlgorithm(cert))
+	}
+	if n := (cert.SerialNumber.BitLen() + 7) / 8; n > maxSerial {
+		return Identity{}, fmt.Errorf("%w: the serial number of the EK certificate has %d bytes: more than %d", ErrIdentity, n, maxSerial)
 	}
 	id.Serial = Serial(cert.SerialNumber)
 	id.CertDER = cert.Raw

@@ -55,9 +55,24 @@ func newProperties(raw *Raw, id Identity) Properties {
 	p.Firmware = firmware(raw)
 	if c := id.Certificate; c != nil {
 		p.EKCertIssuer = wire.Printable(c.Issuer.String(), maxPropertyText)
-		p.EKCertNotAfter = c.NotAfter.UTC()
+		p.EKCertNotAfter = Date(c.NotAfter)
 	}
 	return p
+}
+
+// Years that a date can be written with (RFC 3339), in UTC: an offset leads out of them (GeneralizedTime, X.690 section 11.7).
+var firstDate, lastDate = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// Date is a certificate's date in UTC, as JSON can have it: what lies before the year 0 or after 9999 is the nearest date that
+// can. No other date is changed.
+func Date(t time.Time) time.Time {
+	switch t = t.UTC(); {
+	case t.Before(firstDate):
+		return firstDate
+	case t.After(lastDate):
+		return lastDate
+	}
+	return t
 }
 
 // firmware writes TPM_PT_FIRMWARE_VERSION_1 as major.minor and, where it is not zero, _2 behind it in the same way.

@@ -10,30 +10,86 @@ import (
 // maxClean is how much of a host's words an error or a log line may carry, in bytes.
 const maxClean = 2000
 
-// Clean makes what a host said fit for a terminal, a log or a YAML file: control characters (ESC, backspace, carriage
-// return, the C1 set), Unicode's invisible and direction-changing characters and bytes that are no UTF-8 are written as
-// escapes (\x1b, \u202e); newlines and tabs stay; the ends are trimmed; more than 2,000 bytes are cut.
+// maxMarks is how many combining marks one letter may carry: more of them climb over the lines above and below.
+const maxMarks = 3
+
+// Clean makes what a host said fit for one line of a terminal, a table, a log or a YAML file: Escape, with the ends trimmed, and
+// cut after 2,000 bytes. Where the lines of words mean something, Line joins them.
 func Clean(s string) string {
+	return strings.TrimSpace(escape(strings.TrimSpace(s), maxClean))
+}
+
+// Escape is a text in which nothing can pass for something else, on one line: control characters (newline and tab too, ESC,
+// backspace, the C1 set), Unicode's invisible and direction-changing characters, blanks that are none, heaps of combining marks
+// and bytes that are no UTF-8 are written as escapes (\n, \t, \x1b, \u202e). Nothing is cut or trimmed. What it has made it leaves as
+// it is.
+func Escape(s string) string {
+	if plain(s) {
+		return s
+	}
+	return escape(s, len(s)*len(`\U0010ffff`))
+}
+
+// plain says that there is nothing to do, as nearly always.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// escape writes at most about limit bytes.
+func escape(s string, limit int) string {
 	var b strings.Builder
-	s = strings.TrimSpace(s)
+	marks := maxMarks // a mark at the beginning would sit on what stands before
 	for i := 0; i < len(s); {
-		if b.Len() >= maxClean {
+		if b.Len() >= limit {
 			b.WriteString("…")
 			break
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
-		writeClean(&b, r, s[i:i+n])
+		if unicode.In(r, unicode.M) {
+			marks++
+		} else {
+			marks = 0
+		}
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		} else if marks > maxMarks || !visible(r) {
+			writeEscaped(&b, r)
+		} else {
+			b.WriteRune(r)
+		}
 		i += n
 	}
-	return strings.TrimSpace(b.String())
+	return b.String()
 }
 
-func writeClean(b *strings.Builder, r rune, raw string) {
+// visible says whether a character shows, as itself and where it stands. What Unicode lets a renderer ignore (Hangul's fillers, the
+// joiner U+034F, variation selectors, tags) counts as printable for package unicode.
+func visible(r rune) bool {
 	switch {
-	case r == utf8.RuneError && len(raw) == 1:
-		fmt.Fprintf(b, `\x%02x`, raw[0])
-	case r == '\n' || r == '\t' || unicode.IsPrint(r):
-		b.WriteString(raw)
+	case !unicode.IsPrint(r), unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+		return false
+	}
+	switch r {
+	case '\u2800', // braille's blank
+		'\u17b4', '\u17b5', // Khmer's inherent vowels
+		'\U0001d159', '\U00016fe4', // a note head and a Khitan sign without ink
+		'\U00013441', '\U00013442': // Egyptian blanks
+		return false
+	}
+	return true
+}
+
+func writeEscaped(b *strings.Builder, r rune) {
+	switch {
+	case r == '\n':
+		b.WriteString(`\n`)
+	case r == '\t':
+		b.WriteString(`\t`)
 	case r < 0x80:
 		fmt.Fprintf(b, `\x%02x`, r)
 	case r <= 0xffff:
@@ -43,15 +99,18 @@ func writeClean(b *strings.Builder, r rune, raw string) {
 	}
 }
 
-// Line is Clean on one line, the lines of s separated by semicolons.
-func Line(s string) string {
+// Line is words of several lines on one: cleaned, blanks drawn together, the lines separated by semicolons.
+func Line(s string) string { return Clean(strings.Join(folded(s), "; ")) }
+
+// folded are the lines that say something, with single blanks.
+func folded(s string) []string {
 	var out []string
-	for l := range strings.Lines(Clean(s)) {
+	for l := range strings.Lines(Head(s, 4*maxClean)) {
 		if l = strings.Join(strings.Fields(l), " "); l != "" {
 			out = append(out, l)
 		}
 	}
-	return strings.Join(out, "; ")
+	return out
 }
 
 // Head is the beginning of a host's words, at most n bytes of them, uncleaned.

@@ -30,6 +30,14 @@ find_tbot() {
     case $c in /*) if [ -x "$c" ]; then echo "$c"; return; fi;; esac
   done
 }
+runs() {
+  w=$(changeable "$t")
+  if [ -z "$w" ]; then sh -c "$1" sh "$t"; return; fi
+  w=${w% *}
+  ( U=${w##* }
+    case $(id -u "$U" 2>/dev/null) in 0|'') U=nobody;; esac
+    cd / && asuser "$1" "$t" )
+}
 t=$BIN
 [ -n "$t" ] || t=$(find_tbot)
 b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
@@ -37,9 +45,9 @@ b=$(readlink -f "${t:-$DEST}" 2>/dev/null)
 if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   kv tbot.path "$t"
   if [ -L "$t" ]; then kv tbot.link "$(readlink -f "$t")"; fi
-  if has timeout; then v=$(timeout 20 "$t" version 2>/dev/null); else v=$("$t" version 2>/dev/null); fi
+  if has timeout; then v=$(runs 'timeout 20 "$1" version' 2>/dev/null); else v=$(runs '"$1" version' 2>/dev/null); fi
   x=$?
-  case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $("$t" version 2>&1 </dev/null | tail -n 1)";; esac
+  case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $(runs '"$1" version' 2>&1 </dev/null | tail -n 1)";; esac
   kv tbot.version "$(printf '%s' "$v" | head -n 1)"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
 elif [ -n "$BIN" ] && [ -f "$BIN" ]; then
@@ -90,6 +98,8 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
   else echo device.type=other; fi
   kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
+  d=$(changeable "$(dirname "$DEV")")
+  if [ -n "$d" ]; then kv device.others "$d"; fi
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
 fi
 unglob() { case $1 in $2) return 0;; esac; return 1; }
@@ -217,6 +227,8 @@ way() {
       if able "$2" "$3"; then kv usable."$1" ok; else kv usable."$1" denied; fi
     fi;;
   esac
+  case $3 in x) o=$(changeable "${t:-$DEST}");; to) o=$(changeable "$(dirname "$2")");; *) o=;; esac
+  if [ -n "$o" ]; then kv others."$1" "$o"; fi
   if [ "$3" = rw ] && left "$2"; then kv left."$1" 1; fi
   d=${dirs##* }
   if [ -d "$2" ]; then d=$2; fi
@@ -296,7 +308,7 @@ file() {
   if [ -f "$2.orig" ] && [ "$t" = file ] && [ "$(sha256sum <"$2")" = "$(sha256sum <"$2.orig")" ]; then echo "orig.$1=same"
   elif [ -e "$2.orig" ]; then echo "orig.$1=other"; fi
   if [ "$t" = file ] && [ "${s##* }" -le 65536 ]; then
-    printf 'data.%s=' "$1"; od -An -v -tx1 <"$2" | tr -d ' \n'; echo
+    printf 'data.%s=' "$1"; plain "$2" 2>/dev/null | od -An -v -tx1 | tr -d ' \n'; echo
   fi
 }
 everybody() { if has getent; then getent passwd; else cat /etc/passwd; fi 2>/dev/null; }

@@ -1,4 +1,51 @@
 LC_ALL=C; export LC_ALL
+ingroup() {
+  ig=$( { getent group "$1" || grep "^[^:]*:[^:]*:$1:" /etc/group; } 2>/dev/null | head -n 1 | cut -d: -f4 | tr ',' '\n' | grep -v '^root$')
+  [ -z "$ig" ] || return 0
+  { getent passwd || cat /etc/passwd; } 2>/dev/null | grep "^[^:]*:[^:]*:[0-9]*:$1:" | grep -q -v '^[^:]*:[^:]*:0:'
+}
+others() {
+  ot=$(stat -c '%u %g 000%a %U %G' "$1" 2>/dev/null) || return 0
+  set -- "$1" $ot
+  ot=${4#"${4%??}"}
+  case $2 in 0) case $ot in
+    *[2367]) ;;
+    [2367]?)
+      case $(ls -ld "$1" 2>/dev/null) in ??????????+*) ;; *) ingroup "$3" || return 0;; esac;;
+    *) return 0;;
+  esac;; esac
+  echo "${4#"${4%????}"} $5 $6"
+}
+changeable() {
+  ch_at= ch_rest=$1 ch_hops=0 ch_open=
+  while :; do
+    while :; do case $ch_rest in /*) ch_rest=${ch_rest#/};; *) break;; esac; done
+    if [ -L "$ch_at" ]; then
+      ch_to=$(readlink "$ch_at") ch_hops=$((ch_hops + 1))
+      if [ -n "$ch_open" ] && [ "$(stat -c %u "$ch_at")" != 0 ] || [ "$ch_hops" -gt 40 ]; then
+        echo "$ch_at 0777 $(stat -c '%U %G' "$ch_at")"
+        return
+      fi
+      case $ch_to in /*) ch_at=;; *) ch_at=${ch_at%/*};; esac
+      ch_rest=$ch_to/$ch_rest ch_open=
+      continue
+    fi
+    if ! [ -e "${ch_at:-/}" ]; then
+      if [ -n "$ch_open" ]; then echo "$ch_open"; fi
+      return
+    fi
+    ch_said=$(others "${ch_at:-/}") ch_open=
+    case $ch_rest,$ch_said in
+      *,) ;;
+      ?*,1???\ root\ *) ch_open="${ch_at:-/} $ch_said";;
+      *) echo "${ch_at:-/} $ch_said"; return;;
+    esac
+    [ -n "$ch_rest" ] || return 0
+    ch_name=${ch_rest%%/*}
+    ch_rest=${ch_rest#"$ch_name"}
+    case $ch_name in .) ;; ..) ch_at=${ch_at%/*};; *) ch_at=$ch_at/$ch_name;; esac
+  done
+}
 has() { command -v "$1" >/dev/null 2>&1; }
 kv() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)"; }
 asuser() {
@@ -14,7 +61,25 @@ asuser() {
 nologin() {
   for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
 }
-parents() { ( umask 022; mkdir -p "$(dirname "$1")" ) }
+alone() {
+  al=$(changeable "$1")
+  [ -z "$al" ] || { echo "others than root can change ${al%% *} (${al#* }): root writes and runs nothing there" >&2; return 1; }
+}
+parents() { alone "$(dirname "$1")" && ( umask 022; mkdir -p "$(dirname "$1")" ) && alone "$(dirname "$1")"; }
+stage() {
+  if [ -L "$1" ]; then echo "$1 is a symbolic link" >&2; return 1; fi
+  parents "$1/x" && chmod 0700 "$1"
+}
+plain() {
+  [ -f "$1" ] || return 1
+  if [ -z "$(changeable "$1")" ]; then cat <"$1"; return; fi
+  (
+    exec 4<"$1" && [ -f /proc/self/fd/4 ] && [ "$(stat -L -c '%d:%i' /proc/self/fd/4) 1" = "$(stat -c '%d:%i %h' "$1")" ] ||
+      { echo "others than root can change $1, and it is no file of its own" >&2; exit 1; }
+    cat <&4
+  )
+}
+sole() { [ -f "$1" ] && [ ! -L "$1" ] && [ "$(stat -c '%u %h' "$1")" = "0 1" ]; }
 mounted() {
   while read -r _ _ _ _ at _; do if [ "$at" = "$1" ]; then return 0; fi; done 2>/dev/null </proc/self/mountinfo
   return 1

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"html/template"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"fleetctl/enroll"
+	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
+	"fleetctl/enroll/token"
+	"fleetctl/enroll/tpm"
+	"fleetctl/remote"
+)
+
+// forged are a host's words that would be a row, or a line, of ours.
+const forged = "x\nweb-02  ok\t healthy\r\nfleetctl: web-02: ok\v\f\u0085web-02\u2028web-02\x1b[2J\u202eko\u3164\u034f\ufe0f\U000e0041\u200b\u00ad"
+
+// fill puts words into every string that somebody else may have written: those of a named type are ours.
+func fill(v reflect.Value, words string) {
+	switch v.Kind() {
+	case reflect.String:
+		if v.Type() == reflect.TypeFor[string]() {
+			v.SetString(words)
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				fill(v.Field(i), words)
+			}
+		}
+	case reflect.Slice:
+		all := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(all, v)
+		for i := range all.Len() {
+			fill(all.Index(i), words)
+		}
+		if v.Type().Elem().Kind() != reflect.Uint8 {
+			v.Set(all)
+		}
+	case reflect.Map:
+		all := reflect.MakeMap(v.Type())
+		for _, key := range v.MapKeys() {
+			value := reflect.New(v.Type().Elem()).Elem()
+			value.Set(v.MapIndex(key))
+			fill(value, words)
+			all.SetMapIndex(key, value)
+		}
+		v.Set(all)
+	case reflect.Pointer:
+		if v.IsNil() {
+			return
+		}
+		copied := reflect.New(v.Type().Elem())
+		copied.Elem().Set(v.Elem())
+		fill(copied.Elem(), words)
+		v.Set(copied)
+	case reflect.Interface:
+		if v.Type() == reflect.TypeFor[error]() && !v.IsNil() {
+			v.Set(reflect.ValueOf(errors.New(words)))
+		}
+	}
+}
+
+// checkForged says what is wrong with lines that have a host's words in them.
+func checkForged(t *testing.T, where, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasPrefix(line, "web-02") || strings.HasPrefix(line, "fleetctl: web-02") {
+			t.Errorf("%s: a forged line: %q", where, line)
+		}
+		if remote.Escape(line) != line {
+			t.Errorf("%s: %q has what nobody sees", where, line)
+		}
+	}
+}
+
+func TestNoNoteForgesALine(t *testing.T) {
+	t.Parallel()
+	for _, n := range everyNote {
+		note := reflect.New(reflect.TypeOf(n.note)).Elem()
+		note.Set(reflect.ValueOf(n.note))
+		fill(note, forged)
+		var stderr bytes.Buffer
+		(&console{app: &app{stderr: &stderr}}).Note(note.Interface().(enroll.Note))
+		checkForged(t, note.Type().Name(), stderr.String())
+		for line := range strings.Lines(stderr.String()) {
+			if !strings.HasPrefix(line, "fleetctl: ") {
+				t.Errorf("%s: %q has no prefix", note.Type().Name(), line)
+			}
+		}
+	}
+}
+
+func TestNoHostForgesARow(t *testing.T) {
+	t.Parallel()
+	result := outcome.Result{
+		Host: "web-01", Outcome: outcome.Failed, Reason: outcome.Reason{Code: "error", Message: forged, Hint: forged}, EKHash: forged, Serial: forged,
+		Warnings: []outcome.Warning{{Reason: outcome.Reason{Code: "hook", Message: forged, Hint: forged}, Fatal: true}},
+		Steps:    []outcome.StepResult{{Step: forged, Changed: true, Reason: forged, Diff: "+a\n-\u202e\u3164b\n"}}, Log: []string{forged, forged},
+	}
+	results := enroll.HostsReport{Results: []outcome.Result{result}}
+	joined := time.Unix(0, 0)
+	status := enroll.StatusReport{
+		Hosts:   []enroll.HostStatus{{Host: "web-01", State: "healthy", Tbot: forged, Token: forged, Service: forged, Joined: &joined, Drift: []string{forged}}},
+		Strange: make([]enroll.StrangeJoin, 1), Rules: make([]enroll.OpenRule, 1),
+	}
+	fill(reflect.ValueOf(&status.Strange).Elem(), forged)
+	fill(reflect.ValueOf(&status.Rules).Elem(), forged)
+	status.Rules[0].Orphan = true
+	diff := token.Diff{Bots: make([]token.BotChange, 1), Tokens: []token.Change{{
+		Fields: make([]token.FieldChange, 1), Added: make([]string, 1), Removed: make([]string, 1), Changed: make([]token.RuleChange, 1),
+		Pruned: make([]token.ForeignRule, 1), Foreign: make([]token.ForeignRule, 1),
+	}}}
+	fill(reflect.ValueOf(&diff).Elem(), forged)
+	diff.Bots[0].Action, diff.Tokens[0].Action = token.ActionUpdate, token.ActionUpdate
+	view := records.View{}
+	fill(reflect.ValueOf(&view).Elem(), forged)
+	for name, show := range map[string]func(*app, *printer) error{
+		"results": func(a *app, p *printer) error { return resultsView{a, p}.Report(results) },
+		"changes": func(a *app, p *printer) error { return changesView{app: a, printer: p, steps: true}.Report(results) },
+		"status":  func(a *app, p *printer) error { return statusView{a, p}.Report(status) },
+		"tokens":  func(_ *app, p *printer) error { return p.tokenDiff(diff) },
+		"records": func(_ *app, p *printer) error {
+			return p.write(recordHeader, 1, func(int) (any, []string) { return view, recordCells(view) }, nil)
+		},
+		"trouble":  func(a *app, _ *printer) error { (&console{app: a}).trouble(result); return nil },
+		"an error": func(a *app, _ *printer) error { a.exit(t.Context(), errors.New(forged)); return nil },
+		"joined errors": func(a *app, _ *printer) error {
+			a.exit(t.Context(), errors.Join(errors.New(forged), errors.New(forged)))
+			return nil
+		},
+	} {
+		for _, format := range []string{"table", "csv"} {
+			var stdout, stderr bytes.Buffer
+			a := &app{stdout: &stdout, stderr: &stderr}
+			if err := show(a, &printer{w: &stdout, format: format}); err != nil {
+				t.Error(err)
+			}
+			checkForged(t, name+" "+format, stdout.String()+stderr.String())
+			rows, err := csv.NewReader(&stdout).ReadAll()
+			if format == "csv" && name != "tokens" && (err != nil || len(rows) > 2) {
+				t.Errorf("%s: %d rows (%v)", name, len(rows), err)
+			}
+		}
+	}
+}
+
+func TestNoHostForgesThePage(t *testing.T) {
+	t.Parallel()
+	page := template.Must(template.New("report").Funcs(template.FuncMap{"join": strings.Join, "one": remote.Escape}).Parse(reportHTML))
+	view := records.View{SharedBy: make([]string, 1), TPM: &tpm.Details{Findings: make([]tpm.Finding, 1)}}
+	fill(reflect.ValueOf(&view).Elem(), forged)
+	var out bytes.Buffer
+	if err := page.Execute(&out, fleetReport{Version: "dev", Hosts: []records.View{view}, Rules: forged}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range out.String() {
+		if r != '\n' && (unicode.IsControl(r) || remote.Escape(string(r)) != string(r) && !unicode.In(r, unicode.M)) {
+			t.Errorf("U+%04X is in the page", r)
+		}
+	}
+}
