@@ -41,8 +41,8 @@ type Process struct {
 	ctx     context.Context
 	idle    *idleTimer
 
-	terminal bool                // the session has one
-	tap      atomic.Pointer[tap] // hears stdout while a password may be asked for on it
+	terminal bool                     // the session has one
+	tap      atomic.Pointer[listener] // hears stdout while a password may be asked for on it
 
 	mu    sync.Mutex
 	cause error  // why we ended it
@@ -105,7 +105,9 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 		return nil, err
 	}
 	p.session = session
-	p.stderr = &stderrSink{marker: []byte(p.marker), limit: l.maxOutput, over: func() { p.abort(errTooLong("stderr")) }}
+	p.stderr = &stderrSink{
+		listener: &listener{marker: p.marker}, limit: l.maxOutput, over: func() { p.abort(errTooLong("stderr")) },
+	}
 	session.Stderr = p.stderr
 	stdin, err := session.StdinPipe()
 	if err != nil {
@@ -411,72 +413,6 @@ func (b *boundedReader) Read(buf []byte) (int, error) {
 	n, err := b.p.raw.Read(buf[:min(int64(len(buf)), b.left)])
 	b.left -= int64(n)
 	return n, err
-}
-
-// stderrSink keeps stderr from READY on. What comes before is kept apart: it explains failures to log in or to become.
-type stderrSink struct {
-	marker []byte
-	limit  int64
-	over   func()
-
-	mu     sync.Mutex
-	ready  bool
-	before []byte
-	after  []byte
-	prompt func(text string) // hears what was said before READY, each time there is more
-}
-
-// Write never fails, so that the session goes on being read.
-func (s *stderrSink) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ready {
-		s.keep(p)
-		return len(p), nil
-	}
-	s.before = append(s.before, p...)
-	ready := append(append([]byte{}, s.marker...), " "+wordReady+"\n"...)
-	if i := bytes.Index(s.before, ready); i >= 0 {
-		s.ready = true
-		rest := s.before[i+len(ready):]
-		s.before = nil
-		s.keep(rest)
-		return len(p), nil
-	}
-	if s.prompt != nil {
-		s.prompt(string(s.before))
-	}
-	if len(s.before) > maxNoise {
-		s.before = append(s.before[:0], s.before[len(s.before)-maxNoise/2:]...)
-	}
-	return len(p), nil
-}
-
-func (s *stderrSink) watchPrompts(saw func(string)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.prompt = saw
-}
-
-func (s *stderrSink) keep(p []byte) {
-	if room := s.limit - int64(len(s.after)); int64(len(p)) > room {
-		p = p[:max(room, 0)]
-		defer s.over()
-	}
-	s.after = append(s.after, p...)
-}
-
-func (s *stderrSink) bytes() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.after
-}
-
-// text is what was said before READY.
-func (s *stderrSink) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return string(s.before)
 }
 
 // idleTimer calls expired when nothing moved for a time; nil-safe when there is no limit.

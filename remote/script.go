@@ -24,11 +24,15 @@ func loginCommand(terminal bool) string {
 // Words that a script says to us, each after the marker, which no noise can guess.
 const (
 	wordBegun  = "BEGUN"  // the login shell runs what it is given
+	wordAsks   = "ASKS"   // on stderr: the become method runs, and may ask for a password
 	wordBecame = "BECAME" // the other user's shell waits for its script
 	wordReady  = "READY"  // from here on, stdin and stdout belong to the script
 	wordNeed   = "NEED"   // the setup waits for its data
 	wordFail   = "FAIL"   // the setup failed; a word and a text follow
 )
+
+// lineGo follows the marker in the line, on stdin, behind which another user's script stands.
+const lineGo = "GO"
 
 // newMarker returns an unpredictable marker: it separates what our scripts say from what login shells print.
 func newMarker() string { return "@@fleetctl-" + randomHex(16) + "@@" }
