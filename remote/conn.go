@@ -87,6 +87,10 @@ func (c *Conn) lost(err error) error {
 	case c.closed:
 		return &Error{Kind: ErrDisconnected, Err: errors.New("closed on our side")}
 	}
+	var own *Error
+	if errors.As(err, &own) {
+		return err
+	}
 	return &Error{Kind: ErrDisconnected, Err: err}
 }
 

@@ -97,8 +97,8 @@ func (c *Conn) startPayload(ctx context.Context, p Payload, avoid string) (*Proc
 	})
 }
 
-// payloadOutput bounds what a payload may say: a helper's protocol has frames of its own.
-const payloadOutput = 64 << 20
+// payloadOutput bounds what a payload may say, on stdout and on stderr.
+const payloadOutput = 1 << 20
 
 // payloadFailure sorts the words of a FAIL.
 func payloadFailure(word, text string) error {
