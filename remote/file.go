@@ -30,13 +30,14 @@ func (c *Conn) WriteFile(ctx context.Context, f File, become bool) error {
 	if f.Group != "" {
 		owner += ":" + f.Group
 	}
+	temp := path.Join(path.Dir(f.Path), ".fleetctl-"+randomHex(16)+".tmp")
 	setup := strings.NewReplacer(
-		"@PATH@", Quote(f.Path), "@DIR@", Quote(path.Dir(f.Path)), "@RANDOM@", randomHex(16),
+		"@PATH@", Quote(f.Path), "@DIR@", Quote(path.Dir(f.Path)), "@TEMP@", Quote(temp),
 		"@SIZE@", fmt.Sprint(len(f.Content)), "@SUM@", hex.EncodeToString(sum[:]),
 		"@MODE@", fmt.Sprintf("%04o", f.Mode), "@OWNER@", Quote(owner),
 	).Replace(receiveText + fileText)
 	p, err := c.start(ctx, launch{
-		setup: setup, body: ":", become: become,
+		setup: setup, leaves: "rm -f -- " + Quote(temp), body: ":", become: become,
 		feed: func(proc *Process, word, text string) error {
 			if word == wordNeed {
 				if err := paced(ctx, proc.Stdin, f.Content); err != nil && !errors.Is(err, io.EOF) {
@@ -82,7 +83,7 @@ p=@PATH@ d=@DIR@
 [ -d "$d" ] || fail nodir "$d is not a directory"
 [ ! -L "$p" ] || fail link "$p is a symbolic link"
 [ ! -d "$p" ] || fail isdir "$p is a directory"
-t=${d%/}/.fleetctl-@RANDOM@.tmp
+t=@TEMP@
 err=$( (umask 077; set -C; : > "$t") 2>&1 ) || { full && fail full "$err"; fail write "$err"; }
 tmp=$t
 say NEED
@@ -90,7 +91,7 @@ receive @SIZE@ "$t"
 [ "$(size "$t")" -eq @SIZE@ ] || { full && fail full "$err"; fail write "${err:-the connection ended}"; }
 got=$(sum "$t") || fail notool "no sha256sum, shasum, openssl or busybox"
 [ "$got" = @SUM@ ] || fail sum
-[ -z @OWNER@ ] || err=$(chown -- @OWNER@ "$t" 2>&1) || fail owner "$err"
+[ -z @OWNER@ ] || err=$(chown -h -- @OWNER@ "$t" 2>&1) || fail owner "$err"
 err=$(chmod @MODE@ "$t" 2>&1) || fail mode "$err"
 if mv -fT -- "$t" "$p" 2>/dev/null; then :
 else

@@ -54,6 +54,7 @@ type Process struct {
 // launch is what start needs to know.
 type launch struct {
 	setup     string
+	leaves    string // shell text: removes what setup made, for when its shell was killed
 	body      string
 	become    bool
 	terminal  bool
@@ -226,13 +227,13 @@ func (c *Conn) sessionError(err error) error {
 	return c.lost(err)
 }
 
-func errTooLong(stream string) error {
+func errTooLong(stream string) *Error {
 	return &Error{Kind: ErrOutputTooLong, Err: fmt.Errorf("on %s", stream)}
 }
 
 // begin brings the session to the point where the script runs.
 func (p *Process) begin(l launch) error {
-	w := wrapper{marker: p.marker, watch: `$PPID`, setup: l.setup, body: l.body}
+	w := wrapper{marker: p.marker, watch: `$PPID`, setup: l.setup, leaves: l.leaves, body: l.body}
 	if l.terminal && l.noStdin {
 		w.stdin = "/dev/null" // a terminal cannot say that its input has ended
 	}
