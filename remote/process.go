@@ -112,6 +112,7 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 	p.session = session
 	p.stderr = &stderrSink{
 		listener: &listener{marker: p.marker}, limit: l.maxOutput, over: func() { p.abort(errTooLong("stderr")) },
+		noise: func() { p.abort(errTooLong("stderr, before the script started")) },
 	}
 	session.Stderr = p.stderr
 	stdin, err := session.StdinPipe()
@@ -224,6 +225,9 @@ func (c *Conn) sessionError(err error) error {
 			Hint: "sshd limits the sessions of a connection: MaxSessions",
 		}
 	}
+	if strings.Contains(err.Error(), "unexpected packet in response to channel open: <nil>") {
+		err = errors.New("it ended while a session was asked for")
+	}
 	return c.lost(err)
 }
 
@@ -318,12 +322,18 @@ func (p *Process) explain(err error) error {
 	if asksNewPassword(strings.ToLower(said)) {
 		return &Error{Kind: ErrAuth, Err: errPasswordExpired, Hint: "log in by hand once and change the password"}
 	}
-	if code, err := p.status(); err == nil {
-		return &Error{
-			Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(Line(said), "it said nothing")),
-		}
+	select {
+	case <-p.done:
+	default:
+		return p.conn.lost(err)
 	}
-	return p.conn.lost(err)
+	code, ended := p.status()
+	if ended != nil {
+		return p.conn.lost(ended)
+	}
+	return &Error{
+		Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(Line(said), "it said nothing")),
+	}
 }
 
 // abort ends the process without waiting. The first cause stays.

@@ -170,8 +170,10 @@ func (l *listener) text() string {
 // log in or to become.
 type stderrSink struct {
 	*listener
+	heard int64  // bytes that came before the script; only Write knows
 	limit int64  // bytes that the script may write
 	over  func() // it wrote more
+	noise func() // more than maxNoise came before the script
 
 	after headTail // under the listener's mutex
 }
@@ -179,6 +181,9 @@ type stderrSink struct {
 // Write never fails, so that the session goes on being read.
 func (s *stderrSink) Write(p []byte) (int, error) {
 	rest := s.hear(p)
+	if s.heard += int64(len(p) - len(rest)); s.heard > maxNoise {
+		s.noise()
+	}
 	if len(rest) == 0 {
 		return len(p), nil
 	}

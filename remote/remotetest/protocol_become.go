@@ -7,6 +7,7 @@ import (
 )
 
 var (
+	anyMarker    = regexp.MustCompile(`@@fleetctl-[0-9a-f]{32}@@`)
 	becomeMarker = regexp.MustCompile(`echo (@@fleetctl-[0-9a-f]+@@) BECAME `)
 	becomeWho    = regexp.MustCompile(`\[ "\$\(id -un\)" = (\S+) \]`)
 	becomeExe    = regexp.MustCompile(`elif ! command -v (\S+) >`)
