@@ -36,10 +36,12 @@ func (c *Conn) WriteFile(ctx context.Context, f File, become bool) error {
 		"@SIZE@", fmt.Sprint(len(f.Content)), "@SUM@", hex.EncodeToString(sum[:]),
 		"@MODE@", fmt.Sprintf("%04o", f.Mode), "@OWNER@", Quote(owner),
 	).Replace(receiveText + fileText)
+	sent := false
 	p, err := c.start(ctx, launch{
 		setup: setup, leaves: "rm -f -- " + Quote(temp), body: ":", become: become,
 		feed: func(proc *Process, word, text string) error {
-			if word == wordNeed {
+			if word == wordNeed && !sent {
+				sent = true
 				if err := paced(ctx, proc.Stdin, f.Content); err != nil && !errors.Is(err, io.EOF) {
 					return err
 				}

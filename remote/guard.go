@@ -12,8 +12,14 @@ import (
 // Bounds of what a host may send unasked, in bytes. They bound memory: x/crypto queues up to 32 packets of 256 KiB of a
 // connection while somebody behind it cannot go on.
 const (
-	maxBeforeLogin = 128 << 10 // until we are logged in; 100 keys that are refused make 10 KiB
-	maxWhileStuck  = 64 << 10  // while the host takes nothing of what we send
+	maxBeforeLogin = 64 << 10 // until we are logged in; 100 keys that are refused make 10 KiB
+	maxWhileStuck  = 64 << 10 // while the host takes nothing of what we send
+)
+
+// Paced reads: a host that sends as fast as it can fills our queues before those behind them get their turn.
+const (
+	paceRead      = 16 << 10
+	paceReadPause = 4 * time.Millisecond
 )
 
 // stuckAfter is how long a write has to wait for the host to count as stuck.
@@ -37,6 +43,7 @@ type guardedConn struct {
 	writing int       // writes that are under way
 	since   time.Time // of the first of them
 	closed  bool
+	unpaced int // bytes since the last pause; the reader's alone
 }
 
 func guard(c net.Conn) *guardedConn {
@@ -63,7 +70,11 @@ func (g *guardedConn) Read(p []byte) (int, error) {
 	if err := g.mayRead(); err != nil {
 		return 0, err
 	}
-	n, err := g.Conn.Read(p)
+	n, err := g.Conn.Read(p[:min(len(p), paceRead)])
+	if g.unpaced += n; g.unpaced >= paceRead {
+		g.unpaced = 0
+		time.Sleep(paceReadPause)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.admit || g.stuck() {
@@ -123,7 +134,7 @@ func (g *guardedConn) Close() error {
 // Global requests and channels that a host may ask for unasked: keep-alives and the news of its keys are all that hosts
 // have a use for.
 const (
-	requestBurst = 64
+	requestBurst = 16
 	requestEvery = 100 * time.Millisecond // one more
 )
 

@@ -116,6 +116,10 @@ func TestHostileHostsAreBounded(t *testing.T) {
 				visitAll(t, hosts, behaviours, args)
 			})
 		}
+		t.Run("jump hosts", func(t *testing.T) {
+			t.Parallel()
+			visitThrough(t, remotetest.JumpBehaviours())
+		})
 	})
 	after := settled(before.goroutines, before.descriptors)
 	if after.goroutines > before.goroutines || after.descriptors > before.descriptors {
@@ -140,6 +144,19 @@ func visitAll(t *testing.T, hosts *fleet, behaviours []remotetest.Behaviour, arg
 			target.Password = "secret"
 			checkVisit(t, d, target, b)
 		})
+	}
+	wg.Wait()
+}
+
+// visitThrough visits a healthy host through each of the jump hosts.
+func visitThrough(t *testing.T, behaviours []remotetest.Behaviour) {
+	hosts := startHostile(t, behaviours)
+	d := newDialer(t, hostileLimits())
+	var wg sync.WaitGroup
+	for i, b := range behaviours {
+		target := withConfig(t, hosts.target(0), hosts)
+		target.SSHArgs = append(target.SSHArgs, "-J", fmt.Sprintf("%s:%d", address(jumpsOfHostile+i), hosts.Port()))
+		wg.Go(func() { checkVisit(t, d, target, b) })
 	}
 	wg.Wait()
 }
@@ -173,6 +190,7 @@ func checkVisit(t *testing.T, d *remote.Dialer, target remote.Target, b remotete
 		}
 		t.Logf("%s: %.1f s: %s", b.Name, time.Since(began).Seconds(), remote.Cut(fmt.Sprint(err), 200))
 	case <-time.After(visitBound):
-		t.Errorf("%s: hangs", b.Name)
+		buf := make([]byte, 1<<20)
+		t.Errorf("%s: hangs\n%s", b.Name, buf[:runtime.Stack(buf, true)])
 	}
 }

@@ -58,15 +58,20 @@ func (c *Conn) StartPayload(ctx context.Context, p Payload) (*Process, error) {
 		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("payload name %q", Clean(p.Name))}
 	}
 	avoid := ""
-	for {
+	for try := 1; ; try++ {
 		proc, err := c.startPayload(ctx, p, avoid)
 		var full *fullError
-		if !errors.As(err, &full) || full.dir == "" {
+		if !errors.As(err, &full) || full.dir == "" || try == maxPlaces {
 			return proc, err
 		}
 		avoid += full.dir + "\n" // a quota shows only when it is hit: go on with the next directory
 	}
 }
+
+const (
+	maxPlaces    = 5    // directories that a payload is tried in: as many as payloadPlaces has
+	maxPlaceName = 1024 // bytes of one's name
+)
 
 // fullError is a directory that turned out to have no room; "" when every one was tried.
 type fullError struct {
@@ -77,7 +82,7 @@ type fullError struct {
 func (e *fullError) Error() string { return cmp.Or(Line(e.text), "every directory is full") }
 
 func (c *Conn) startPayload(ctx context.Context, p Payload, avoid string) (*Process, error) {
-	random := randomHex(16)
+	random, sent := randomHex(16), false
 	setup := strings.NewReplacer(
 		"@NAME@", Quote(p.Name), "@SIZE@", fmt.Sprint(len(p.Data)), "@SUM@", hex.EncodeToString(p.SHA256[:]),
 		"@RANDOM@", random, "@KEEP@", fmt.Sprint(p.Keep), "@AVOID@", Quote(avoid),
@@ -86,7 +91,8 @@ func (c *Conn) startPayload(ctx context.Context, p Payload, avoid string) (*Proc
 	return c.start(ctx, launch{
 		setup: setup, leaves: payloadLeaves(random), body: `"$f" ` + quoteAll(p.Args), become: p.Become, maxOutput: payloadOutput,
 		feed: func(proc *Process, word, text string) error {
-			if word == wordNeed {
+			if word == wordNeed && !sent {
+				sent = true
 				err := paced(ctx, proc.Stdin, p.Data)
 				if errors.Is(err, io.EOF) {
 					return nil // the script ended: its word says why
@@ -111,6 +117,7 @@ func payloadFailure(word, text string) error {
 	switch why {
 	case "full":
 		dir, text, _ := strings.Cut(text, " ")
+		dir = Head(dir, maxPlaceName)
 		return &Error{
 			Kind: ErrNoSpace, Err: &fullError{dir: dir, text: text}, Hint: "make room in /tmp, /var/tmp or the home directory",
 		}
@@ -168,7 +175,8 @@ func payloadLeaves(random string) string {
 // nobody else may write there, or that it is sticky; $real is DIR without symbolic links. private DIR says that DIR is
 // ours alone, whatever access lists its parent hands down.
 const payloadText = `
-why= f= keep=@KEEP@ uid=$(id -u)
+why= f= keep=@KEEP@
+uid=$(id -u)
 safe() {
   real=$(cd -P -- "$1" 2>/dev/null && pwd -P) || return 1
   at=$real

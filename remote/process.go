@@ -296,7 +296,10 @@ func (p *Process) next() (word, text string, err error) {
 			line = line[:0]
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return "", "", err
-		case len(line) > maxLine && !bytes.Contains(line, marker):
+		case len(line) <= maxLine:
+		case bytes.Contains(line, marker):
+			return "", "", errTooLong("stdout, in a word of the script")
+		default:
 			line = append(line[:0], line[len(line)-len(marker):]...)
 		}
 	}

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"bytes"
-	"strings"
 	"sync"
 	"time"
 )
@@ -101,18 +100,27 @@ func (l *listener) add(p []byte) {
 
 // endLine looks for a word of ours in a line that has ended. Noise that did not end its own line may stand before it.
 func (l *listener) endLine() {
-	said := string(bytes.TrimRight(l.line, "\r\n"))
-	switch {
-	case strings.HasSuffix(said, l.marker+" "+wordReady):
+	switch l.word() {
+	case wordReady:
 		l.ready = true
 		l.kept, l.line = headTail{}, nil
-	case strings.HasSuffix(said, l.marker+" "+wordAsks):
+	case wordAsks:
 		l.began = true
 		l.kept, l.line = headTail{}, l.line[:0]
 	default:
 		l.kept.write(l.line)
 		l.line = l.line[:0]
 	}
+}
+
+// word is the word of ours at the end of the line, or "".
+func (l *listener) word() string {
+	said := bytes.TrimRight(l.line, "\r\n")
+	i := bytes.LastIndexByte(said, ' ')
+	if i < 0 || !bytes.HasSuffix(said[:i], []byte(l.marker)) {
+		return ""
+	}
+	return string(said[i+1:])
 }
 
 // look sees whether the line that has not ended is a question.
@@ -180,6 +188,9 @@ type stderrSink struct {
 
 // Write never fails, so that the session goes on being read.
 func (s *stderrSink) Write(p []byte) (int, error) {
+	if s.heard > maxNoise {
+		return len(p), nil
+	}
 	rest := s.hear(p)
 	if s.heard += int64(len(p) - len(rest)); s.heard > maxNoise {
 		s.noise()

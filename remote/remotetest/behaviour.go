@@ -11,6 +11,7 @@ type Behaviour struct {
 	Name string
 	Make func(h *Host) // turns a healthy host into such a one
 	Fine bool          // odd, but to be served all the same
+	Huge bool          // sends packets as large as SSH allows, of which x/crypto holds one or two, whatever we do
 	Race bool          // may be served before it does what it does
 }
 

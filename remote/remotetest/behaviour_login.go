@@ -138,11 +138,11 @@ func connectionBehaviours() []Behaviour {
 		faulty("confirms no channel", func(f *Fault) {
 			f.Channel = func(ctx context.Context, _ ssh.NewChannel) { <-ctx.Done() }
 		}),
-		faulty("refuses channels with a long reason", func(f *Fault) {
-			f.Channel = func(_ context.Context, ch ssh.NewChannel) {
+		{Name: "refuses channels with a long reason", Huge: true, Make: func(h *Host) {
+			h.Fault.Channel = func(_ context.Context, ch ssh.NewChannel) {
 				_ = ch.Reject(ssh.ResourceShortage, strings.Repeat("no\nok host=other\x1b[2J", 8000))
 			}
-		}),
+		}},
 		faulty("closes each channel at once", func(f *Fault) {
 			f.Channel = func(_ context.Context, ch ssh.NewChannel) {
 				if c, reqs, err := ch.Accept(); err == nil {
@@ -156,5 +156,5 @@ func connectionBehaviours() []Behaviour {
 
 // connected is a host that does something beside its work once somebody logged in.
 func connected(name string, do func(ctx context.Context, c *ssh.ServerConn)) Behaviour {
-	return Behaviour{Name: name, Race: true, Make: func(h *Host) { h.Fault.Connected = do }}
+	return Behaviour{Name: name, Race: true, Huge: true, Make: func(h *Host) { h.Fault.Connected = do }}
 }

@@ -88,7 +88,7 @@ func sessionBehaviours() []Behaviour {
 			_ = ch.Close()
 		}),
 		onExec("killed by a signal with a long name", func(_ context.Context, ch ssh.Channel, _ *Request) {
-			exitSignal(ch, strings.Repeat("NO\nSUCH", 5000), strings.Repeat("ok host=other\n", 5000))
+			exitSignal(ch, strings.Repeat("NO\nSUCH", 2000), strings.Repeat("ok host=other\n", 1000))
 			_ = ch.Close()
 		}),
 		onExec("output after the status", func(ctx context.Context, ch ssh.Channel, _ *Request) {
