@@ -56,9 +56,7 @@ func (p *Process) becomeUser(w *wrapper) error {
 		defer p.tap.Store(nil)
 	}
 	limit := p.conn.opts.AuthTimeout
-	timer := time.AfterFunc(limit, func() {
-		p.abort(&Error{Kind: ErrBecome, Err: fmt.Errorf("no answer within %s", limit)})
-	})
+	timer := time.AfterFunc(limit, func() { p.abort(p.noAnswer(limit)) })
 	defer timer.Stop()
 	if _, err := io.WriteString(p.Stdin, script); err != nil {
 		return err
@@ -84,6 +82,27 @@ func (p *Process) becomeUser(w *wrapper) error {
 	p.setPid(text)
 	_, err = io.WriteString(p.Stdin, p.marker+lineGo+"\n")
 	return err
+}
+
+// answerGrace is how long a host gets to show that it is there at all.
+const answerGrace = 3 * time.Second
+
+// noAnswer tells a method that is silent from a host that is.
+func (p *Process) noAnswer(limit time.Duration) error {
+	answered := make(chan error, 1)
+	go func() { // ends with the connection at the latest
+		_, _, err := p.conn.client.SendRequest("keepalive@openssh.com", true, nil)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		if err != nil {
+			return p.conn.lost(err)
+		}
+		return &Error{Kind: ErrBecome, Err: fmt.Errorf("no answer within %s", limit)}
+	case <-time.After(answerGrace):
+		return &Error{Kind: ErrTimeout, Err: errors.New("the host no longer answers"), Hint: "see its network and load"}
+	}
 }
 
 // endOfBecome waits for the last words of a become that ended.

@@ -52,7 +52,8 @@ func chunks(data []byte, size int) func(yield func([]byte) bool) {
 // the host and runs it. The directory is removed when the process ends, however it ends.
 //
 // The directory is the first of /tmp, $XDG_RUNTIME_DIR, the home, /var/tmp and /dev/shm that is writable, may execute,
-// has room and is safe: nobody but root and the user can put something else in its place. With Keep the file stays in ~/.cache/fleetctl under its digest, which is checked before each use.
+// has room and is safe: nobody but root and the user can put something else in its place. With Keep the file stays in
+// ~/.cache/fleetctl under its digest, which is checked before each use.
 func (c *Conn) StartPayload(ctx context.Context, p Payload) (*Process, error) {
 	if p.Name == "" || strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || p.Name[0] == '-' {
 		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("payload name %q", Clean(p.Name))}
@@ -125,7 +126,9 @@ func payloadFailure(word, text string) error {
 		if strings.Contains(text, "full") && !strings.Contains(text, "noexec") {
 			return &Error{Kind: ErrNoSpace, Err: said, Hint: "make room in /tmp, /var/tmp or the home directory"}
 		}
-		return &Error{Kind: ErrNoExecDir, Err: said, Hint: "one of these must be writable by its owner alone or sticky, and mounted without noexec"}
+		return &Error{
+			Kind: ErrNoExecDir, Err: said, Hint: "one of these must be writable by its owner alone or sticky, and mounted without noexec",
+		}
 	case "limit":
 		return &Error{Kind: ErrNoExecDir, Err: said, Hint: "raise the limit of a file's size for the login user (ulimit -f)"}
 	case "sum":

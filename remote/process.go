@@ -21,6 +21,7 @@ const (
 	maxNoise         = 256 << 10       // bytes that a login shell may print before a script starts
 	maxAhead         = 64 << 10        // bytes of stdout that may wait for somebody to read them
 	endSettles       = time.Second     // for the end of a process to follow that of its output
+	maxSignalName    = 20              // bytes
 	closeGrace       = 4 * time.Second // for the host to clean up when a process is closed
 )
 
@@ -393,7 +394,8 @@ func (p *Process) status() (int, error) {
 	case p.waitErr == nil:
 		return 0, nil
 	case errors.As(p.waitErr, &exit) && exit.Signal() != "":
-		return -1, &Error{Kind: ErrDisconnected, Err: errors.New(Line("the shell on the host was ended by signal " + Head(exit.Signal(), 20)))}
+		signal := Line(Head(exit.Signal(), maxSignalName))
+		return -1, &Error{Kind: ErrDisconnected, Err: errors.New("the shell on the host was ended by signal " + signal)}
 	case errors.As(p.waitErr, &exit):
 		return exit.ExitStatus(), nil
 	case errors.As(p.waitErr, &missing):

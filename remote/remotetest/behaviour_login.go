@@ -9,8 +9,6 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-type keyCallback = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error)
-
 var errRefused = errors.New("refused")
 
 func authBehaviours() []Behaviour {
