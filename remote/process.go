@@ -399,7 +399,7 @@ func (p *Process) status() (int, error) {
 	case errors.As(p.waitErr, &exit):
 		return exit.ExitStatus(), nil
 	case errors.As(p.waitErr, &missing):
-		return -1, errors.New("the host ended the command without a status")
+		return -1, errors.New("the command ended without a status")
 	}
 	return -1, p.waitErr
 }

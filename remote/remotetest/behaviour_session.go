@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -186,6 +187,15 @@ func scriptBehaviours() []Behaviour {
 			_, _ = io.WriteString(ch, "\x01\x00\x00\x10\x00half")
 			_ = ch.Close()
 		}),
+		{Name: "hangs up while the helper works", Make: func(h *Host) {
+			serve := h.Handler
+			h.Handler = func(ctx context.Context, req *Request) int {
+				d := &dropper{in: req.Stdin, out: req.Stdout, drop: req.Drop}
+				mine := *req
+				mine.Stdin, mine.Stdout = readFunc(d.read), writeFunc(d.write)
+				return serve(ctx, &mine)
+			}
+		}},
 		lies("answers that forge rows", func(_ context.Context, ch ssh.Channel, m string) {
 			ready(ch, m, "1")
 			_, _ = io.WriteString(ch, "ok host=other\nEK x y z\n\x1b[1Aother\tok\n")
@@ -219,4 +229,53 @@ func lies(name string, answer func(ctx context.Context, ch ssh.Channel, marker s
 			text = append(text, buf[:n]...)
 		}
 	})
+}
+
+// dropper hangs up at the first word that a helper says, in the middle of it.
+type dropper struct {
+	in   io.Reader
+	out  io.Writer
+	drop func()
+
+	mu    sync.Mutex
+	taken int  // bytes of stdin
+	ready bool // the script runs
+}
+
+type (
+	readFunc  func(p []byte) (int, error)
+	writeFunc func(p []byte) (int, error)
+)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
+
+// helperSize is what tells a helper from a script, in bytes.
+const helperSize = 16 << 10
+
+func (d *dropper) read(p []byte) (int, error) {
+	n, err := d.in.Read(p)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.taken += n
+	return n, err
+}
+
+func (d *dropper) write(p []byte) (int, error) {
+	d.mu.Lock()
+	cut := d.ready && d.taken > helperSize
+	first := len(p)
+	if i := bytes.Index(p, []byte(" READY ")); i >= 0 && d.taken > helperSize {
+		d.ready = true
+		first = i + bytes.IndexByte(append(p[i:len(p):len(p)], '\n'), '\n') + 1
+		cut = first < len(p)
+	}
+	d.mu.Unlock()
+	if !cut {
+		return d.out.Write(p)
+	}
+	_, _ = d.out.Write(p[:max(min(first, len(p)-1), len(p)/2)])
+	d.drop()
+	return 0, io.ErrClosedPipe
 }

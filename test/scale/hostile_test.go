@@ -147,9 +147,20 @@ func (f *hostileHosts) report(t *testing.T, forks int, peak int64) {
 			t.Errorf("%s (%s): a message of %d bytes", h.Host, b.Name, len(h.Message))
 		case !odd && strings.Contains(h.Message, "host=other"):
 			t.Errorf("%s has another's words: %s", h.Host, h.Message)
+		case odd && statusOf()[b.Name] != "" && statusOf()[b.Name] != h.Status:
+			t.Errorf("%s (%s): %s: %s", h.Host, b.Name, h.Status, h.Message)
 		case odd:
 			t.Logf("%s: %s %s: %.150q", b.Name, h.Outcome, h.Status, h.Message)
 		}
+	}
+}
+
+// statusOf are the statuses of what hosts may do to a scan in the middle.
+func statusOf() map[string]string {
+	return map[string]string{
+		"hangs up while the helper works": "disconnected", "half a frame, then gone": "disconnected",
+		"killed by a signal": "disconnected", "silent after the command": "timeout", "stdout without end": "bad-output",
+		"a version one byte at a time": "timeout", "refuses every key": "auth-failed",
 	}
 }
 
