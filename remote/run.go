@@ -1,7 +1,7 @@
 package remote
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,8 +10,9 @@ import (
 	"sync"
 )
 
-// defaultRunOutput bounds what a command may say that runs to its end: all of it is kept.
-const defaultRunOutput = 64 << 10 // bytes of stdout and of stderr
+// runHead is how much of a command's stdout is kept from its beginning where the caller names no limit, in bytes: of an
+// installer that talks much, nobody wants more.
+const runHead = 64 << 10
 
 // Run runs a command to its end.
 func (c *Conn) Run(ctx context.Context, cmd Cmd) (Output, error) {
@@ -20,10 +21,11 @@ func (c *Conn) Run(ctx context.Context, cmd Cmd) (Output, error) {
 		ctx, cancel = context.WithTimeout(ctx, t)
 		defer cancel()
 	}
-	if cmd.MaxOutput <= 0 {
-		cmd.MaxOutput = defaultRunOutput
+	kept := headTail{first: runHead}
+	if cmd.MaxOutput > 0 {
+		kept.first = int(min(cmd.MaxOutput, math.MaxInt32))
 	}
-	p, err := c.startCommand(ctx, cmd, int(min(cmd.MaxOutput+1, math.MaxInt32)))
+	p, err := c.startCommand(ctx, cmd, int(min(cmp.Or(cmd.MaxOutput, defaultMaxOutput), math.MaxInt32-1))+1)
 	if err != nil {
 		return Output{}, err
 	}
@@ -34,13 +36,12 @@ func (c *Conn) Run(ctx context.Context, cmd Cmd) (Output, error) {
 		}
 		_ = p.Stdin.Close()
 	})
-	var stdout bytes.Buffer
-	_, readErr := io.Copy(&stdout, p.Stdout)
+	_, readErr := io.CopyBuffer(&kept, p.Stdout, make([]byte, 4<<10))
 	code, stderr, err := p.Wait()
 	if cmd.Stdin == nil {
 		wg.Wait()
 	}
-	out := Output{Stdout: stdout.Bytes(), Stderr: stderr, ExitCode: code}
+	out := Output{Stdout: kept.bytes(), Stderr: stderr, ExitCode: code}
 	if err == nil && readErr != nil {
 		err = c.lost(readErr)
 	}

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"sync"
 	"time"
 )
@@ -17,16 +18,23 @@ const (
 // omitted stands between the head and the tail of a stream of which something was not kept.
 const omitted = "\n[…]\n"
 
-// headTail keeps the first keptHead and the last keptTail bytes of what is written to it.
+// headTail keeps the first keptHead, or so many as it is told, and the last keptTail bytes of what is written to it.
 type headTail struct {
+	first      int    // bytes of the head; 0: keptHead
 	head, tail []byte // tail is a ring once it is full
 	next       int    // where the ring goes on
 	total      int64
 }
 
+// Write is write, for an io.Writer.
+func (h *headTail) Write(p []byte) (int, error) {
+	h.write(p)
+	return len(p), nil
+}
+
 func (h *headTail) write(p []byte) {
 	h.total += int64(len(p))
-	n := min(len(p), keptHead-len(h.head))
+	n := min(len(p), cmp.Or(h.first, keptHead)-len(h.head))
 	h.head, p = append(h.head, p[:n]...), p[n:]
 	p = p[max(0, len(p)-keptTail):]
 	n = min(len(p), keptTail-len(h.tail))
