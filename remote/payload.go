@@ -164,6 +164,15 @@ size() { s=$(wc -c < "$1" 2>/dev/null) || s=0; echo $((s)); }
 full() { case $err in *"o space left"*|*uota*|*"file too large"*|*"File too large"*) return 0;; esac; return 1; }
 `
 
+// privateText defines private DIR, which says that DIR is ours alone, whatever access lists its parent hands down.
+const privateText = `
+uid=$(id -u)
+private() {
+  set -- $(ls -ldn -- "$1" 2>/dev/null)
+  case $1 in drwx--[-S]---*) [ "$3" = "$uid" ];; *) return 1;; esac
+}
+`
+
 // payloadPlaces are where a payload's directory may lie, as words of a shell.
 const payloadPlaces = `/tmp "$XDG_RUNTIME_DIR" "$HOME" /var/tmp /dev/shm`
 
@@ -175,11 +184,9 @@ func payloadLeaves(random string) string {
 // payloadText finds a directory, receives the payload and checks it. Its file is $f; $dir is removed in the end.
 //
 // What is summed must be what is executed: safe DIR says that DIR and all above it belong to root or to us, and that
-// nobody else may write there, or that it is sticky; $real is DIR without symbolic links. private DIR says that DIR is
-// ours alone, whatever access lists its parent hands down.
-const payloadText = `
+// nobody else may write there, or that it is sticky; $real is DIR without symbolic links.
+const payloadText = privateText + `
 why= f= keep=@KEEP@
-uid=$(id -u)
 safe() {
   real=$(cd -P -- "$1" 2>/dev/null && pwd -P) || return 1
   at=$real
@@ -190,10 +197,6 @@ safe() {
     [ -n "${at#/}" ] || return 0
     at=${at%/*}
   done
-}
-private() {
-  set -- $(ls -ldn -- "$1" 2>/dev/null)
-  case $1 in drwx--[-S]---*) [ "$3" = "$uid" ];; *) return 1;; esac
 }
 avoided() { case @AVOID@ in *"$1
 "*) return 0;; esac; return 1; }

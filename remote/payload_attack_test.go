@@ -168,3 +168,41 @@ func TestAKilledShellLeavesNothing(t *testing.T) {
 		})
 	}
 }
+
+// linker is what a user does in a directory of his own while root writes a file there: when its content was summed he
+// puts links to a file of root's in the place of whatever root has there.
+const linker = `
+real=$(command -v sha256sum); cp "$(readlink -f "$real")" DIR/sha256sum.real
+cat >DIR/sha256sum <<'E'
+#!/bin/sh
+DIR/sha256sum.real "$@"; code=$?
+for f in OWN/.fleetctl-*; do
+  if [ -d "$f" ]; then mv "$f" "$f.away"; mkdir "$f"; ln -s DIR/secret "$f/file"
+  else rm -f "$f"; ln -s DIR/secret "$f"; fi
+done
+exit $code
+E
+chmod 755 DIR/sha256sum DIR/sha256sum.real
+mount --bind DIR/sha256sum "$(readlink -f "$real")"
+`
+
+// The mode and the owner of a file are those of the file that was written, whoever may write to its directory.
+func TestNobodyRedirectsTheModeOfAFile(t *testing.T) {
+	t.Parallel()
+	remotetest.NeedRoot(t)
+	evil, home := remotetest.NewUser(t, remotetest.UserConfig{Base: "/run"})
+	dir := filepath.Dir(home)
+	secret := filepath.Join(dir, "secret")
+	writeFile(t, secret, "root's own")
+	server := remotetest.StartSSHDInNamespace(t, strings.NewReplacer("DIR", dir, "OWN", home).Replace(linker))
+	c := dialTest(t, remote.Options{}, server.Target())
+	err := c.WriteFile(t.Context(), remote.File{Path: filepath.Join(home, "file"), Content: []byte("x"), Mode: 0o666, Owner: evil}, false)
+	t.Logf("%v", err)
+	st, statErr := os.Stat(secret)
+	if statErr != nil {
+		t.Fatal(statErr)
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); st.Mode().Perm() != 0o600 || !ok || sys.Uid != 0 {
+		t.Errorf("the file of root has become %v", st.Mode())
+	}
+}

@@ -87,12 +87,11 @@ func (w wrapper) script() string {
 }
 
 const wrapperText = `fleetctl_main() {
-m=@MARKER@ w=@WATCH@ limit=@LIMIT@ dir= tmp= child= watch=
+m=@MARKER@ w=@WATCH@ limit=@LIMIT@ dir= child= watch=
 ` + surroundings + `say() { printf '%s %s\n' "$m" "$*"; }
 cleanup() {
   trap '' HUP INT TERM PIPE
   [ -z "$watch" ] || kill "$watch" 2>/dev/null
-  [ -z "$tmp" ] || rm -f -- "$tmp"
   [ -z "$dir" ] || rm -rf -- "$dir"
 }
 fail() { say FAIL "$@"; cleanup; exit 97; }
