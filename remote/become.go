@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -38,23 +37,26 @@ func (b Become) method() (method, user, exe string) {
 
 // becomeUser makes the session a shell of the other user, waiting for its script, and tells w what to watch.
 // It never hangs: without a password nothing that could ask is run; with one, the prompt is a marker of ours (sudo) or
-// looked for after a marker, and a second prompt means that the password was wrong.
+// an unfinished line after a marker, and a second prompt means that the password was wrong. Whatever a prompt was: a
+// password that nobody read is thrown away by the other user's shell, which takes nothing for its script before a line
+// of ours.
 func (p *Process) becomeUser(w *wrapper) error {
 	script, err := becomeScript(p.conn.become, p.marker, p.terminal)
 	if err != nil {
 		return err
 	}
-	ask := &prompter{p: p, prompt: p.marker + "password:", password: p.conn.become.Password}
-	p.stderr.watchPrompts(ask.saw)
-	defer p.stderr.watchPrompts(nil)
+	ask := &prompter{
+		p: p, prompt: p.marker + "password:", password: p.conn.become.Password,
+		named: p.conn.become.Method == "su" || p.terminal,
+	}
+	p.stderr.watch(ask)
+	defer p.stderr.watch(nil)
 	if p.terminal {
-		p.tap.Store(&tap{saw: ask.saw})
+		p.tap.Store(&listener{marker: p.marker, ask: ask})
 		defer p.tap.Store(nil)
 	}
 	limit := p.conn.opts.AuthTimeout
-	timer := time.AfterFunc(limit, func() {
-		p.abort(&Error{Kind: ErrBecome, Err: fmt.Errorf("no answer within %s", limit)})
-	})
+	timer := time.AfterFunc(limit, func() { p.abort(p.noAnswer(limit)) })
 	defer timer.Stop()
 	if _, err := io.WriteString(p.Stdin, script); err != nil {
 		return err
@@ -63,6 +65,10 @@ func (p *Process) becomeUser(w *wrapper) error {
 		return cmp.Or(err, error(&Error{Kind: ErrLoginShell, Err: fmt.Errorf("unexpected word %q", Clean(word))}))
 	}
 	word, text, err := p.next()
+	if err == nil && word == wordAsks { // a terminal shows it
+		word, text, err = p.next()
+	}
+	ask.end()
 	if ask.twice() {
 		return p.becomeFailure("", true)
 	}
@@ -74,7 +80,29 @@ func (p *Process) becomeUser(w *wrapper) error {
 	}
 	w.watch = Quote(text)
 	p.setPid(text)
-	return nil
+	_, err = io.WriteString(p.Stdin, p.marker+lineGo+"\n")
+	return err
+}
+
+// answerGrace is how long a host gets to show that it is there at all.
+const answerGrace = 3 * time.Second
+
+// noAnswer tells a method that is silent from a host that is.
+func (p *Process) noAnswer(limit time.Duration) error {
+	answered := make(chan error, 1)
+	go func() { // ends with the connection at the latest
+		_, _, err := p.conn.client.SendRequest("keepalive@openssh.com", true, nil)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		if err != nil {
+			return p.conn.lost(err)
+		}
+		return &Error{Kind: ErrBecome, Err: fmt.Errorf("no answer within %s", limit)}
+	case <-time.After(answerGrace):
+		return &Error{Kind: ErrTimeout, Err: errors.New("the host no longer answers"), Hint: "see its network and load"}
+	}
 }
 
 // endOfBecome waits for the last words of a become that ended.
@@ -95,23 +123,22 @@ func (p *Process) endOfBecome(err error) error {
 // becomeScript is run by the login user. It stays as the parent, so that the other user's script can see it go.
 func becomeScript(b Become, marker string, terminal bool) (string, error) {
 	method, user, exe := b.method()
-	inner := "echo " + marker + " " + wordBecame + " $FLEETCTL_PARENT; " + loginCommand(terminal)
-	inner = strings.ReplaceAll(inner, "$FLEETCTL_PARENT", "'\"$p\"'")
+	shell := waitText(marker, terminal)
 	var plain, asking string
 	switch method {
 	case "sudo":
 		flags := cmp.Or(b.Flags, "-H")
-		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c '%s'", flags, Quote(user), inner)
+		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c %s", flags, Quote(user), withParent(shell))
 		plain = Quote(exe) + " -n" + tail
 		asking = Quote(exe) + " -S -k -p " + Quote(marker+"password:") + tail
 	case "doas":
-		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c '%s'", b.Flags, Quote(user), inner)
+		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c %s", b.Flags, Quote(user), withParent(shell))
 		plain, asking = Quote(exe)+" -n"+tail, Quote(exe)+tail
 		if !terminal { // it would say "Authentication failed"; -n says what is missing
 			asking = plain
 		}
-	case "su":
-		asking = fmt.Sprintf("%s %s %s -c '%s'", Quote(exe), b.Flags, Quote(user), inner)
+	case "su": // the command is read by the user's login shell, whichever that is
+		asking = fmt.Sprintf("%s %s %s -c %s", Quote(exe), b.Flags, Quote(user), withParent("exec /bin/sh -c "+Quote(shell)))
 		plain = asking
 	default:
 		return "", &Error{
@@ -121,9 +148,22 @@ func becomeScript(b Become, marker string, terminal bool) (string, error) {
 	return strings.NewReplacer(
 		"@USER@", Quote(user), "@EXE@", Quote(exe), "@PROBE@", probe(method, exe, user, b.Flags),
 		"@PLAIN@", plain, "@ASKING@", asking, "@MARKER@", Quote(marker), "@PASSWORD@", fmt.Sprint(b.Password != ""),
-		"@SELF@", "/bin/sh -c '"+inner+"'",
+		"@SELF@", "/bin/sh -c "+withParent(shell),
 	).Replace(becomeText), nil
 }
+
+// waitText is the other user's shell: it says that it is there, throws away what was meant for the method and was not
+// read by it, and becomes the shell that reads the script. read takes no byte beyond its line.
+func waitText(marker string, terminal bool) string {
+	return "echo " + marker + " " + wordBecame + " " + parentMark + "; while IFS= read -r l; do case $l in " +
+		marker + lineGo + ") " + loginCommand(terminal) + ";; esac; done"
+}
+
+// parentMark stands for the process that becomeText watches from, in what withParent quotes.
+const parentMark = "FLEETCTL_PARENT"
+
+// withParent quotes a text for becomeText, which puts the number of its process in.
+func withParent(s string) string { return strings.ReplaceAll(Quote(s), parentMark, `'"$p"'`) }
 
 // probe is a command that succeeds when no password is asked for.
 func probe(method, exe, user, flags string) string {
@@ -154,6 +194,7 @@ if kill -0 "$w" 2>/dev/null; then
   watch=$!
 fi
 trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM
+echo @MARKER@ ASKS >&2
 if [ "$(id -un)" = @USER@ ]; then
   @SELF@ <&3 3<&- &
 elif ! command -v @EXE@ >/dev/null 2>&1; then
@@ -173,76 +214,13 @@ exit "$code"
 fleetctl_become; exit
 `
 
-// tap hears what a terminal shows, where prompts and errors come on stdout.
-type tap struct {
-	saw func(text string)
-
-	mu  sync.Mutex
-	all []byte
-}
-
-func (t *tap) hear(p []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.all) < maxNoise {
-		t.all = append(t.all, p...)
-	}
-	t.saw(string(t.all))
-}
-
-func (t *tap) text() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.all)
-}
-
-// prompter answers one password prompt.
-type prompter struct {
-	p        *Process
-	prompt   string
-	password string
-
-	mu      sync.Mutex
-	prompts int
-}
-
-// saw counts the prompts in what was said so far. It is called by the goroutine that reads stderr.
-func (a *prompter) saw(text string) {
-	n := strings.Count(text, a.prompt)
-	if n == 0 && (a.p.conn.become.Method == "su" || a.p.terminal) {
-		n = strings.Count(strings.ToLower(text), "password: ")
-	}
-	a.mu.Lock()
-	before := a.prompts
-	a.prompts = max(n, before)
-	a.mu.Unlock()
-	expired := before+n > 0 && asksNewPassword(strings.ToLower(text))
-	switch {
-	case expired:
-		a.p.abort(&Error{
-			Kind: ErrBecome, Err: errors.New("the password has expired"), Hint: "change the password on the host",
-		})
-	case n == before:
-	case before == 0 && a.password != "":
-		go func() { _, _ = io.WriteString(a.p.Stdin, a.password+"\n") }()
-	default:
-		a.p.abort(errors.New("asked twice"))
-	}
-}
-
-func (a *prompter) twice() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.prompts > 1
-}
-
 // becomeFailure tells apart why become failed, from what the program said.
 func (p *Process) becomeFailure(text string, wrong bool) error {
 	said := p.stderr.text()
 	if t := p.tap.Load(); t != nil {
 		said = t.text() + said
 	}
-	said = strings.NewReplacer(p.marker+"password:", "", p.marker+" "+wordBegun, "").Replace(said)
+	said = strings.NewReplacer(p.marker+"password:", "", p.marker+" "+wordBegun, "", p.marker+" "+wordAsks, "").Replace(said)
 	if wrong {
 		return &Error{Kind: ErrBecomePassword, Hint: "check the password that was given, or ansible_become_password"}
 	}

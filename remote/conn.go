@@ -87,8 +87,8 @@ func (c *Conn) fail(cause error) {
 	}
 }
 
-// stuckAfter is how long the last words to a session may take.
-const stuckAfter = time.Second
+// lastWords is how long the last words to a session may take.
+const lastWords = time.Second
 
 // send says the last words to a session. Where the host, or what lies between, takes nothing any more they would wait for
 // ever behind what was written before, and the connection is ended instead.
@@ -98,7 +98,7 @@ func (c *Conn) send(words func()) {
 		defer close(done)
 		words()
 	}()
-	timer := time.NewTimer(stuckAfter)
+	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
 	case <-done:
@@ -118,6 +118,10 @@ func (c *Conn) lost(err error) error {
 		return c.cause
 	case c.closed:
 		return &Error{Kind: ErrDisconnected, Err: errors.New("closed on our side")}
+	}
+	var own *Error
+	if errors.As(err, &own) && own.Err != nil {
+		return &Error{Kind: own.Kind, Err: fmt.Errorf("%s: %w", c.addr, own.Err), Hint: own.Hint}
 	}
 	if err == nil {
 		return &Error{Kind: ErrDisconnected, Err: errors.New(c.addr)}

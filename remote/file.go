@@ -30,15 +30,18 @@ func (c *Conn) WriteFile(ctx context.Context, f File, become bool) error {
 	if f.Group != "" {
 		owner += ":" + f.Group
 	}
+	temp := path.Join(path.Dir(f.Path), ".fleetctl-"+randomHex(16)+".tmp") // a directory
 	setup := strings.NewReplacer(
-		"@PATH@", Quote(f.Path), "@DIR@", Quote(path.Dir(f.Path)), "@RANDOM@", randomHex(16),
+		"@PATH@", Quote(f.Path), "@DIR@", Quote(path.Dir(f.Path)), "@TEMP@", Quote(temp),
 		"@SIZE@", fmt.Sprint(len(f.Content)), "@SUM@", hex.EncodeToString(sum[:]),
 		"@MODE@", fmt.Sprintf("%04o", f.Mode), "@OWNER@", Quote(owner),
 	).Replace(receiveText + fileText)
+	sent := false
 	p, err := c.start(ctx, launch{
-		setup: setup, body: ":", become: become,
+		setup: setup, leaves: "rm -rf -- " + Quote(temp), body: ":", become: become,
 		feed: func(proc *Process, word, text string) error {
-			if word == wordNeed {
+			if word == wordNeed && !sent {
+				sent = true
 				if err := paced(ctx, proc.Stdin, f.Content); err != nil && !errors.Is(err, io.EOF) {
 					return err
 				}
@@ -75,27 +78,32 @@ func fileFailure(word, text string) error {
 	return &Error{Kind: ErrFile, Err: said}
 }
 
-// fileText is the setup of WriteFile; READY means that the file is in place. set -C opens with O_EXCL, which follows
-// no symbolic link.
-const fileText = `
+// fileText is the setup of WriteFile; READY means that the file is in place. It is made in a directory of its own, which
+// is ours alone, and from within: whoever may write to the target's directory can move ours away, but cannot put a
+// symbolic link in the file's place for chown and chmod to follow.
+const fileText = privateText + `
 p=@PATH@ d=@DIR@
 [ -d "$d" ] || fail nodir "$d is not a directory"
 [ ! -L "$p" ] || fail link "$p is a symbolic link"
 [ ! -d "$p" ] || fail isdir "$p is a directory"
-t=${d%/}/.fleetctl-@RANDOM@.tmp
+made=@TEMP@ t=./file
+err=$( (umask 077 && mkdir -m 700 -- "$made") 2>&1 ) || { full && fail full "$err"; fail write "$err"; }
+dir=$made
+cd -P -- "$made" && private . || fail write "$made is not ours"
 err=$( (umask 077; set -C; : > "$t") 2>&1 ) || { full && fail full "$err"; fail write "$err"; }
-tmp=$t
 say NEED
 receive @SIZE@ "$t"
 [ "$(size "$t")" -eq @SIZE@ ] || { full && fail full "$err"; fail write "${err:-the connection ended}"; }
 got=$(sum "$t") || fail notool "no sha256sum, shasum, openssl or busybox"
 [ "$got" = @SUM@ ] || fail sum
-[ -z @OWNER@ ] || err=$(chown -- @OWNER@ "$t" 2>&1) || fail owner "$err"
+[ -z @OWNER@ ] || err=$(chown -h -- @OWNER@ "$t" 2>&1) || fail owner "$err"
 err=$(chmod @MODE@ "$t" 2>&1) || fail mode "$err"
 if mv -fT -- "$t" "$p" 2>/dev/null; then :
 else
   [ ! -d "$p" ] && [ ! -L "$p" ] || fail isdir "$p is in the way"
   err=$(mv -f -- "$t" "$p" 2>&1) || fail rename "$err"
 fi
-tmp=
+cd /
+rm -rf -- "$made"
+dir=
 `

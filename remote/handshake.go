@@ -28,6 +28,8 @@ func (d *Dialer) handshake(
 	ctx context.Context, conn net.Conn, t Target, s *settings, l *login, algs []string,
 ) (*ssh.Client, *attemptError) {
 	ph := &phase{}
+	guarded := guard(conn)
+	conn = guarded
 	expire := func(what string) func() {
 		return func() {
 			ph.mu.Lock()
@@ -66,13 +68,17 @@ func (d *Dialer) handshake(
 			done <- result{err: err}
 			return
 		}
-		done <- result{client: ssh.NewClient(c, chans, reqs)}
+		guarded.admitted()
+		done <- result{client: newClient(c, chans, reqs)}
 	}()
 	r := waitResult(ctx, done, d.opts.HandshakeTimeout+d.opts.AuthTimeout+time.Second)
 	if r == nil {
 		return nil, ph.failure(l, context.DeadlineExceeded)
 	}
-	if r.err != nil {
+	switch {
+	case r.err != nil && guarded.talksTooMuch():
+		return nil, &attemptError{err: errTooLong("the connection, before the login")}
+	case r.err != nil:
 		return nil, ph.failure(l, r.err)
 	}
 	return r.client, nil

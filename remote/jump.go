@@ -377,11 +377,13 @@ type tail struct {
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if len(t.buf) > 1024 {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-1024:]...)
+	said := len(p)
+	p = p[max(0, said-1024):]
+	if over := len(t.buf) + len(p) - 1024; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
 	}
-	return len(p), nil
+	t.buf = append(t.buf, p...)
+	return said, nil
 }
 
 func (t *tail) String() string {

@@ -51,22 +51,28 @@ func chunks(data []byte, size int) func(yield func([]byte) bool) {
 // StartPayload pushes an executable into a private, unpredictable directory that may execute, checks its SHA-256 on
 // the host and runs it. The directory is removed when the process ends, however it ends.
 //
-// The directory is the first of /tmp, $XDG_RUNTIME_DIR, the home, /var/tmp and /dev/shm that is writable, may execute
-// and has room. With Keep the file stays in ~/.cache/fleetctl under its digest, which is checked before each use.
+// The directory is the first of /tmp, $XDG_RUNTIME_DIR, the home, /var/tmp and /dev/shm that is writable, may execute,
+// has room and is safe: nobody but root and the user can put something else in its place. With Keep the file stays in
+// ~/.cache/fleetctl under its digest, which is checked before each use.
 func (c *Conn) StartPayload(ctx context.Context, p Payload) (*Process, error) {
 	if p.Name == "" || strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || p.Name[0] == '-' {
 		return nil, &Error{Kind: ErrConfig, Err: fmt.Errorf("payload name %q", Clean(p.Name))}
 	}
 	avoid := ""
-	for {
+	for try := 1; ; try++ {
 		proc, err := c.startPayload(ctx, p, avoid)
 		var full *fullError
-		if !errors.As(err, &full) || full.dir == "" {
+		if !errors.As(err, &full) || full.dir == "" || try == maxPlaces {
 			return proc, err
 		}
 		avoid += full.dir + "\n" // a quota shows only when it is hit: go on with the next directory
 	}
 }
+
+const (
+	maxPlaces    = 5    // directories that a payload is tried in: as many as payloadPlaces has
+	maxPlaceName = 1024 // bytes of one's name
+)
 
 // fullError is a directory that turned out to have no room; "" when every one was tried.
 type fullError struct {
@@ -77,15 +83,17 @@ type fullError struct {
 func (e *fullError) Error() string { return cmp.Or(Line(e.text), "every directory is full") }
 
 func (c *Conn) startPayload(ctx context.Context, p Payload, avoid string) (*Process, error) {
+	random, sent := randomHex(16), false
 	setup := strings.NewReplacer(
 		"@NAME@", Quote(p.Name), "@SIZE@", fmt.Sprint(len(p.Data)), "@SUM@", hex.EncodeToString(p.SHA256[:]),
-		"@RANDOM@", randomHex(16), "@KEEP@", fmt.Sprint(p.Keep), "@AVOID@", Quote(avoid),
+		"@RANDOM@", random, "@KEEP@", fmt.Sprint(p.Keep), "@AVOID@", Quote(avoid),
 		"@KIB@", fmt.Sprint(len(p.Data)>>10+64),
 	).Replace(receiveText + payloadText)
 	return c.start(ctx, launch{
-		setup: setup, body: `"$f" ` + quoteAll(p.Args), become: p.Become, maxOutput: payloadOutput,
+		setup: setup, leaves: payloadLeaves(random), body: `"$f" ` + quoteAll(p.Args), become: p.Become, maxOutput: payloadOutput,
 		feed: func(proc *Process, word, text string) error {
-			if word == wordNeed {
+			if word == wordNeed && !sent {
+				sent = true
 				err := paced(ctx, proc.Stdin, p.Data)
 				if errors.Is(err, io.EOF) {
 					return nil // the script ended: its word says why
@@ -97,8 +105,8 @@ func (c *Conn) startPayload(ctx context.Context, p Payload, avoid string) (*Proc
 	})
 }
 
-// payloadOutput bounds what a payload may say: a helper's protocol has frames of its own.
-const payloadOutput = 64 << 20
+// payloadOutput bounds what a payload may say, on stdout and on stderr.
+const payloadOutput = 1 << 20
 
 // payloadFailure sorts the words of a FAIL.
 func payloadFailure(word, text string) error {
@@ -110,6 +118,7 @@ func payloadFailure(word, text string) error {
 	switch why {
 	case "full":
 		dir, text, _ := strings.Cut(text, " ")
+		dir = Head(dir, maxPlaceName)
 		return &Error{
 			Kind: ErrNoSpace, Err: &fullError{dir: dir, text: text}, Hint: "make room in /tmp, /var/tmp or the home directory",
 		}
@@ -117,7 +126,9 @@ func payloadFailure(word, text string) error {
 		if strings.Contains(text, "full") && !strings.Contains(text, "noexec") {
 			return &Error{Kind: ErrNoSpace, Err: said, Hint: "make room in /tmp, /var/tmp or the home directory"}
 		}
-		return &Error{Kind: ErrNoExecDir, Err: said, Hint: "one of these must be writable and mounted without noexec"}
+		return &Error{
+			Kind: ErrNoExecDir, Err: said, Hint: "one of these must be writable by its owner alone or sticky, and mounted without noexec",
+		}
 	case "limit":
 		return &Error{Kind: ErrNoExecDir, Err: said, Hint: "raise the limit of a file's size for the login user (ulimit -f)"}
 	case "sum":
@@ -153,21 +164,54 @@ size() { s=$(wc -c < "$1" 2>/dev/null) || s=0; echo $((s)); }
 full() { case $err in *"o space left"*|*uota*|*"file too large"*|*"File too large"*) return 0;; esac; return 1; }
 `
 
+// privateText defines private DIR, which says that DIR is ours alone, whatever access lists its parent hands down.
+const privateText = `
+uid=$(id -u)
+private() {
+  set -- $(ls -ldn -- "$1" 2>/dev/null)
+  case $1 in drwx--[-S]---*) [ "$3" = "$uid" ];; *) return 1;; esac
+}
+`
+
+// payloadPlaces are where a payload's directory may lie, as words of a shell.
+const payloadPlaces = `/tmp "$XDG_RUNTIME_DIR" "$HOME" /var/tmp /dev/shm`
+
+// payloadLeaves removes a payload's directory, wherever it lies.
+func payloadLeaves(random string) string {
+	return "for d in " + payloadPlaces + `; do [ -z "$d" ] || rm -rf -- "$d/.fleetctl-` + random + `"; done`
+}
+
 // payloadText finds a directory, receives the payload and checks it. Its file is $f; $dir is removed in the end.
-const payloadText = `
+//
+// What is summed must be what is executed: safe DIR says that DIR and all above it belong to root or to us, and that
+// nobody else may write there, or that it is sticky; $real is DIR without symbolic links.
+const payloadText = privateText + `
 why= f= keep=@KEEP@
+safe() {
+  real=$(cd -P -- "$1" 2>/dev/null && pwd -P) || return 1
+  at=$real
+  while :; do
+    set -- $(ls -ldn -- "${at:-/}" 2>/dev/null)
+    case $1 in d????????[tT]*|d????-??-?*) ;; *) return 1;; esac
+    [ "$3" = 0 ] || [ "$3" = "$uid" ] || return 1
+    [ -n "${at#/}" ] || return 0
+    at=${at%/*}
+  done
+}
 avoided() { case @AVOID@ in *"$1
 "*) return 0;; esac; return 1; }
 usable() {
   [ -n "$1" ] && [ -d "$1" ] || { why="$why $1:missing"; return 1; }
   avoided "$1" && { why="$why $1:full"; return 1; }
-  base=$1 dir=$1/.fleetctl-@RANDOM@
-  err=$( (umask 077 && mkdir -- "$dir") 2>&1 ) || {
+  safe "$1" || { why="$why $1:unsafe"; return 1; }
+  base=$1 dir=${real%/}/.fleetctl-@RANDOM@
+  err=$( (umask 077 && mkdir -m 700 -- "$dir") 2>&1 ) || {
     dir=
     if full; then why="$why $1:full"; else case $err in
       *ead-only*) why="$why $1:read-only";; *) why="$why $1:not-writable";; esac; fi
     return 1
   }
+  private "$dir" || { rm -rf -- "$dir"; dir=; why="$why $1:unsafe"; return 1; }
   err=$( { printf '#!/bin/sh\nexit 0\n' > "$dir/x" && chmod 700 "$dir/x"; } 2>&1 ) || {
     rm -rf -- "$dir"; dir=; why="$why $1:full"; return 1
   }
@@ -178,16 +222,17 @@ usable() {
   [ "$free" -ge @KIB@ ] || { rm -rf -- "$dir"; dir=; why="$why $1:full"; return 1; }
 }
 place() {
-  for d in /tmp "$XDG_RUNTIME_DIR" "$HOME" /var/tmp /dev/shm; do usable "$d" && return 0; done
+  for d in ` + payloadPlaces + `; do usable "$d" && return 0; done
   return 1
 }
 cache=
 if [ "$keep" = true ] && [ -n "$HOME" ] && [ -d "$HOME" ]; then
   cache=$HOME/.cache/fleetctl
   ( umask 077; mkdir -p -- "$cache" ) 2>/dev/null
-  if [ -d "$cache" ] && [ ! -L "$cache" ] && [ -O "$cache" ]; then
-    f=$cache/@NAME@-@SUM@
-    if [ -f "$f" ] && [ ! -L "$f" ] && [ -x "$f" ] && [ "$(sum "$f")" = @SUM@ ]; then cache=; else f=; fi
+  if [ -d "$cache" ] && [ ! -L "$cache" ] && [ -O "$cache" ] && safe "$cache"; then
+    cache=$real f=$real/@NAME@-@SUM@
+    case $(ls -ldn -- "$f" 2>/dev/null) in -rwx?-??-?*) ;; *) f=;; esac
+    if [ -n "$f" ] && [ -O "$f" ] && [ "$(sum "$f")" = @SUM@ ]; then cache=; else f=; fi
   else
     cache=
   fi

@@ -17,8 +17,11 @@ import (
 )
 
 const (
-	defaultMaxOutput = 1 << 20         // bytes of stdout and of stderr
+	defaultMaxOutput = 1 << 20         // bytes of stdout and of stderr of a process that is talked to
 	maxNoise         = 256 << 10       // bytes that a login shell may print before a script starts
+	maxAhead         = 64 << 10        // bytes of stdout that may wait for somebody to read them
+	endSettles       = time.Second     // for the end of a process to follow that of its output
+	maxSignalName    = 20              // bytes
 	closeGrace       = 4 * time.Second // for the host to clean up when a process is closed
 )
 
@@ -30,8 +33,8 @@ type Process struct {
 	conn    *Conn
 	session *ssh.Session
 	stdin   *idleWriter
-	raw     *bufio.Reader  // what the pump passes on
-	pipe    *io.PipeWriter // the pump's end; closed with the cause when we end the process
+	raw     *bufio.Reader // reads from ahead
+	ahead   *spool        // stdout that nobody has read yet; closed with the cause when we end the process
 	stderr  *stderrSink
 	marker  string
 	done    chan struct{} // closed when the session has ended on the host
@@ -41,8 +44,8 @@ type Process struct {
 	ctx     context.Context
 	idle    *idleTimer
 
-	terminal bool                // the session has one
-	tap      atomic.Pointer[tap] // hears stdout while a password may be asked for on it
+	terminal bool                     // the session has one
+	tap      atomic.Pointer[listener] // hears stdout while a password may be asked for on it
 
 	mu    sync.Mutex
 	cause error  // why we ended it
@@ -52,11 +55,13 @@ type Process struct {
 // launch is what start needs to know.
 type launch struct {
 	setup     string
+	leaves    string // shell text: removes what setup made, for when its shell was killed
 	body      string
 	become    bool
 	terminal  bool
 	noStdin   bool
 	maxOutput int64
+	maxAhead  int                                       // of stdout that is not read yet; 0: maxAhead
 	feed      func(p *Process, word, text string) error // answers words of the setup but READY
 }
 
@@ -91,6 +96,7 @@ func (c *Conn) startOnce(ctx context.Context, l launch) (*Process, error) {
 		return nil, err
 	}
 	p.Stdout = &boundedReader{p: p, left: l.maxOutput}
+	p.Stdin = scriptStdin{p}
 	return p, nil
 }
 
@@ -105,7 +111,10 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 		return nil, err
 	}
 	p.session = session
-	p.stderr = &stderrSink{marker: []byte(p.marker), limit: l.maxOutput, over: func() { p.abort(errTooLong("stderr")) }}
+	p.stderr = &stderrSink{
+		listener: &listener{marker: p.marker}, limit: l.maxOutput, over: func() { p.abort(errTooLong("stderr")) },
+		noise: func() { p.abort(errTooLong("stderr, before the script started")) },
+	}
 	session.Stderr = p.stderr
 	stdin, err := session.StdinPipe()
 	if err != nil {
@@ -120,8 +129,8 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 	})
 	p.stdin = &idleWriter{w: stdin, idle: p.idle}
 	p.Stdin = p.stdin
-	reader, pipe := io.Pipe()
-	p.pipe, p.raw = pipe, bufio.NewReaderSize(reader, 32<<10)
+	p.ahead = newSpool(max(l.maxAhead, maxAhead))
+	p.raw = bufio.NewReaderSize(p.ahead, 4<<10)
 	p.cancel = context.AfterFunc(ctx, func() { p.abort(ctxError(ctx, ctx.Err())) })
 	if err := c.request(session, l.terminal); err != nil {
 		p.cancel()
@@ -164,22 +173,37 @@ func (c *Conn) newSession(ctx context.Context) (*ssh.Session, error) {
 	}
 }
 
-// pump passes stdout on. Closing a channel on our side does not end a read from it before the host agrees, so that
-// readers get a pipe, which can be closed at once; what comes later is drained.
+// pump takes stdout at once, whoever reads it: what waits in a channel is bounded by nothing but its window of 2 MiB.
+// A host that is ahead of its reader by more than the spool holds does not answer what it was asked.
 func (p *Process) pump(stdout io.Reader) {
-	_, err := io.Copy(tapWriter{p}, stdout)
-	_ = p.pipe.CloseWithError(err)
-	_, _ = io.Copy(io.Discard, stdout)
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := stdout.Read(buf)
+		if t := p.tap.Load(); t != nil {
+			t.hear(buf[:n])
+		}
+		if !p.ahead.put(buf[:n]) {
+			p.abort(errTooLong("stdout, more than was asked for"))
+		}
+		if err != nil {
+			p.ahead.end(p.endOfOutput(err))
+			return
+		}
+	}
 }
 
-// tapWriter passes stdout to the pipe, and to the tap while there is one.
-type tapWriter struct{ p *Process }
-
-func (w tapWriter) Write(b []byte) (int, error) {
-	if t := w.p.tap.Load(); t != nil {
-		t.hear(b)
+// endOfOutput tells the end of a script's output from that of the connection, which looks the same to who reads it. A
+// process that closes its stdout and goes on has an end of output, if one that comes late.
+func (p *Process) endOfOutput(err error) error {
+	select {
+	case <-p.done:
+	case <-time.After(endSettles):
+		return err
 	}
-	return w.p.pipe.Write(b)
+	if _, lost := p.status(); lost != nil {
+		return ctxError(p.ctx, p.conn.lost(lost))
+	}
+	return err
 }
 
 // linger gives the host a moment to clean up, unless nobody waits any more.
@@ -202,16 +226,19 @@ func (c *Conn) sessionError(err error) error {
 			Hint: "sshd limits the sessions of a connection: MaxSessions",
 		}
 	}
+	if strings.Contains(err.Error(), "unexpected packet in response to channel open: <nil>") {
+		err = errors.New("it ended while a session was asked for")
+	}
 	return c.lost(err)
 }
 
-func errTooLong(stream string) error {
+func errTooLong(stream string) *Error {
 	return &Error{Kind: ErrOutputTooLong, Err: fmt.Errorf("on %s", stream)}
 }
 
 // begin brings the session to the point where the script runs.
 func (p *Process) begin(l launch) error {
-	w := wrapper{marker: p.marker, watch: `$PPID`, setup: l.setup, body: l.body}
+	w := wrapper{marker: p.marker, watch: `$PPID`, setup: l.setup, leaves: l.leaves, body: l.body}
 	if l.terminal && l.noStdin {
 		w.stdin = "/dev/null" // a terminal cannot say that its input has ended
 	}
@@ -253,18 +280,28 @@ func (p *Process) setPid(pid string) {
 // next reads stdout up to the next marker and returns what stands behind it. Everything before it is noise.
 func (p *Process) next() (word, text string, err error) {
 	marker := []byte(p.marker + " ")
+	var line []byte // the end of one, as far as it can matter
 	seen := 0
 	for {
-		line, err := p.raw.ReadSlice('\n')
+		part, err := p.raw.ReadSlice('\n')
+		line = append(line, part...)
 		if i := bytes.Index(line, marker); i >= 0 && err == nil {
 			word, text, _ = strings.Cut(strings.TrimRight(string(line[i+len(marker):]), "\r\n"), " ")
 			return word, text, nil
 		}
-		if seen += len(line); seen > maxNoise {
+		if seen += len(part); seen > maxNoise {
 			return "", "", errTooLong("stdout, before the script started")
 		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+		switch {
+		case err == nil:
+			line = line[:0]
+		case !errors.Is(err, bufio.ErrBufferFull):
 			return "", "", err
+		case len(line) <= maxLine:
+		case bytes.Contains(line, marker):
+			return "", "", errTooLong("stdout, in a word of the script")
+		default:
+			line = append(line[:0], line[len(line)-len(marker):]...)
 		}
 	}
 }
@@ -289,12 +326,18 @@ func (p *Process) explain(err error) error {
 	if asksNewPassword(strings.ToLower(said)) {
 		return &Error{Kind: ErrAuth, Err: errPasswordExpired, Hint: "log in by hand once and change the password"}
 	}
-	if code, err := p.status(); err == nil {
-		return &Error{
-			Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(Line(said), "it said nothing")),
-		}
+	select {
+	case <-p.done:
+	default:
+		return p.conn.lost(err)
 	}
-	return p.conn.lost(err)
+	code, ended := p.status()
+	if ended != nil {
+		return p.conn.lost(ended)
+	}
+	return &Error{
+		Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(Line(said), "it said nothing")),
+	}
 }
 
 // abort ends the process without waiting. The first cause stays.
@@ -316,7 +359,7 @@ func (p *Process) setCause(cause error) bool {
 	}
 	p.cause = cause
 	close(p.aborted)
-	_ = p.pipe.CloseWithError(cause)
+	p.ahead.end(cause)
 	return true
 }
 
@@ -342,14 +385,21 @@ func (p *Process) terminate() {
 	}
 }
 
-// status reads what session.Wait said; p.done must be closed.
+// status reads what session.Wait said; p.done must be closed. A shell that a signal ended has none: what it ran may
+// have come to any point.
 func (p *Process) status() (int, error) {
 	var exit *ssh.ExitError
+	var missing *ssh.ExitMissingError
 	switch {
 	case p.waitErr == nil:
 		return 0, nil
+	case errors.As(p.waitErr, &exit) && exit.Signal() != "":
+		signal := Line(Head(exit.Signal(), maxSignalName))
+		return -1, &Error{Kind: ErrDisconnected, Err: errors.New("the shell on the host was ended by signal " + signal)}
 	case errors.As(p.waitErr, &exit):
 		return exit.ExitStatus(), nil
+	case errors.As(p.waitErr, &missing):
+		return -1, errors.New("the command ended without a status")
 	}
 	return -1, p.waitErr
 }
@@ -393,6 +443,21 @@ func (p *Process) Close() error {
 	return nil
 }
 
+// scriptStdin is the stdin of a script that runs.
+type scriptStdin struct{ p *Process }
+
+// Write sends data. io.EOF says that the script reads no more; that the connection has ended is another error.
+func (s scriptStdin) Write(b []byte) (int, error) {
+	n, err := s.p.stdin.Write(b)
+	if errors.Is(err, io.EOF) {
+		err = s.p.endOfOutput(err)
+	}
+	return n, err
+}
+
+// Close sends EOF.
+func (s scriptStdin) Close() error { return s.p.stdin.Close() }
+
 // boundedReader is a script's stdout.
 type boundedReader struct {
 	p    *Process
@@ -411,151 +476,4 @@ func (b *boundedReader) Read(buf []byte) (int, error) {
 	n, err := b.p.raw.Read(buf[:min(int64(len(buf)), b.left)])
 	b.left -= int64(n)
 	return n, err
-}
-
-// stderrSink keeps stderr from READY on. What comes before is kept apart: it explains failures to log in or to become.
-type stderrSink struct {
-	marker []byte
-	limit  int64
-	over   func()
-
-	mu     sync.Mutex
-	ready  bool
-	before []byte
-	after  []byte
-	prompt func(text string) // hears what was said before READY, each time there is more
-}
-
-// Write never fails, so that the session goes on being read.
-func (s *stderrSink) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ready {
-		s.keep(p)
-		return len(p), nil
-	}
-	s.before = append(s.before, p...)
-	ready := append(append([]byte{}, s.marker...), " "+wordReady+"\n"...)
-	if i := bytes.Index(s.before, ready); i >= 0 {
-		s.ready = true
-		rest := s.before[i+len(ready):]
-		s.before = nil
-		s.keep(rest)
-		return len(p), nil
-	}
-	if s.prompt != nil {
-		s.prompt(string(s.before))
-	}
-	if len(s.before) > maxNoise {
-		s.before = append(s.before[:0], s.before[len(s.before)-maxNoise/2:]...)
-	}
-	return len(p), nil
-}
-
-func (s *stderrSink) watchPrompts(saw func(string)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.prompt = saw
-}
-
-func (s *stderrSink) keep(p []byte) {
-	if room := s.limit - int64(len(s.after)); int64(len(p)) > room {
-		p = p[:max(room, 0)]
-		defer s.over()
-	}
-	s.after = append(s.after, p...)
-}
-
-func (s *stderrSink) bytes() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.after
-}
-
-// text is what was said before READY.
-func (s *stderrSink) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return string(s.before)
-}
-
-// idleTimer calls expired when nothing moved for a time; nil-safe when there is no limit.
-type idleTimer struct {
-	after time.Duration
-	timer atomic.Pointer[time.Timer]
-}
-
-func newIdleTimer(after time.Duration, expired func()) *idleTimer {
-	t := &idleTimer{after: after}
-	if after > 0 {
-		t.timer.Store(time.AfterFunc(after, expired))
-	}
-	return t
-}
-
-func (t *idleTimer) touch() {
-	if timer := t.timer.Load(); timer != nil {
-		timer.Reset(t.after)
-	}
-}
-
-func (t *idleTimer) stop() {
-	if timer := t.timer.Swap(nil); timer != nil {
-		timer.Stop()
-	}
-}
-
-type idleReader struct {
-	io.Reader
-	idle *idleTimer
-}
-
-func (r *idleReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	r.idle.touch()
-	return n, err
-}
-
-// idleWriter is a session's stdin. A channel's EOF must neither be sent twice nor while data is being sent.
-type idleWriter struct {
-	w    io.WriteCloser
-	idle *idleTimer
-
-	mu     sync.Mutex
-	closed bool
-}
-
-// Write sends data; it blocks while the host takes none.
-func (w *idleWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return 0, io.ErrClosedPipe
-	}
-	n, err := w.w.Write(p)
-	w.idle.touch()
-	return n, err
-}
-
-// Close sends EOF.
-func (w *idleWriter) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.closeLocked()
-}
-
-// tryClose sends EOF unless data is being sent.
-func (w *idleWriter) tryClose() {
-	if w.mu.TryLock() {
-		defer w.mu.Unlock()
-		_ = w.closeLocked()
-	}
-}
-
-func (w *idleWriter) closeLocked() error {
-	if w.closed {
-		return nil
-	}
-	w.closed = true
-	return w.w.Close()
 }

@@ -105,7 +105,9 @@ type Cmd struct {
 	MaxOutput int64     // of stdout and of stderr, each; default 1 MiB; more is ErrOutputTooLong
 }
 
-// Output is what a command said. Noise that the login shell prints before the script starts is not in it.
+// Output is what a command said. Noise that the login shell prints before the script starts is not in it. Of stderr
+// only the first and the last 8 KiB are kept, with a mark where something is missing; of stdout the first 64 and the last
+// 8 KiB where Cmd.MaxOutput is not set.
 type Output struct {
 	Stdout, Stderr []byte
 	ExitCode       int // not an error by itself: Run returns nil for any exit code

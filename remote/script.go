@@ -24,11 +24,15 @@ func loginCommand(terminal bool) string {
 // Words that a script says to us, each after the marker, which no noise can guess.
 const (
 	wordBegun  = "BEGUN"  // the login shell runs what it is given
+	wordAsks   = "ASKS"   // on stderr: the become method runs, and may ask for a password
 	wordBecame = "BECAME" // the other user's shell waits for its script
 	wordReady  = "READY"  // from here on, stdin and stdout belong to the script
 	wordNeed   = "NEED"   // the setup waits for its data
 	wordFail   = "FAIL"   // the setup failed; a word and a text follow
 )
+
+// lineGo follows the marker in the line, on stdin, behind which another user's script stands.
+const lineGo = "GO"
 
 // newMarker returns an unpredictable marker: it separates what our scripts say from what login shells print.
 func newMarker() string { return "@@fleetctl-" + randomHex(16) + "@@" }
@@ -52,6 +56,7 @@ type wrapper struct {
 	marker string
 	watch  string        // shell word: the process whose end is ours
 	setup  string        // runs before READY; may read data from descriptor 3; may call fail WORD TEXT
+	leaves string        // a command that removes what setup made; for when nobody else is left to do it
 	body   string        // a compound command; its stdin is the script's
 	stdin  string        // shell word for a redirection; default the session's
 	limit  time.Duration // ends the script when the controller cannot; 0: no limit
@@ -65,6 +70,8 @@ type wrapper struct {
 // holds, and sshd waits for them: it must not outlive the script. So it starts before the traps are set (a signal that
 // reaches a shell's child before that has reset them is lost), and it ends when the script's shell does.
 //
+// When the script's shell was killed (SIGKILL, by an administrator or for want of memory) the loop removes what it left.
+//
 // When a script is stopped its whole process group is, which sshd makes for a session (setsid): SIGTERM, two seconds,
 // SIGKILL. A script that ends by itself may leave services behind.
 func (w wrapper) script() string {
@@ -74,18 +81,17 @@ func (w wrapper) script() string {
 	}
 	return strings.NewReplacer(
 		"@MARKER@", Quote(w.marker), "@WATCH@", w.watch, "@SETUP@", w.setup, "@BODY@", w.body,
-		"@STDIN@", cmp.Or(w.stdin, "&3"),
+		"@LEAVES@", cmp.Or(w.leaves, ":"), "@STDIN@", cmp.Or(w.stdin, "&3"),
 		"@LIMIT@", fmt.Sprint(seconds),
 	).Replace(wrapperText)
 }
 
 const wrapperText = `fleetctl_main() {
-m=@MARKER@ w=@WATCH@ limit=@LIMIT@ dir= tmp= child= watch=
+m=@MARKER@ w=@WATCH@ limit=@LIMIT@ dir= child= watch=
 ` + surroundings + `say() { printf '%s %s\n' "$m" "$*"; }
 cleanup() {
   trap '' HUP INT TERM PIPE
   [ -z "$watch" ] || kill "$watch" 2>/dev/null
-  [ -z "$tmp" ] || rm -f -- "$tmp"
   [ -z "$dir" ] || rm -rf -- "$dir"
 }
 fail() { say FAIL "$@"; cleanup; exit 97; }
@@ -109,7 +115,7 @@ if alive; then
       sleep 1; n=$((n+1))
       [ "$limit" -eq 0 ] || [ "$n" -lt "$limit" ] || break
     done
-    kill -TERM $$ ) </dev/null >/dev/null 2>&1 3<&- &
+    kill -TERM $$ || { @LEAVES@; } ) </dev/null >/dev/null 2>&1 3<&- &
   watch=$!
 fi
 trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' TERM

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // Fault is what goes wrong with a host. The zero value is a healthy host. Faults combine.
@@ -19,6 +21,13 @@ type Fault struct {
 	BytesPerSecond  int              // what the server sends at most; 0: no limit
 	IgnoreKeepAlive bool             // never answer a global request
 	OnByte          func(sent int64) // told after each write; for tests that need to know how long a session is
+
+	// What follows lets a host do anything, at each layer; nil: it behaves. See Behaviours.
+	Raw       func(ctx context.Context, c net.Conn)                        // has the connection to itself
+	Config    func(ctx context.Context, c net.Conn, cfg *ssh.ServerConfig) // changes how it exchanges keys and lets in
+	Connected func(ctx context.Context, c *ssh.ServerConn)                 // runs beside a connection that logged in
+	Channel   func(ctx context.Context, ch ssh.NewChannel)                 // has each channel that is asked for to itself
+	Exec      func(ctx context.Context, ch ssh.Channel, req *Request)      // has a session to itself from its command on
 }
 
 // Countdown counts down to zero; safe for use by several goroutines.
@@ -48,6 +57,9 @@ func (c *Countdown) Next() bool {
 func (f *Fault) apply(ctx context.Context, c net.Conn) (net.Conn, bool) {
 	switch {
 	case f.CloseAtOnce || f.CloseFirst.Next():
+		return nil, false
+	case f.Raw != nil:
+		f.Raw(ctx, c)
 		return nil, false
 	case f.HangAfterAccept:
 		waitClosed(ctx, c)

@@ -43,6 +43,7 @@ type Fleet struct {
 type fleetMember struct {
 	host FleetHost
 	key  ssh.Signer
+	odd  *Behaviour
 }
 
 // StartFleet starts a fleet without hosts; it ends with the test.
@@ -89,7 +90,7 @@ func (f *Fleet) Add(name, user string, h FleetHost) remote.Target {
 	addr := netip.AddrFrom4([4]byte{127, byte(1 + n>>16), byte(n >> 8), byte(n)})
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.hosts[addr] = fleetMember{h, key}
+	f.hosts[addr] = fleetMember{host: h, key: key}
 	file, err := os.OpenFile(f.known, os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
 		_, err = fmt.Fprintf(file, "[%s]:%d %s", addr, f.server.Port(), ssh.MarshalAuthorizedKey(key.PublicKey()))
@@ -103,6 +104,20 @@ func (f *Fleet) Add(name, user string, h FleetHost) remote.Target {
 	return remote.Target{
 		Name: name, Host: addr.String(), Port: f.server.Port(), User: user, PrivateKeyFile: f.key, SSHArgs: Isolated(f.known),
 	}
+}
+
+// Break lets a host of the fleet behave so from its next connection on.
+func (f *Fleet) Break(target remote.Target, b Behaviour) {
+	f.t.Helper()
+	addr, err := netip.ParseAddr(target.Host)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.hosts[addr]
+	m.odd = &b
+	f.hosts[addr] = m
 }
 
 // KeyFile is the private key that opens every host.
@@ -121,10 +136,14 @@ func (f *Fleet) host(local netip.Addr) (*Host, error) {
 	if !ok {
 		return nil, errors.New("no host at " + local.String())
 	}
-	return &Host{
+	h := &Host{
 		HostKeys: []ssh.Signer{m.key}, Users: m.host.Users, AuthorizedKeys: []ssh.PublicKey{f.public}, Handler: m.host.Handler,
 		Fault: Fault{CloseAtOnce: says(m.host.Down), HangAfterAccept: says(m.host.Silent)},
-	}, nil
+	}
+	if m.odd != nil {
+		m.odd.Make(h)
+	}
+	return h, nil
 }
 
 func says(f func() bool) bool { return f != nil && f() }

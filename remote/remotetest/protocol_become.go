@@ -7,6 +7,7 @@ import (
 )
 
 var (
+	anyMarker    = regexp.MustCompile(`@@fleetctl-[0-9a-f]{32}@@`)
 	becomeMarker = regexp.MustCompile(`echo (@@fleetctl-[0-9a-f]+@@) BECAME `)
 	becomeWho    = regexp.MustCompile(`\[ "\$\(id -un\)" = (\S+) \]`)
 	becomeExe    = regexp.MustCompile(`elif ! command -v (\S+) >`)
@@ -30,6 +31,7 @@ func (t *talk) become(text string) int {
 	}
 	t.marker = marker[1]
 	t.say("BEGUN")
+	_, _ = fmt.Fprintf(t.req.Stderr, "%s ASKS\n", t.marker)
 	if t.req.User != user {
 		if code := t.sudo(t.Machine.Sudo(t.req.User), asks[1] == "true"); code >= 0 {
 			return code
@@ -37,7 +39,19 @@ func (t *talk) become(text string) int {
 	}
 	t.user = user
 	t.say(fmt.Sprintf("BECAME %d", t.pid))
-	return -1
+	return t.awaitGo()
+}
+
+// awaitGo throws away what comes before the line behind which the script stands, as the other user's shell does.
+func (t *talk) awaitGo() int {
+	for {
+		switch line, err := t.in.ReadString('\n'); {
+		case err != nil:
+			return 0 // a shell that reads nothing more
+		case line == t.marker+"GO\n":
+			return -1
+		}
+	}
 }
 
 // sudo asks for a password where sudo would, and says what it says (sudo 1.9, LC_ALL=C).

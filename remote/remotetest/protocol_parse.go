@@ -90,7 +90,7 @@ func parseFile(setup string) (*FileCall, error) {
 		findInto(&f.Path, setup, `\np=(`, `) d=`),
 		findNumber(&f.Size, setup, `receive ([0-9]+) `),
 		findInto(&mode, setup, `chmod (`, `) "\$t"`),
-		findInto(&owner, setup, `chown -- (`, `) "\$t"`),
+		findInto(&owner, setup, `chown -h -- (`, `) "\$t"`),
 	)
 	if err != nil {
 		return nil, err

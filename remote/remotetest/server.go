@@ -222,7 +222,7 @@ func (s *Server) serve(c net.Conn) error {
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	conn, chans, reqs, err := ssh.NewServerConn(&readWatch{nc, cancel}, h.serverConfig(ctx))
+	conn, chans, reqs, err := ssh.NewServerConn(&readWatch{nc, cancel}, h.serverConfig(ctx, nc))
 	if err != nil {
 		return err
 	}
@@ -235,6 +235,9 @@ func (s *Server) serve(c net.Conn) error {
 	defer cs.wg.Wait()
 	defer cancel()
 	cs.wg.Go(func() { cs.globalRequests(reqs) })
+	if h.Fault.Connected != nil {
+		cs.wg.Go(func() { h.Fault.Connected(ctx, conn) })
+	}
 	for ch := range chans {
 		cs.newChannel(ctx, ch)
 	}
@@ -256,7 +259,7 @@ func (c *readWatch) Read(p []byte) (int, error) {
 }
 
 // serverConfig builds what NewServerConn needs. ctx ends authentication faults.
-func (h *Host) serverConfig(ctx context.Context) *ssh.ServerConfig {
+func (h *Host) serverConfig(ctx context.Context, c net.Conn) *ssh.ServerConfig {
 	cfg := &ssh.ServerConfig{MaxAuthTries: h.MaxAuthTries}
 	if h.Banner != "" {
 		cfg.BannerCallback = func(ssh.ConnMetadata) string { return h.Banner }
@@ -278,6 +281,9 @@ func (h *Host) serverConfig(ctx context.Context) *ssh.ServerConfig {
 	}
 	for _, k := range h.HostKeys {
 		cfg.AddHostKey(k)
+	}
+	if h.Fault.Config != nil {
+		h.Fault.Config(ctx, c, cfg)
 	}
 	return cfg
 }

@@ -31,6 +31,10 @@ func (c *connState) globalRequests(reqs <-chan *ssh.Request) {
 }
 
 func (c *connState) newChannel(ctx context.Context, ch ssh.NewChannel) {
+	if take := c.host.Fault.Channel; take != nil {
+		c.wg.Go(func() { take(ctx, ch) })
+		return
+	}
 	switch ch.ChannelType() {
 	case "session":
 		if n := c.sessions.Add(1); c.host.MaxSessions > 0 && int(n) > c.host.MaxSessions {
@@ -89,7 +93,7 @@ func (c *connState) session(ctx context.Context, nch ssh.NewChannel) {
 				started = true
 				req.Command = cmd.Command
 				c.server.count(func(st *Stats) { st.Sessions++ })
-				begin = func() { wg.Go(func() { finish(ch, c.host.Handler(ctx, req)) }) }
+				begin = func() { wg.Go(func() { c.exec(ctx, ch, req) }) }
 			}
 		}
 		if r.WantReply {
@@ -97,6 +101,14 @@ func (c *connState) session(ctx context.Context, nch ssh.NewChannel) {
 		}
 		begin()
 	}
+}
+
+func (c *connState) exec(ctx context.Context, ch ssh.Channel, req *Request) {
+	if take := c.host.Fault.Exec; take != nil {
+		take(ctx, ch, req)
+		return
+	}
+	finish(ch, c.host.Handler(ctx, req))
 }
 
 func offer(c chan<- string, s string) {
