@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -170,12 +171,29 @@ func (a *agentConn) keys(ctx context.Context) ([]ssh.Signer, error) {
 		}
 		return nil, err
 	}
-	a.conn, a.client, a.asked = conn, agent.NewClient(conn), true
-	if a.signers, a.err = a.client.Signers(); a.err != nil {
-		a.err = fmt.Errorf("ssh-agent: %w", a.err)
+	client := agent.NewClient(conn)
+	limited, cancel := context.WithTimeout(ctx, agentTime)
+	defer cancel()
+	stop := context.AfterFunc(limited, func() { _ = conn.Close() }) // nothing else ends a question
+	signers, err := client.Signers()
+	stop()
+	switch {
+	case ctx.Err() != nil: // another host may ask again
+		_ = conn.Close()
+		return nil, ctx.Err()
+	case limited.Err() != nil:
+		err = fmt.Errorf("ssh-agent: no answer in %s", agentTime)
+	case err != nil:
+		err = errors.Join(fmt.Errorf("ssh-agent: %w", err), conn.Close())
+	default:
+		a.conn, a.client = conn, client
 	}
+	a.asked, a.signers, a.err = true, signers, err
 	return a.signers, a.err
 }
+
+// agentTime is how long an agent may take to list its keys: somebody may have to unlock it.
+const agentTime = 30 * time.Second
 
 func (r *keyRing) close() error {
 	r.mu.Lock()

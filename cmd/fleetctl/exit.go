@@ -48,7 +48,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	switch code {
 	case exitOK, exitChanges:
 	case exitInterrupted:
-		a.say("interrupted: what was finished is recorded%s", a.goesOn)
+		a.interrupted()
 	case exitHostsFailed:
 		a.say("%v", err)
 	default:
@@ -63,6 +63,15 @@ func (a *app) exit(ctx context.Context, err error) int {
 		}
 	}
 	return code
+}
+
+// interrupted says how a run that was interrupted has ended.
+func (a *app) interrupted() {
+	goesOn := ""
+	if a.canResume.Load() {
+		goesOn = "; the same command with --resume goes on"
+	}
+	a.say("interrupted: what was finished is recorded%s", goesOn)
 }
 
 // say writes one line to stderr.

@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/versions":     {},
 	"fleetctl/enroll/child":        {},
 	"fleetctl/enroll/redact":       {},
+	"fleetctl/enroll/halt":         {},
 	"fleetctl/enroll/sh":           {},
 	"fleetctl/enroll/tpm/wire":     {},
 	"fleetctl/enroll/tpm/ekcert":   {},
@@ -35,7 +36,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/config":       {"enroll/outcome", "inventory", "remote"},
 	"fleetctl/enroll/claim":        {"enroll/config", "enroll/outcome", "enroll/store", "inventory"},
 	"fleetctl/enroll/work":         {"enroll/config", "enroll/outcome", "enroll/store", "inventory", "remote"},
-	"fleetctl/enroll/tctl":         {"enroll/child", "enroll/config", "enroll/outcome", "enroll/versions", "remote"},
+	"fleetctl/enroll/tctl":         {"enroll/child", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/versions", "remote"},
 	"fleetctl/enroll/scan":         {"enroll/claim", "enroll/config", "enroll/outcome", "enroll/sh", "enroll/store", "enroll/tpm", "enroll/work", "inventory", "remote"},
 	"fleetctl/enroll/records":      {"enroll/claim", "enroll/config", "enroll/outcome", "enroll/store", "enroll/tpm", "inventory", "remote"},
 	"fleetctl/enroll/token":        {"enroll/claim", "enroll/config", "enroll/outcome", "enroll/store", "enroll/tctl", "enroll/tpm", "enroll/work", "inventory", "remote"},
@@ -47,11 +48,11 @@ var mayImport = map[string][]string{
 		"enroll/versions", "inventory", "remote", "templates",
 	},
 	"fleetctl/enroll": {
-		"enroll/child", "enroll/claim", "enroll/config", "enroll/host", "enroll/host/origin", "enroll/outcome", "enroll/records", "enroll/redact",
+		"enroll/child", "enroll/claim", "enroll/config", "enroll/halt", "enroll/host", "enroll/host/origin", "enroll/outcome", "enroll/records", "enroll/redact",
 		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "templates",
 	},
 	"fleetctl/cmd/fleetctl": {
-		"enroll", "enroll/config", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/scan", "enroll/store", "enroll/tctl",
+		"enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/scan", "enroll/store", "enroll/tctl",
 		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "remote", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.

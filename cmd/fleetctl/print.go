@@ -12,16 +12,19 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/enroll/halt"
 )
 
 // printer writes results to stdout in one of the formats of -o.
 type printer struct {
 	w      io.Writer
 	format string
+	halt   *halt.Halt // who interrupts a report lets it come to its end
 }
 
 func (a *app) printer(c *cli.Context) (*printer, error) {
-	p := &printer{w: a.stdout, format: c.String("output")}
+	p := &printer{w: a.stdout, format: c.String("output"), halt: a.halt}
 	switch p.format {
 	case "table", "json", "jsonl", "yaml", "csv":
 		return p, nil
@@ -32,6 +35,7 @@ func (a *app) printer(c *cli.Context) (*printer, error) {
 // write writes n rows. row returns the i-th one as a value for JSON lines and as cells; whole is the one document for
 // JSON and YAML.
 func (p *printer) write(header []string, n int, row func(i int) (any, []string), whole func() any) error {
+	defer p.halt.Hold()()
 	switch p.format {
 	case "json":
 		enc := json.NewEncoder(p.w)

@@ -243,7 +243,7 @@ func (a *app) dialOptions(c *cli.Context) remote.Options {
 		SSHConfig:       c.String("ssh-config"),
 		User:            c.String("user"),
 		PrivateKey:      c.String("private-key"),
-		Passphrase:      a.passphrase,
+		Passphrase:      func(file string) (string, error) { return a.prompt(c.Context, "passphrase of "+file) },
 		Accepted:        func(host, key string) { a.say("accepted the host key of %s: %s", host, key) },
 	}
 	if c.Bool("verbose") {
