@@ -66,8 +66,8 @@ func atHost(p phase, host, what string) phase {
 }
 
 func phases() []phase {
-	tctlHangs := map[string]string{"tctl-hangs": "#!/bin/sh\n" + stubborn, "fleet.yaml": worldConfig}
-	tctlHangs["fleet.yaml"] = strings.Replace(worldConfig, "cluster: {", "cluster: {tctl: ./tctl-hangs, ", 1)
+	tctlHangs := map[string]string{"tctl-hangs": "#!/bin/sh\n" + stubborn,
+		"fleet.yaml": strings.Replace(worldConfig, "cluster: {", "cluster: {tctl: ./tctl-hangs, ", 1)}
 	prompt := func(text string) func(b *begun) {
 		return func(b *begun) {
 			b.sees(text)
@@ -90,8 +90,10 @@ func phases() []phase {
 					t.Skipf("ssh-keygen: %v\n%s", err, out)
 				}
 			}, reached: prompt("id_fleet: "), after: echo},
-		{name: "a person is asked", args: []string{"remove", "web-01"}, terminal: true, setup: enrolled,
-			reached: func(b *begun) { b.sees("[y/N]") }},
+		{name: "a person is asked", args: []string{"remove", "web-01"}, terminal: true, setup: enrolled, files: map[string]string{
+			"tctl-asks-nothing": "#!/bin/sh\nexec tctl \"$@\" </dev/null\n",
+			"fleet.yaml":        strings.Replace(worldConfig, "cluster: {", "cluster: {tctl: ./tctl-asks-nothing, ", 1)},
+			reached: func(b *begun) { b.sees("remove 1 machines? [y/N]") }},
 		{name: "the ssh-agent is silent", args: []string{"scan", "-i", "hosts"}, env: []string{"SSH_AUTH_SOCK=agent"}, files: map[string]string{"hosts": "127.0.0.1:1\n"},
 			setup: func(t *testing.T, w *world) { silentAgent(t, w.dir) }, reached: func(b *begun) { b.made("asked") }},
 		hangingChild(phase{name: "Match exec hangs", args: []string{"scan", "-F", "ssh_config", "-i", "hosts"}, files: map[string]string{
