@@ -11,6 +11,7 @@ import (
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -30,7 +31,7 @@ func (e *installation) hostInTime(ctx context.Context, h inventory.Host, may boo
 	start := time.Now()
 	if limit := e.reachHosts.Timeout; limit > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
+		ctx, cancel = work.Limit(ctx, limit)
 		defer cancel()
 	}
 	r, did := e.host(ctx, h, may)

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"fleetctl/remote/fault"
 	"fleetctl/remote/hostkeys"
 	"fleetctl/remote/sshconfig"
 )
@@ -84,7 +85,7 @@ func (d *Dialer) Preload(ctx context.Context, targets []Target) error {
 	for _, t := range targets {
 		s, err := d.resolve(ctx, t)
 		if err == nil {
-			d.prepare(ctx, t, s)
+			_, _ = d.prepare(ctx, t, s) // what it is short of may be there when the host is dialled
 		} else if first == nil {
 			first = err
 		}
@@ -100,13 +101,21 @@ func (d *Dialer) Preload(ctx context.Context, targets []Target) error {
 func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 	s, err := d.resolve(ctx, t)
 	if err != nil {
-		return nil, ctxError(ctx, err)
+		return nil, dialError(ctx, err)
 	}
 	client, release, err := d.connect(ctx, t, s)
 	if err != nil {
-		return nil, ctxError(ctx, err)
+		return nil, dialError(ctx, err)
 	}
 	return newConn(d, t, s, client, release), nil
+}
+
+// dialError is ctxError that knows what is no fault of the host.
+func dialError(ctx context.Context, err error) error {
+	if fault.Short(err) && ctx.Err() == nil && !errors.Is(err, ErrShortage) {
+		return &Error{Kind: ErrShortage, Err: err, Hint: "raise its limits (ulimit -n, ulimit -u), or work on fewer hosts at once"}
+	}
+	return ctxError(ctx, err)
 }
 
 // ctxError prefers the context's end to what it caused: a deadline is ErrTimeout, a cancellation stays what it is.
@@ -136,7 +145,10 @@ func (a *attemptError) Unwrap() error { return a.err }
 
 // connect tries until a client is there or nothing more can help.
 func (d *Dialer) connect(ctx context.Context, t Target, s *settings) (*ssh.Client, func(), error) {
-	l := d.prepare(ctx, t, s)
+	l, err := d.prepare(ctx, t, s)
+	if err != nil {
+		return nil, nil, err
+	}
 	var algs []string
 	tries := 0
 	for range 64 { // a bound for what is tried at once
@@ -238,7 +250,21 @@ func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), 
 		network = "tcp6"
 	}
 	conn, err := dialer.DialContext(ctx, network, addr)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) && s.bindAddress == "" && portsUsedUp(ctx, network, addr) {
+		err = &Error{Kind: ErrShortage, Err: err, Hint: "work on fewer hosts at once, or widen net.ipv4.ip_local_port_range"}
+	}
 	return conn, nothing, err
+}
+
+// portsUsedUp tells the two meanings of EADDRNOTAVAIL apart: no local port is left for TCP, or no local address leads there.
+func portsUsedUp(ctx context.Context, network, addr string) bool {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, strings.Replace(network, "tcp", "udp", 1), addr) // it sends nothing
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // connectFailure sorts the errors of transport.
@@ -467,6 +493,11 @@ func (d *Dialer) knownHosts(s *settings) (*hostkeys.KnownHosts, error) {
 			k.err = k.hosts.Revoke(s.path(s.revokedKeys))
 		}
 	})
+	if fault.Short(k.err) { // the next host reads them again
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.known, id)
+	}
 	return k.hosts, k.err
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"fleetctl/remote/fault"
 )
 
 // jumpHosts are the connections to jump hosts, one each, by how they are reached.
@@ -194,7 +196,7 @@ func (d *Dialer) jumpClient(
 	}
 	client, end, interval, err := d.connectJump(ctx, chain, config)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !fault.Short(err) {
 			h.failed, h.since = err, time.Now()
 		}
 		return nil, nil, err

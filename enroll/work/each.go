@@ -56,7 +56,7 @@ func EachApart[T any](ctx context.Context, workers int, deadline time.Duration, 
 func runOne[T any](ctx context.Context, deadline time.Duration, i int, item T, fn func(context.Context, int, T)) {
 	if deadline > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, deadline)
+		ctx, cancel = Limit(ctx, deadline)
 		defer cancel()
 	}
 	fn(ctx, i, item)
