@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ type Dialer struct {
 	resolver *sshconfig.Resolver
 	keys     *keyRing
 	jumps    jumpHosts
+	commands atomic.Bool // a target that was preloaded has a ProxyCommand
 
 	mu    sync.Mutex
 	known map[string]*knownFiles // by list of files
@@ -85,6 +87,9 @@ func (d *Dialer) Preload(ctx context.Context, targets []Target) error {
 	for _, t := range targets {
 		s, err := d.resolve(ctx, t)
 		if err == nil {
+			if s.proxyCommand != "" && s.proxyCommand != "none" {
+				d.commands.Store(true)
+			}
 			_, _ = d.prepare(ctx, t, s) // what it is short of may be there when the host is dialled
 		} else if first == nil {
 			first = err
@@ -95,6 +100,9 @@ func (d *Dialer) Preload(ctx context.Context, targets []Target) error {
 	}
 	return first
 }
+
+// Commands says whether a target that was preloaded is reached by a ProxyCommand, which needs a process and its pipes.
+func (d *Dialer) Commands() bool { return d.commands.Load() }
 
 // Dial connects and authenticates to a target. Drops before authentication, refusals and time-outs are tried again with
 // a growing, jittered pause; everything else fails at once.

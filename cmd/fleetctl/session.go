@@ -233,6 +233,7 @@ func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hos
 	}
 	reach.Dialer = dialer
 	reach.Preload(ctx, dialer, hosts)
+	reach.Forks, reach.Short = a.holdForks(reach.Forks, dialer.Commands()), a.short()
 	return reach, func() { _ = dialer.Close() }, nil // shared connections; the hosts' own are closed
 }
 

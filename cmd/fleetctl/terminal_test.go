@@ -30,7 +30,7 @@ func (w *world) begin(t *testing.T, terminal bool, env []string, args ...string)
 	t.Helper()
 	b := &begun{t: t, dir: w.dir, cmd: exec.Command("fleetctl", args...), done: make(chan struct{})}
 	b.cmd.Dir = w.dir
-	b.cmd.Env = append(append(os.Environ(), "SSH_AUTH_SOCK=", envTctlSocket+"="+serveTctl(t, w.cluster), envHelpers+"="+w.helpersDir()), env...)
+	b.cmd.Env = append(w.environment(t), env...)
 	b.cmd.Stdout, b.cmd.Stderr = &b.stdout, &b.said
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if terminal {
@@ -48,6 +48,12 @@ func (w *world) begin(t *testing.T, terminal bool, env []string, args ...string)
 		<-b.done
 	})
 	return b
+}
+
+// environment is that of a fleetctl in a process of its own.
+func (w *world) environment(t *testing.T) []string {
+	t.Helper()
+	return append(os.Environ(), "SSH_AUTH_SOCK=", envTctlSocket+"="+serveTctl(t, w.cluster), envHelpers+"="+w.helpersDir())
 }
 
 // openTerminal gives the command a terminal, whose screen is what it said.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"fleetctl/remote/fault"
 )
 
 // Grace is how long a program that was told to end (SIGTERM) has until it is killed, where Options don't say.
@@ -47,7 +49,7 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts Options) error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	}
 	cmd.WaitDelay = pipeGrace
-	if err := cmd.Start(); err != nil {
+	if err := start(ctx, cmd); err != nil {
 		return err
 	}
 	p := process{pid: cmd.Process.Pid, group: !opts.Prompts, ended: make(chan struct{}), watched: make(chan struct{})}
@@ -65,6 +67,27 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts Options) error {
 		return nil
 	}
 	return err
+}
+
+// start starts a program. What this machine lacks for it (processes, descriptors, memory) is waited for.
+func start(ctx context.Context, cmd *exec.Cmd) error {
+	for {
+		err := cmd.Start()
+		if !fault.Short(err) {
+			return err
+		}
+		*cmd = exec.Cmd{ // one that could not be started cannot be started again
+			Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir, Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
+			ExtraFiles: cmd.ExtraFiles, SysProcAttr: cmd.SysProcAttr, WaitDelay: cmd.WaitDelay, Err: cmd.Err,
+		}
+		timer := time.NewTimer(250 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // process is a program that runs.

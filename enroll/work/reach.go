@@ -3,13 +3,13 @@ package work
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
 
 	"fleetctl/enroll/config"
 	"fleetctl/inventory"
 	"fleetctl/remote"
+	"fleetctl/remote/fault"
 )
 
 // Dialer connects to hosts; *remote.Dialer is one.
@@ -40,16 +40,27 @@ func (r Reach) Dial(ctx context.Context, h inventory.Host) (*remote.Conn, error)
 	if err != nil {
 		return nil, err
 	}
+	var conn *remote.Conn
+	err = r.Patiently(ctx, func() (err error) {
+		conn, err = r.Dialer.Dial(ctx, t)
+		return err
+	})
+	return conn, err
+}
+
+// Patiently does something that can be done again. As long as this machine is short of what it takes (descriptors, ports,
+// processes), it waits and tries again, and the item's time stands still.
+func (r Reach) Patiently(ctx context.Context, do func() error) error {
 	for {
-		conn, err := r.Dialer.Dial(ctx, t)
-		if !errors.Is(err, remote.ErrShortage) {
-			return conn, err
+		err := do()
+		if !fault.Short(err) {
+			return err
 		}
 		if r.Short != nil {
 			r.Short(err)
 		}
 		if err := waitForMore(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

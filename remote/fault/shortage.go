@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ func Short(err error) bool {
 	if errors.As(err, &path) && path.Op == "fork/exec" && errors.Is(path.Err, syscall.EAGAIN) {
 		return true
 	}
-	// Errors of names have no cause but their text.
-	return strings.Contains(err.Error(), syscall.EMFILE.Error()) || strings.Contains(err.Error(), syscall.ENFILE.Error())
+	var name *net.DNSError // has no cause but its text, in which nothing of a host stands
+	return errors.As(err, &name) &&
+		(strings.Contains(name.Err, syscall.EMFILE.Error()) || strings.Contains(name.Err, syscall.ENFILE.Error()))
 }

@@ -14,7 +14,9 @@ func TestShortageIsTheMachinesOwn(t *testing.T) {
 	call := func(op string, errno syscall.Errno) error {
 		return &net.OpError{Op: "dial", Err: os.NewSyscallError(op, errno)}
 	}
-	fork := func(errno syscall.Errno) error { return &os.PathError{Op: "fork/exec", Path: "/usr/bin/ssh", Err: errno} }
+	fork := func(errno syscall.Errno) error {
+		return &os.PathError{Op: "fork/exec", Path: "/usr/bin/ssh", Err: errno}
+	}
 	for name, c := range map[string]struct {
 		err  error
 		want bool
@@ -26,6 +28,7 @@ func TestShortageIsTheMachinesOwn(t *testing.T) {
 		"no process":               {fork(syscall.EAGAIN), true},
 		"a name, without files":    {&net.DNSError{Err: "dial udp: socket: too many open files", Name: "a"}, true},
 		"wrapped":                  {fmt.Errorf("ssh -G: %w", &Error{Kind: ErrShortage, Err: errors.New("x")}), true},
+		"what a host says":         {&Error{Kind: ErrBecome, Err: errors.New("sudo: too many open files")}, false},
 		"nothing":                  {nil, false},
 		"the other side refuses":   {call("connect", syscall.ECONNREFUSED), false},
 		"nothing to read as yet":   {call("read", syscall.EAGAIN), false},
