@@ -1,0 +1,26 @@
+package chaos
+
+import (
+	"fmt"
+	"testing"
+)
+
+// Timeouts of the scans: long enough for a healthy host on a machine that has a lot to do.
+var inTime = []string{"--timeout", "30s", "--connect-timeout", "5s"}
+
+// A fleet of which a fifth is not well: every healthy host ends ok, every other one with the status that its fault has, and
+// nothing is left behind.
+func TestAFleetOfWhichAFifthIsNotWell(t *testing.T) {
+	t.Parallel()
+	n, first := number(t, "CHAOS_HOSTS", 150), number(t, "CHAOS_SEED", 1)
+	for seed := first; seed < first+number(t, "CHAOS_SEEDS", 1); seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			f := newFleet(t, n, uint64(seed))
+			r := f.scan(inTime...)
+			if len(r.Hosts) != n {
+				t.Errorf("%d hosts of %d", len(r.Hosts), n)
+			}
+			f.check(r, asItShould)
+		})
+	}
+}
