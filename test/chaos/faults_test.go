@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ type fault struct {
 	name     string
 	statuses []string // how its scan may end; "" is ok
 	do       func(h *enrolltest.Host, r *rand.Rand)
+	slow     bool   // it takes until a time-out
 	key      string // what known_hosts has: "" its key, "other" another one, "none" none
 	closed   bool   // its port is one that nobody listens on
 	twin     bool   // it has the TPM of the host before it, which is no healthy one then
@@ -48,22 +50,22 @@ func faults() []fault {
 	return []fault{
 		{name: "its port is closed", statuses: []string{"connect-failed"}, closed: true},
 		{name: "it closes each connection", statuses: []string{"disconnected"}, do: state(func(s *enrolltest.State) { s.Down = true })},
-		{name: "it is silent", statuses: []string{"timeout"}, do: state(func(s *enrolltest.State) { s.Silent = true })},
-		{name: "it is silent in the login", statuses: []string{"timeout"}, do: always(remotetest.Fault{HangInAuth: true})},
+		{name: "it is silent", statuses: []string{"timeout"}, slow: true, do: state(func(s *enrolltest.State) { s.Silent = true })},
+		{name: "it is silent in the login", statuses: []string{"timeout"}, slow: true, do: always(remotetest.Fault{HangInAuth: true})},
 		{name: "it resets at a random byte", statuses: []string{"disconnected", ""}, do: func(h *enrolltest.Host, r *rand.Rand) {
 			f := remotetest.Fault{DropAfter: 1 + r.Int64N(12000)}
 			h.Fault = func() remotetest.Fault { return f }
 		}},
 		{name: "it floods instead of a banner", statuses: []string{"connect-failed"},
 			do: always(remotetest.Fault{Garbage: []byte("\x1b[2Jtbot joined, all is well; ")})},
-		{name: "it drips", statuses: []string{"", "timeout"}, do: always(remotetest.Fault{BytesPerSecond: 4000})},
+		{name: "it drips", statuses: []string{"", "timeout"}, slow: true, do: always(remotetest.Fault{BytesPerSecond: 4000})},
 		{name: "it shows another key", statuses: []string{"host-key-changed"}, key: "other"},
 		{name: "nobody knows its key", statuses: []string{"host-key-unknown"}, key: "none"},
-		{name: "it hangs at a random step", statuses: []string{"timeout"}, do: atStep(enrolltest.ErrHang)},
+		{name: "it hangs at a random step", statuses: []string{"timeout"}, slow: true, do: atStep(enrolltest.ErrHang)},
 		{name: "it reboots at a random step", statuses: []string{"disconnected"}, do: atStep(enrolltest.ErrDrop)},
 		{name: "it talks too much", statuses: []string{"bad-output", "login-shell"}, do: func(h *enrolltest.Host, _ *rand.Rand) { h.Wrap = flood }},
 		{name: "it garbles what its helper says", statuses: []string{"bad-output", "unproven", "tpm-error", "disconnected", "login-shell", "no-exec-dir",
-			"error", "ek-unreadable", "timeout", ""}, do: garble},
+			"error", "ek-unreadable", "timeout", ""}, slow: true, do: garble},
 		{name: "its commands are killed", statuses: []string{"disconnected", "bad-output", "error"}, do: func(h *enrolltest.Host, _ *rand.Rand) { h.Wrap = killed }},
 		{name: "nothing may execute", statuses: []string{""}, do: state(func(s *enrolltest.State) { s.NoExec = true })},
 		{name: "its disk is full", statuses: []string{"no-space"}, do: state(func(s *enrolltest.State) { s.Full = true })},
@@ -85,6 +87,11 @@ func faults() []fault {
 			do: func(h *enrolltest.Host, _ *rand.Rand) { h.TPM.WrongSecret = true }},
 		{name: "another host has its TPM, too", statuses: []string{"duplicate-ek"}, twin: true},
 	}
+}
+
+// quick are the faults that show at once.
+func quick() []fault {
+	return slices.DeleteFunc(faults(), func(f fault) bool { return f.slow })
 }
 
 // atStep lets a host do something at one of the first things that it is asked.

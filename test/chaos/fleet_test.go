@@ -58,13 +58,12 @@ type fleet struct {
 	env     []string
 }
 
-// newFleet makes n hosts, of which a fifth are not well; which, and how, is in the seed.
-func newFleet(t *testing.T, n int, seed uint64) *fleet {
+// newFleet makes n hosts, of which a fifth are not well in one of these ways; which, and how, is in the seed.
+func newFleet(t *testing.T, n int, seed uint64, all []fault) *fleet {
 	t.Helper()
 	r := mathrand.New(mathrand.NewPCG(seed, 0)) //nolint:gosec // a seed that can be repeated
 	f := &fleet{t: t, program: program(t), dir: t.TempDir(), server: remotetest.StartFleet(t), members: map[string]*member{}}
 	f.env = append(os.Environ(), "SSH_AUTH_SOCK=", "HOME="+f.dir, "TMPDIR="+f.mkdir("tmp"))
-	all := faults()
 	bad := badOnes(r, n, all)
 	keys := keysFor(t, n)
 	targets := make([]remote.Target, n)
@@ -248,11 +247,21 @@ func (f *fleet) command(args ...string) *exec.Cmd {
 // scan scans the fleet to its end, and checks what doesn't depend on the hosts.
 func (f *fleet) scan(args ...string) report {
 	f.t.Helper()
-	cmd := f.command(append([]string{"scan", "-o", "json", "--no-progress", "-i", "inventory.yaml"}, args...)...)
+	return f.during(func(*exec.Cmd) {}, args...)
+}
+
+// during is a scan in whose middle something happens.
+func (f *fleet) during(happens func(*exec.Cmd), args ...string) report {
+	f.t.Helper()
+	cmd := f.scanning(args...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	began := time.Now()
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	happens(cmd)
+	err := cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 3) {
 		f.t.Fatalf("scan: %v\n%s", err, tail(stderr.String()))
@@ -265,6 +274,10 @@ func (f *fleet) scan(args ...string) report {
 	f.sums(r)
 	f.nothingLeft()
 	return r
+}
+
+func (f *fleet) scanning(args ...string) *exec.Cmd {
+	return f.command(append([]string{"scan", "-o", "json", "--no-progress", "-i", "inventory.yaml"}, args...)...)
 }
 
 func tail(s string) string { return s[max(0, len(s)-4000):] }

@@ -15,7 +15,7 @@ func TestAFleetOfWhichAFifthIsNotWell(t *testing.T) {
 	n, first := number(t, "CHAOS_HOSTS", 150), number(t, "CHAOS_SEED", 1)
 	for seed := first; seed < first+number(t, "CHAOS_SEEDS", 1); seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			f := newFleet(t, n, uint64(seed))
+			f := newFleet(t, n, uint64(seed), faults())
 			r := f.scan(inTime...)
 			if len(r.Hosts) != n {
 				t.Errorf("%d hosts of %d", len(r.Hosts), n)
