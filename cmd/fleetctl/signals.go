@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -29,7 +30,7 @@ type interrupts struct {
 func (a *app) watchSignals(parent context.Context) (context.Context, func()) {
 	ctx, h := halt.New(parent)
 	a.halt = h
-	in := &interrupts{halt: h, say: a.say, exit: func() {
+	in := &interrupts{halt: h, say: a.sayBetween, exit: func() {
 		a.interrupted()
 		os.Exit(exitInterrupted)
 	}}
@@ -50,6 +51,16 @@ func (a *app) watchSignals(parent context.Context) (context.Context, func()) {
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); close(done) }
+}
+
+// sayBetween is say while something else is on the screen: a bar, a question.
+func (a *app) sayBetween(format string, args ...any) {
+	if a.terminal {
+		format = "\nfleetctl: " + format + "\n"
+		fmt.Fprintf(a.stderr, format, args...)
+		return
+	}
+	a.say(format, args...)
 }
 
 // hear acts on a signal.

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 )
 
@@ -16,7 +17,7 @@ func TestAFleetOfWhichAFifthIsNotWell(t *testing.T) {
 	for seed := first; seed < first+number(t, "CHAOS_SEEDS", 1); seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			f := newFleet(t, n, uint64(seed), faults())
-			r := f.scan(inTime...)
+			r := f.scan(append([]string{"--forks", strconv.Itoa(number(t, "CHAOS_FORKS", 50))}, inTime...)...)
 			if len(r.Hosts) != n {
 				t.Errorf("%d hosts of %d", len(r.Hosts), n)
 			}
