@@ -7,7 +7,7 @@ import (
 )
 
 // Timeouts of the scans: long enough for a healthy host on a machine that has a lot to do.
-var inTime = []string{"--timeout", "30s", "--connect-timeout", "5s"}
+var inTime = []string{"--timeout", "20s", "--connect-timeout", "5s"}
 
 // A fleet of which a fifth is not well: every healthy host ends ok, every other one with the status that its fault has, and
 // nothing is left behind.
