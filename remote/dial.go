@@ -121,6 +121,10 @@ func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 // dialError is ctxError that knows what is no fault of the host.
 func dialError(ctx context.Context, err error) error {
 	if fault.Short(err) && ctx.Err() == nil && !errors.Is(err, ErrShortage) {
+		var e *Error
+		if errors.As(err, &e) && e.Err != nil {
+			err = e.Err // of what kind it would be of a host, it isn't
+		}
 		return &Error{Kind: ErrShortage, Err: err, Hint: "raise its limits (ulimit -n, ulimit -u), or work on fewer hosts at once"}
 	}
 	return ctxError(ctx, err)
