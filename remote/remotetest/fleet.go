@@ -21,9 +21,9 @@ import (
 // FleetHost is one host of a Fleet.
 type FleetHost struct {
 	Handler Handler
-	Users   []string    // who may log in, with the fleet's key; nil: anybody
-	Down    func() bool // closes each connection before a byte is sent while it says so; nil: never
-	Silent  func() bool // accepts and says nothing while it says so; nil: never
+	Users   []string     // who may log in, with the fleet's key; nil: anybody
+	Down    func() bool  // closes each connection before a byte is sent while it says so; nil: never
+	Silent  func() bool  // accepts and says nothing while it says so; nil: never
 	Fault   func() Fault // of each connection; nil: none
 }
 
