@@ -152,6 +152,7 @@ func TestTheFirstInterruptEndsWhatChangesNothing(t *testing.T) {
 			if code != exitInterrupted {
 				t.Errorf("exit code %d\n%s", code, b.said.String())
 			}
+			b.wantNoFiles("tmp")
 			if p.after != nil {
 				p.after(t, b)
 			}
@@ -201,6 +202,7 @@ func TestTheSecondInterruptEndsWhatIsChanged(t *testing.T) {
 			if code != exitInterrupted {
 				t.Errorf("exit code %d\n%s", code, b.said.String())
 			}
+			b.wantNoFiles("tmp")
 			if p.after != nil {
 				p.after(t, b)
 			}
@@ -268,7 +270,10 @@ func (p phase) begin(t *testing.T) (*world, *begun) {
 			t.Fatal(err)
 		}
 	}
-	return w, w.begin(t, p.terminal, p.env, p.args...)
+	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return w, w.begin(t, p.terminal, append(p.env, "TMPDIR="+filepath.Join(dir, "tmp")), p.args...)
 }
 
 // wait waits until the phase is reached.

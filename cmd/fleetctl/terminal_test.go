@@ -133,6 +133,14 @@ func (b *begun) made(name string) string {
 	return strings.TrimSpace(string(raw))
 }
 
+// wantNoFiles wants a directory to be empty.
+func (b *begun) wantNoFiles(name string) {
+	b.t.Helper()
+	if left, err := os.ReadDir(filepath.Join(b.dir, name)); err != nil || len(left) > 0 {
+		b.t.Errorf("left behind in %s: %v, %v", name, left, err)
+	}
+}
+
 // ended waits for the command's end and returns its exit code; false: it goes on.
 func (b *begun) ended(within time.Duration) (code int, ok bool) {
 	select {

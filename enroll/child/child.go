@@ -106,6 +106,14 @@ func (p process) watch(ctx context.Context, grace time.Duration) {
 		return
 	case <-ctx.Done():
 	}
+	if !p.group {
+		started := descendants(p.pid) // when it has ended, nobody knows any more whose they were
+		defer func() {
+			for _, child := range started {
+				_ = syscall.Kill(child, syscall.SIGKILL)
+			}
+		}()
+	}
 	p.signal(syscall.SIGTERM)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
