@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -66,7 +67,8 @@ func faults() []fault {
 		{name: "it talks too much", statuses: []string{"bad-output", "login-shell"}, do: func(h *enrolltest.Host, _ *rand.Rand) { h.Wrap = flood }},
 		{name: "it garbles what its helper says", statuses: []string{"bad-output", "unproven", "tpm-error", "disconnected", "login-shell", "no-exec-dir",
 			"error", "ek-unreadable", "timeout", ""}, slow: true, do: garble},
-		{name: "its commands are killed", statuses: []string{"disconnected", "bad-output", "error"}, do: func(h *enrolltest.Host, _ *rand.Rand) { h.Wrap = killed }},
+		{name: "what its helper says has no end", statuses: []string{"bad-output", "tpm-error", "login-shell", ""}, do: overflow},
+		{name: "its commands are killed", statuses: []string{"disconnected"}, do: func(h *enrolltest.Host, _ *rand.Rand) { h.Wrap = killed }},
 		{name: "nothing may execute", statuses: []string{""}, do: state(func(s *enrolltest.State) { s.NoExec = true })},
 		{name: "its disk is full", statuses: []string{"no-space"}, do: state(func(s *enrolltest.State) { s.Full = true })},
 		{name: "its disk is read-only", statuses: []string{""}, do: state(func(s *enrolltest.State) { s.ReadOnly = []string{"/"} })},
@@ -132,6 +134,34 @@ func garble(h *enrolltest.Host, r *rand.Rand) {
 		return func(ctx context.Context, req *remotetest.Request) int {
 			req.Stdout = &garbler{w: req.Stdout, from: from, every: every}
 			return next(ctx, req)
+		}
+	}
+}
+
+// overflow lets the host send frames of the largest size without an end, from a random byte on.
+func overflow(h *enrolltest.Host, r *rand.Rand) {
+	from := r.IntN(1500)
+	h.Wrap = func(next remotetest.Handler) remotetest.Handler {
+		return func(ctx context.Context, req *remotetest.Request) int {
+			req.Stdout = &endless{w: req.Stdout, left: from}
+			return next(ctx, req)
+		}
+	}
+}
+
+type endless struct {
+	w    interface{ Write([]byte) (int, error) }
+	left int
+}
+
+// Write writes what it should for a while, and then for ever.
+func (e *endless) Write(p []byte) (int, error) {
+	if e.left -= len(p); e.left >= 0 {
+		return e.w.Write(p)
+	}
+	for {
+		if _, err := e.w.Write(bytes.Repeat([]byte{0xff}, 32<<10)); err != nil {
+			return 0, err
 		}
 	}
 }
