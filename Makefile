@@ -85,7 +85,7 @@ SEEDS ?= 10
 SOAK  ?= 1h
 chaos: build ## scans of HOSTS (10000) simulated hosts with SEEDS (10) seeds of faults, killed enrolls, and a soak for SOAK (1h)
 	cd test && export FLEETCTL=$(CURDIR)/bin/fleetctl && \
-	  CHAOS_HOSTS=$(HOSTS) CHAOS_FORKS=500 CHAOS_SEEDS=$(SEEDS) go test ./chaos -run AFleet -v -count=1 -timeout 0 && \
+	  CHAOS_HOSTS=$(HOSTS) CHAOS_FORKS=500 CHAOS_TIMEOUT=120s CHAOS_SEEDS=$(SEEDS) go test ./chaos -run AFleet -v -count=1 -timeout 0 && \
 	  CHAOS_KILLS=15 CHAOS_ENROLL_HOSTS=20 CHAOS_SEEDS=$(SEEDS) go test ./chaos -run 'Goes|Gone|Full|Enroll' -v -count=1 -timeout 0 && \
 	  SOAK=$(SOAK) SOAK_HOSTS=2000 go test ./chaos -run Soak -v -count=1 -timeout 0
 

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -9,8 +10,9 @@ import (
 	"testing"
 )
 
-// Timeouts of the scans: long enough for a healthy host on a machine that has a lot to do.
-var inTime = []string{"--timeout", "20s", "--connect-timeout", "5s"}
+// inTime are the time limits of the scans: CHAOS_TIMEOUT for a host, long enough for a healthy one on a machine that has a lot
+// to do. The more hosts are scanned at once, the longer it has to be.
+var inTime = []string{"--timeout", cmp.Or(os.Getenv("CHAOS_TIMEOUT"), "20s"), "--connect-timeout", "5s"}
 
 // only are the faults with CHAOS_FAULT in their names; all of them where it is not set.
 func only(all []fault) []fault {
