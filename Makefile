@@ -18,7 +18,7 @@ TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap
 # Debian packages of make vm.
 VM_APT := qemu-system-x86 debootstrap swtpm swtpm-tools openssh-client kmod cpio e2fsprogs xz-utils zstd
 
-.PHONY: help build helpers test lint lab vm demo bench fuzz life clean deps
+.PHONY: help build helpers test lint lab vm demo bench fuzz life chaos clean deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -81,6 +81,15 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 HISTORIES ?= 20000
 life: ## HISTORIES (20000) random histories of simulated fleets, others each time, held against the life of a rule
 	cd test && go test ./life -run TestLife -count=1 -timeout 0 -life.histories=$(HISTORIES) -life.without= -rapid.seed=0
+
+HOSTS ?= 10000
+SEEDS ?= 10
+SOAK  ?= 1h
+chaos: build ## scans of HOSTS (10000) simulated hosts with SEEDS (10) seeds of faults, killed enrolls, and a soak for SOAK (1h)
+	cd test && export FLEETCTL=$(CURDIR)/bin/fleetctl && \
+	  CHAOS_HOSTS=$(HOSTS) CHAOS_FORKS=500 CHAOS_TIMEOUT=120s CHAOS_SEEDS=$(SEEDS) go test ./chaos -run AFleet -v -count=1 -timeout 0 && \
+	  CHAOS_KILLS=15 CHAOS_ENROLL_HOSTS=20 CHAOS_SEEDS=$(SEEDS) go test ./chaos -run 'Goes|Gone|Full|Enroll' -v -count=1 -timeout 0 && \
+	  SOAK=$(SOAK) SOAK_HOSTS=2000 go test ./chaos -run Soak -v -count=1 -timeout 0
 
 deps: # the Debian packages of the tests: installed as root, else asked for
 	@.ci/need $(TEST_APT)

@@ -123,7 +123,7 @@ func (e *enrollChroot) enroll(change func(*EnrollOptions)) outcome.Result {
 	crew.at(0, work.Reach{Forks: 1})
 	in := &installation{crew: crew, check: opts.Check, noRollback: opts.NoRollback,
 		verifying: host.VerifyOptions{Watch: time.Second, Limit: 8 * time.Second}}
-	results, err := in.rollOut(e.t.Context(), f.Hosts, nil)
+	results, err := in.rollOut(e.t.Context(), f.Hosts)
 	if err != nil {
 		e.t.Fatal(err)
 	}

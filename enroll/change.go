@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/halt"
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -65,6 +66,11 @@ func (e *installation) host(ctx context.Context, h inventory.Host, may bool) (ou
 	case !may:
 		return outcome.Result{}, deed{deferred: true}
 	}
+	if err := ctx.Err(); err != nil {
+		return outcome.Failure(ctx, h, err), deed{}
+	}
+	ctx, finished := halt.Finish(ctx)
+	defer finished()
 	if err := e.beforeHost(ctx, c); err != nil {
 		r := outcome.Failure(ctx, h, err)
 		r.Code, r.Hint = outcome.Hook, "nothing was changed on the host"
@@ -279,8 +285,8 @@ func (e *installation) failed(ctx context.Context, c change, err error) outcome.
 	if e.noRollback || errors.Is(ctx.Err(), context.Canceled) || errors.Is(err, remote.ErrDisconnected) {
 		return r
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
-	defer cancel()
+	ctx, done := halt.Outlive(ctx, rollbackLimit)
+	defer done()
 	rolled, rerr := host.Rollback(ctx, c.conn, c.steps, c.facts, c.desired)
 	if rolled.Said != "" {
 		r.Message += "; " + rolled.Said

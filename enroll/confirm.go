@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/halt"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
@@ -112,16 +113,16 @@ const lastWord = 10 * time.Second
 // end lets the cluster confirm the results of hosts that joined by their own word. A host of which it shows no join has
 // failed; where it doesn't say, the host is not verified, which is no good end either.
 func (c *confirmation) end(ctx context.Context, results []outcome.Result) {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastWord)
-		defer cancel()
-	}
 	open := map[int]string{}
 	for i, r := range results {
 		if r.Joined == byReadyz || r.Joined == byJournal {
-			open[i] = c.acceptedHash(ctx, r.Host)
+			open[i] = c.acceptedHash(context.WithoutCancel(ctx), r.Host)
 		}
+	}
+	if ctx.Err() != nil && len(open) > 0 { // it belongs to what was done on the hosts
+		var done func()
+		ctx, done = halt.Outlive(ctx, lastWord)
+		defer done()
 	}
 	vague := c.ask(ctx, results, open)
 	for i := range results {

@@ -34,8 +34,7 @@ type EnrollOptions struct {
 	AcceptPolicy  bool // the policy of fleet.yaml is meant, though it is not what was confirmed last
 	AllowRemovals int  // so many machines may lose their last rule, when it is just that number
 
-	JoinTimeout time.Duration   // how long a tbot may take to join; 0: 90 s
-	Stop        <-chan struct{} // closed: no new hosts start, those that run come to their end
+	JoinTimeout time.Duration // how long a tbot may take to join; 0: 90 s
 }
 
 // EnrollReport is how an enroll ended. Results are in the order of the hosts; a host that no stage got to has none.
@@ -319,7 +318,7 @@ func (e *enrollment) rollOut(ctx context.Context, reach work.Reach) error {
 	crew.at(e.run, reach)
 	in := &installation{crew: crew, check: e.opts.Check, noRollback: e.opts.NoRollback,
 		verifying: host.VerifyOptions{Limit: e.opts.JoinTimeout}}
-	results, err := in.rollOut(ctx, hosts, e.opts.Stop)
+	results, err := in.rollOut(ctx, hosts)
 	for _, r := range results {
 		seen := e.results[r.Host]
 		r.EKHash, r.Serial, r.Proven = seen.EKHash, seen.Serial, seen.Proven
@@ -330,7 +329,7 @@ func (e *enrollment) rollOut(ctx context.Context, reach work.Reach) error {
 }
 
 // rollOut takes hosts in the order and at the pace of fleet.yaml. The results are in the order of hosts.
-func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop <-chan struct{}) ([]outcome.Result, error) {
+func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]outcome.Result, error) {
 	groups := make([][]string, len(hosts))
 	for i := range hosts {
 		groups[i] = hosts[i].Groups
@@ -344,7 +343,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host, stop
 	}
 	var before troubles
 	r := rollout{
-		pace: newPace(e.Config.Rollout, e.reachHosts.Forks, len(hosts)), n: len(hosts), stop: stop,
+		pace: newPace(e.Config.Rollout, e.reachHosts.Forks, len(hosts)), n: len(hosts),
 		run: func(ctx context.Context, i int, change bool) deed {
 			res, did := e.oneName(ctx, hosts[order[i]], &before, change)
 			if did.deferred {

@@ -12,6 +12,7 @@ import (
 
 	"fleetctl/enroll/child"
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/halt"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/inventory"
@@ -80,8 +81,8 @@ func (e *installation) afterHost(ctx context.Context, h inventory.Host, r *outco
 	if hooks.AfterHost == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
+	ctx, done := halt.Outlive(ctx, time.Minute)
+	defer done()
 	in := e.hostHook(ctx, "after_host", h)
 	in.Result = r
 	if err := runHook(ctx, hooks.AfterHost, in); err != nil {
@@ -96,8 +97,8 @@ func (e *installation) beforeRun(ctx context.Context, hosts []inventory.Host) er
 }
 
 func (e *installation) afterRun(ctx context.Context, hosts []inventory.Host, results []outcome.Result) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
+	ctx, done := halt.Outlive(ctx, time.Minute)
+	defer done()
 	s := outcome.Summarize(e.now.ID, results)
 	in := HookInput{Hook: "after_run", Run: e.now.ID, Hosts: names(hosts), Recap: &s}
 	if err := runHook(ctx, e.Config.Rollout.Hooks.AfterRun, in); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/halt"
 	"fleetctl/enroll/outcome"
 )
 
@@ -77,13 +78,13 @@ func TestARolloutDrainsWhenItIsToldToStop(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 4)
 	l.reach.Forks = 1
-	stop := make(chan struct{})
+	ctx, stop := halt.New(t.Context())
 	l.heard.onHost = func(r outcome.Result) {
 		if r.Host == "web-02" && len(r.Steps) > 0 {
-			close(stop)
+			stop.Ask()
 		}
 	}
-	report, err := l.enroll(func(o *EnrollOptions) { o.Stop = stop })
+	report, err := l.enrollIn(ctx)
 	l.check("enroll", report.Results, err,
 		"web-01 changed, web-02 changed, web-03 canceled canceled, web-04 canceled canceled", context.Canceled)
 	if m := report.Results[2].Message; m != "not started: interrupted" || l.record("web-03").Installed != nil {

@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 
+	"fleetctl/enroll/halt"
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/work"
@@ -104,6 +105,11 @@ func (c *crew) remove(ctx context.Context, h inventory.Host, made []host.Thing, 
 	if check {
 		return r
 	}
+	if err := ctx.Err(); err != nil {
+		return outcome.Failure(ctx, h, err)
+	}
+	ctx, finished := halt.Finish(ctx)
+	defer finished()
 	if _, err := host.Apply(ctx, v.conn, steps, host.ApplyOptions{}); err != nil {
 		r = outcome.Failure(ctx, h, err)
 		if r.Code == outcome.General {

@@ -26,12 +26,11 @@ func newPace(c config.Rollout, workers, n int) pace {
 // rollout runs hosts 0 … n-1 at a pace: canaries first, then batches. Canaries are the first hosts that change: until they
 // have done well, the others may only be looked at, and those on which there is something to do come again later. A host of the
 // next batch doesn't wait for the slow ones of the batches before as long as the budget would bear it if all of those failed.
-// When the failures exceed the budget, a canary fails or stop is closed, no further host starts; those that run come to their
-// end. Every host is accounted for: run is called for those that start, skip for the others, with the reason.
+// When the failures exceed the budget, a canary fails or the context ends, no further host starts; those that run come to their
+// end, as run sees to. Every host is accounted for: run is called for those that start, skip for the others, with the reason.
 type rollout struct {
 	pace
-	n    int
-	stop <-chan struct{} // closed: no new hosts; may be nil
+	n int
 	// run is called on several goroutines. Without change, a host that would be changed is left as it is, and deferred.
 	run  func(ctx context.Context, i int, change bool) deed
 	skip func(i int, why string)
@@ -100,7 +99,7 @@ func (r *rollout) canaries(ctx context.Context) (rest []int) {
 		if len(r.running) == 0 {
 			break
 		}
-		f, ok := r.wait()
+		f, ok := r.wait(ctx)
 		if !ok {
 			continue
 		}
@@ -147,7 +146,7 @@ func (r *rollout) batches(ctx context.Context, rest []int) {
 		if len(r.running) == 0 {
 			break
 		}
-		if f, ok := r.wait(); ok {
+		if f, ok := r.wait(ctx); ok {
 			delete(r.running, f.i)
 			queue.Done(f.i)
 			r.count(f, false)
@@ -167,23 +166,19 @@ func (r *rollout) machineOf(i int) string {
 	return r.machine(i)
 }
 
-// wait waits for the end of a host; not ok: for the signal to stop.
-func (r *rollout) wait() (f finish, ok bool) {
+// wait waits for the end of a host; not ok: for the end of the context, once.
+func (r *rollout) wait(ctx context.Context) (f finish, ok bool) {
+	ended := ctx.Done()
+	if r.stopped != "" {
+		ended = nil
+	}
 	select {
 	case f = <-r.finished:
 		return f, true
-	case <-r.stopSignal():
+	case <-ended:
 		r.stopped = whyInterrupted
 		return f, false
 	}
-}
-
-// stopSignal is stop until it was heard.
-func (r *rollout) stopSignal() <-chan struct{} {
-	if r.stopped != "" {
-		return nil
-	}
-	return r.stop
 }
 
 // start starts host i, which is known as id while it runs.
@@ -209,7 +204,7 @@ func (r *rollout) count(f finish, canary bool) {
 
 // mayGoOn says whether any host may start now.
 func (r *rollout) mayGoOn(ctx context.Context) bool {
-	if ctx.Err() != nil || r.interrupted() {
+	if ctx.Err() != nil {
 		r.stopped = cmp.Or(r.stopped, whyInterrupted)
 	}
 	return r.stopped == "" && len(r.running) < r.workers
@@ -227,15 +222,6 @@ func (r *rollout) mayStart(ctx context.Context, queue *work.Queue, next int) boo
 		}
 	}
 	return unresolved == 0 || r.failed+unresolved <= r.budget
-}
-
-func (r *rollout) interrupted() bool {
-	select {
-	case <-r.stop:
-		return r.stop != nil
-	default:
-		return false
-	}
 }
 
 // inOrder returns the places of hosts in the order of groups: hosts of the first group come first, and those of no

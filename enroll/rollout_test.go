@@ -22,10 +22,10 @@ type rolled struct {
 }
 
 // roll runs a rollout in a bubble of fake time: every host takes took(i), and ok(i) says how it ends.
-func roll(ctx context.Context, p pace, n int, stop <-chan struct{}, took func(int) time.Duration, ok func(int) bool) *rolled {
+func roll(ctx context.Context, p pace, n int, took func(int) time.Duration, ok func(int) bool) *rolled {
 	out := &rolled{skipped: map[string]int{}, earliest: map[int]time.Duration{}}
 	begin := time.Now()
-	r := rollout{pace: p, n: n, stop: stop,
+	r := rollout{pace: p, n: n,
 		run: func(_ context.Context, i int, change bool) deed {
 			if !change {
 				return deed{deferred: true}
@@ -75,7 +75,7 @@ func TestRollout(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := roll(t.Context(), c.pace, c.n, nil, c.took, c.ok)
+				r := roll(t.Context(), c.pace, c.n, c.took, c.ok)
 				if len(r.started) != c.started || r.most > c.most {
 					t.Errorf("started %d, %d at once; want %d, %d", len(r.started), r.most, c.started, c.most)
 				}
@@ -107,7 +107,7 @@ func TestRolloutDoesNotWaitForTheSlowestWhenTheBudgetBearsIt(t *testing.T) {
 	}{{0, time.Hour}, {1, 3 * time.Second}} {
 		t.Run(fmt.Sprintf("a budget of %d", c.budget), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := roll(t.Context(), pace{workers: 10, batch: 3, budget: c.budget}, 12, nil, slow, always)
+				r := roll(t.Context(), pace{workers: 10, batch: 3, budget: c.budget}, 12, slow, always)
 				if got := r.earliest[11]; c.budget == 0 && got < c.last || c.budget == 1 && got > c.last {
 					t.Errorf("the last host began after %s, want about %s", got, c.last)
 				}
@@ -197,9 +197,9 @@ func TestCanariesAreTheFirstHostsThatChange(t *testing.T) {
 
 func TestRolloutStopsPolitely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stop := make(chan struct{})
-		time.AfterFunc(2500*time.Millisecond, func() { close(stop) })
-		r := roll(t.Context(), pace{workers: 2, batch: 100}, 10, stop, constant(time.Second), always)
+		ctx, stop := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+		defer stop()
+		r := roll(ctx, pace{workers: 2, batch: 100}, 10, constant(time.Second), always)
 		if len(r.started) != 6 || r.skipped[whyInterrupted] != 4 || r.running != 0 {
 			t.Errorf("started %v, skipped %v, running %d", r.started, r.skipped, r.running)
 		}

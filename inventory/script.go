@@ -87,7 +87,7 @@ func runScript(ctx context.Context, path string, args ...string) ([]byte, error)
 
 // scriptGrace is how long a script that was told to end has until it is killed, and how long what it started may hold
 // its output open when it has ended.
-const scriptGrace = time.Second
+const scriptGrace = 500 * time.Millisecond
 
 // runGroup runs a script of exec.CommandContext in a process group of its own, of which nothing is left when it ends.
 func runGroup(cmd *exec.Cmd) error {

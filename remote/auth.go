@@ -252,6 +252,8 @@ func (l *login) failure(err error) *Error {
 }
 
 // prepare loads what a host's login needs, so that passphrases are asked for now.
-func (d *Dialer) prepare(ctx context.Context, t Target, s *settings) *login {
-	return newLogin(d.keys.candidates(ctx, s), t.Password, s)
+// The error is ErrShortage: this machine cannot read them now.
+func (d *Dialer) prepare(ctx context.Context, t Target, s *settings) (*login, error) {
+	keys, err := d.keys.candidates(ctx, s)
+	return newLogin(keys, t.Password, s), err
 }

@@ -12,11 +12,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"fleetctl/remote/fault"
 	"fleetctl/remote/hostkeys"
 	"fleetctl/remote/sshconfig"
 )
@@ -27,6 +29,7 @@ type Dialer struct {
 	resolver *sshconfig.Resolver
 	keys     *keyRing
 	jumps    jumpHosts
+	commands atomic.Bool // a target that was preloaded has a ProxyCommand
 
 	mu    sync.Mutex
 	known map[string]*knownFiles // by list of files
@@ -85,7 +88,10 @@ func (d *Dialer) Preload(ctx context.Context, targets []Target) error {
 	for _, t := range targets {
 		s, err := d.resolve(ctx, t)
 		if err == nil {
-			d.prepare(ctx, t, s)
+			if s.proxyCommand != "" && s.proxyCommand != "none" {
+				d.commands.Store(true)
+			}
+			_, _ = d.prepare(ctx, t, s) // what it is short of may be there when the host is dialled
 		} else if first == nil {
 			first = err
 		}
@@ -96,18 +102,33 @@ func (d *Dialer) Preload(ctx context.Context, targets []Target) error {
 	return first
 }
 
+// Commands says whether a target that was preloaded is reached by a ProxyCommand, which needs a process and its pipes.
+func (d *Dialer) Commands() bool { return d.commands.Load() }
+
 // Dial connects and authenticates to a target. Drops before authentication, refusals and time-outs are tried again with
 // a growing, jittered pause; everything else fails at once.
 func (d *Dialer) Dial(ctx context.Context, t Target) (*Conn, error) {
 	s, err := d.resolve(ctx, t)
 	if err != nil {
-		return nil, ctxError(ctx, err)
+		return nil, dialError(ctx, err)
 	}
 	l, err := d.connect(ctx, t, s)
 	if err != nil {
-		return nil, ctxError(ctx, err)
+		return nil, dialError(ctx, err)
 	}
 	return newConn(d, t, s, l), nil
+}
+
+// dialError is ctxError that knows what is no fault of the host.
+func dialError(ctx context.Context, err error) error {
+	if fault.Short(err) && ctx.Err() == nil && !errors.Is(err, ErrShortage) {
+		var e *Error
+		if errors.As(err, &e) && e.Err != nil {
+			err = e.Err // of what kind it would be of a host, it isn't
+		}
+		return &Error{Kind: ErrShortage, Err: err, Hint: "raise its limits (ulimit -n, ulimit -u), or work on fewer hosts at once"}
+	}
+	return ctxError(ctx, err)
 }
 
 // ctxError prefers the context's end to what it caused: a deadline is ErrTimeout, a cancellation stays what it is.
@@ -147,7 +168,10 @@ type link struct {
 // connect tries until a client is there or nothing more can help. A host key that was refused stays the error, whatever
 // happens when the host is asked for the keys that it is known by.
 func (d *Dialer) connect(ctx context.Context, t Target, s *settings) (*link, error) {
-	l := d.prepare(ctx, t, s)
+	l, err := d.prepare(ctx, t, s)
+	if err != nil {
+		return nil, err
+	}
 	var algs []string
 	var alarm *Error
 	tries := 0
@@ -257,7 +281,21 @@ func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), 
 		network = "tcp6"
 	}
 	conn, err := dialer.DialContext(ctx, network, addr)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) && s.bindAddress == "" && portsUsedUp(ctx, network, addr) {
+		err = &Error{Kind: ErrShortage, Err: err, Hint: "work on fewer hosts at once, or widen net.ipv4.ip_local_port_range"}
+	}
 	return conn, nothing, err
+}
+
+// portsUsedUp tells the two meanings of EADDRNOTAVAIL apart: no local port is left for TCP, or no local address leads there.
+func portsUsedUp(ctx context.Context, network, addr string) bool {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, strings.Replace(network, "tcp", "udp", 1), addr) // it sends nothing
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // connectFailure sorts the errors of transport.

@@ -95,7 +95,7 @@ func waitResult[T any](ctx context.Context, done <-chan T, limit time.Duration) 
 		return nil
 	case <-ctx.Done():
 	}
-	timer.Reset(time.Second)
+	timer.Reset(300 * time.Millisecond)
 	select {
 	case r := <-done:
 		return &r

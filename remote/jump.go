@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"fleetctl/remote/fault"
 )
 
 // jumpHosts are the connections to jump hosts, one each, by how they are reached.
@@ -73,7 +75,7 @@ func (j *jumpHosts) slot(ctx context.Context, key string, limit int) (release fu
 		j.slots[key] = slots
 	}
 	j.mu.Unlock()
-	defer standStill(ctx)()
+	defer StandStill(ctx)()
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
@@ -210,7 +212,7 @@ func (d *Dialer) jumpClient(
 	}
 	client, end, interval, err := d.connectJump(ctx, chain, config)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !fault.Short(err) {
 			h.failed, h.since = err, time.Now()
 		}
 		return nil, nil, err

@@ -10,9 +10,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"fleetctl/remote/fault"
 )
 
 // keyRing holds the user's keys: files, each read (and its passphrase asked) once, and agents, each connected to once.
@@ -53,6 +56,12 @@ func (r *keyRing) file(path string, inAgent func(ssh.PublicKey) bool) *keyFile {
 	r.mu.Unlock()
 	k.once.Do(func() {
 		k.load(path, r.passphrase, inAgent)
+		if fault.Short(k.err) { // the next one who asks reads it again
+			r.mu.Lock()
+			delete(r.files, path)
+			r.mu.Unlock()
+			return
+		}
 		if k.err != nil && !errors.Is(k.err, fs.ErrNotExist) {
 			r.logf("key %s: %v", path, k.err)
 		}
@@ -169,23 +178,34 @@ func (a *agentConn) keys(ctx context.Context) ([]ssh.Signer, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", a.path)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !fault.Short(err) {
 			a.asked, a.err = true, fmt.Errorf("ssh-agent: %w", err)
 		}
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	client := agent.NewClient(conn)
+	limited, cancel := context.WithTimeout(ctx, agentTime)
+	defer cancel()
+	stop := context.AfterFunc(limited, func() { _ = conn.Close() }) // nothing else ends a question
 	signers, err := client.Signers()
-	if !stop() {
-		return nil, errors.Join(ctx.Err(), conn.Close())
+	stop()
+	switch {
+	case ctx.Err() != nil: // another host may ask again
+		_ = conn.Close()
+		return nil, ctx.Err()
+	case limited.Err() != nil:
+		err = fmt.Errorf("ssh-agent: no answer in %s", agentTime)
+	case err != nil:
+		err = errors.Join(fmt.Errorf("ssh-agent: %w", err), conn.Close())
+	default:
+		a.conn, a.client = conn, client
 	}
-	a.conn, a.client, a.asked, a.signers = conn, client, true, signers
-	if err != nil {
-		a.err = fmt.Errorf("ssh-agent: %w", err)
-	}
+	a.asked, a.signers, a.err = true, signers, err
 	return a.signers, a.err
 }
+
+// agentTime is how long an agent may take to list its keys: somebody may have to unlock it.
+const agentTime = 30 * time.Second
 
 func (r *keyRing) close() error {
 	r.mu.Lock()
@@ -216,18 +236,24 @@ func agentPath(s *settings) string {
 }
 
 // candidates are the keys to offer to a host, the likeliest first, since sshd counts each offer (MaxAuthTries): the
-// named ones, then those that hosts of this run took, then the agent's, then OpenSSH's default files.
-func (r *keyRing) candidates(ctx context.Context, s *settings) []ssh.Signer {
+// named ones, then those that hosts of this run took, then the agent's, then OpenSSH's default files. The error is
+// ErrShortage: this machine cannot read them now.
+func (r *keyRing) candidates(ctx context.Context, s *settings) ([]ssh.Signer, error) {
 	var inAgent []ssh.Signer
 	if path := agentPath(s); path != "" {
 		var err error
-		if inAgent, err = r.agent(path).keys(ctx); err != nil {
+		if inAgent, err = r.agent(path).keys(ctx); fault.Short(err) {
+			return nil, &Error{Kind: ErrShortage, Err: err}
+		} else if err != nil {
 			r.logf("%v", err)
 		}
 	}
 	var named, defaults []ssh.Signer
 	for _, id := range s.identities {
-		signers := r.identity(id.path, inAgent, s.certs)
+		signers, err := r.identity(id.path, inAgent, s.certs)
+		if err != nil {
+			return nil, err
+		}
 		if id.explicit {
 			named = append(named, signers...)
 		} else {
@@ -244,11 +270,11 @@ func (r *keyRing) candidates(ctx context.Context, s *settings) []ssh.Signer {
 			out = append(out, k)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // identity returns the signers of one key file: with its certificates, and alone.
-func (r *keyRing) identity(path string, inAgent []ssh.Signer, certFiles []string) []ssh.Signer {
+func (r *keyRing) identity(path string, inAgent []ssh.Signer, certFiles []string) ([]ssh.Signer, error) {
 	find := func(pub ssh.PublicKey) ssh.Signer {
 		for _, s := range inAgent {
 			if bytes.Equal(s.PublicKey().Marshal(), pub.Marshal()) {
@@ -258,12 +284,15 @@ func (r *keyRing) identity(path string, inAgent []ssh.Signer, certFiles []string
 		return nil
 	}
 	k := r.file(path, func(pub ssh.PublicKey) bool { return find(pub) != nil })
+	if fault.Short(k.err) {
+		return nil, &Error{Kind: ErrShortage, Err: k.err}
+	}
 	signer := k.signer
 	if signer == nil && k.public != nil {
 		signer = find(k.public)
 	}
 	if signer == nil {
-		return nil
+		return nil, nil
 	}
 	certs := []*ssh.Certificate{k.cert}
 	for _, f := range certFiles {
@@ -279,7 +308,7 @@ func (r *keyRing) identity(path string, inAgent []ssh.Signer, certFiles []string
 			out = append(out, cs)
 		}
 	}
-	return append(out, signer)
+	return append(out, signer), nil
 }
 
 // goodFirst moves keys that were accepted before to the front, the most often accepted one first.

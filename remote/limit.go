@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// limited is a context with a limit whose clock stands still while Dial waits for its turn.
+// limited is a context with a limit whose clock can stand still.
 type limited struct {
 	context.Context
 	done chan struct{}
@@ -24,13 +24,13 @@ type limited struct {
 // limitKey finds a limited in a context.
 type limitKey struct{}
 
-// WithLimit is context.WithTimeout for one host, all in all. The time that Dial waits for others who log in to the same sshd
-// through a jump host does not count: it is not the host that is slow.
+// WithLimit is context.WithTimeout for one host, all in all. What is no fault of the host does not count: the time that Dial waits for
+// others who log in to the same sshd through a jump host, and that for what this machine lacks (see StandStill).
 func WithLimit(parent context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	l := &limited{Context: parent, done: make(chan struct{}), ends: time.Now().Add(limit), after: map[int]func(){}}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.timer = time.AfterFunc(limit, func() { l.end(context.DeadlineExceeded) })
+	l.timer = time.AfterFunc(limit, l.over)
 	stop := context.AfterFunc(parent, func() { l.end(parent.Err()) })
 	return l, func() {
 		stop()
@@ -62,7 +62,7 @@ func (l *limited) Err() error {
 	return l.err
 }
 
-// Value finds the context itself for standStill.
+// Value finds the context itself for StandStill.
 func (l *limited) Value(key any) any {
 	if key == (limitKey{}) {
 		return l
@@ -90,9 +90,22 @@ func (l *limited) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
+// over ends it when its time is over, unless the clock was stopped just then.
+func (l *limited) over() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waits == 0 {
+		l.endLocked(context.DeadlineExceeded)
+	}
+}
+
 func (l *limited) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.endLocked(err)
+}
+
+func (l *limited) endLocked(err error) {
 	if l.err != nil {
 		return
 	}
@@ -105,8 +118,8 @@ func (l *limited) end(err error) {
 	}
 }
 
-// standStill stops the clock of WithLimit, where ctx has one, until resume is called.
-func standStill(ctx context.Context) (resume func()) {
+// StandStill stops the clock of WithLimit, where ctx has one, until resume is called; once is enough.
+func StandStill(ctx context.Context) (resume func()) {
 	l, ok := ctx.Value(limitKey{}).(*limited)
 	if !ok {
 		return func() {}
@@ -117,12 +130,12 @@ func standStill(ctx context.Context) (resume func()) {
 		l.timer.Stop()
 		l.left = max(0, time.Until(l.ends))
 	}
-	return func() {
+	return sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.waits--; l.waits == 0 && l.err == nil {
 			l.ends = time.Now().Add(l.left)
 			l.timer.Reset(l.left)
 		}
-	}
+	})
 }

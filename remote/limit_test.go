@@ -16,7 +16,7 @@ func TestTheLimitStandsStillWhileDialWaits(t *testing.T) {
 		child, stop := context.WithTimeout(ctx, time.Hour)
 		defer stop()
 		time.Sleep(4 * time.Second)
-		first, second := standStill(child), standStill(child)
+		first, second := StandStill(child), StandStill(child)
 		time.Sleep(time.Minute)
 		first()
 		time.Sleep(time.Minute)
@@ -34,7 +34,7 @@ func TestTheLimitStandsStillWhileDialWaits(t *testing.T) {
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) || !errors.Is(child.Err(), context.DeadlineExceeded) {
 			t.Errorf("it ended with %v and %v", ctx.Err(), child.Err())
 		}
-		standStill(child)() // nothing to stop
+		StandStill(child)() // nothing to stop
 	})
 }
 
@@ -43,7 +43,7 @@ func TestALimitEndsWithItsParentEvenWhileItStandsStill(t *testing.T) {
 	parent, end := context.WithCancel(t.Context())
 	ctx, cancel := WithLimit(parent, time.Hour)
 	defer cancel()
-	defer standStill(ctx)()
+	defer StandStill(ctx)()
 	end()
 	<-ctx.Done()
 	if !errors.Is(ctx.Err(), context.Canceled) {

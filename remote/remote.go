@@ -29,6 +29,7 @@ var (
 	ErrFile             = fault.ErrFile             // never, until something on the host changes
 	ErrDisconnected     = fault.ErrDisconnected     // may help
 	ErrOutputTooLong    = fault.ErrOutputTooLong    // never
+	ErrShortage         = fault.ErrShortage         // when this machine has again what it is short of; says nothing of the host
 )
 
 // Error is a failure with what to do about it. It does not name the host: whoever prints it does, once.

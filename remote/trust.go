@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"fleetctl/remote/fault"
 	"fleetctl/remote/hostkeys"
 )
 
@@ -31,6 +32,11 @@ func (d *Dialer) knownHosts(s *settings) (*hostkeys.KnownHosts, error) {
 			}
 		}
 	})
+	if fault.Short(k.err) { // the next host reads them again
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.known, id)
+	}
 	return k.hosts, k.err
 }
 

@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"fleetctl/enroll/halt"
 	"fleetctl/enroll/tctl"
 )
 
@@ -23,14 +25,14 @@ var version = "dev"
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool // stderr is one: bars make sense
-	interactive    bool // stdin and stderr are: somebody can be asked
-	interrupts     *interrupts
+	terminal       bool              // stderr is one: bars make sense
+	interactive    bool              // stdin and stderr are: somebody can be asked
+	halt           *halt.Halt        // nil: nothing interrupts it
 	secrets        map[string]string // of the environment, by variable
 	helpers        fs.FS             // identify-linux-ARCH.gz
 	tctl           tctl.Runner       // in place of the program; nil: the program of fleet.yaml
 	args           []string          // the command line, with the program's name
-	goesOn         string            // how a run of this command that was interrupted goes on
+	canResume      atomic.Bool       // a run of this command that was interrupted goes on with --resume
 }
 
 // run runs one command line and returns the exit code.
@@ -89,7 +91,7 @@ func (a *app) commands() []*cli.Command {
 
 // resumes notes that the command can go on where it was interrupted.
 func (a *app) resumes(*cli.Context) error {
-	a.goesOn = "; the same command with --resume goes on"
+	a.canResume.Store(true)
 	return nil
 }
 

@@ -73,33 +73,6 @@ func TestBarsAndTroublesOnATerminal(t *testing.T) {
 	}
 }
 
-// TestTheSecondInterruptEndsAnEnroll: the first one only keeps it from starting hosts.
-func TestTheSecondInterruptEndsAnEnroll(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
-	if r := w.inProcess("enroll", "--tokens-only", "--out", w.out()); r.code != exitOK {
-		t.Fatalf("%+v", r)
-	}
-	w.hold("web-01", "facts")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	in := &interrupts{first: make(chan struct{})}
-	go func() {
-		<-w.asked
-		in.count(1, cancel)
-		if ctx.Err() == nil {
-			in.count(2, cancel)
-		}
-	}()
-	r := w.inProcessWith(ctx, func(a *app) { a.interrupts = in }, "enroll", "--install-only", "-o", "csv")
-	w.release("")
-	if r.code != exitInterrupted || !strings.Contains(r.stdout, "web-01,canceled,canceled,,canceled before it was done\n") ||
-		!strings.Contains(r.stdout, "web-02,canceled,canceled,,") ||
-		!strings.HasSuffix(r.stderr, "interrupted: what was finished is recorded; the same command with --resume goes on\n") {
-		t.Errorf("%+v", r)
-	}
-}
-
 func TestAnInterruptBeforeTheFirstHost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=1"}})

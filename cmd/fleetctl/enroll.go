@@ -65,7 +65,6 @@ func (a *app) enroll(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	opts.Stop = a.interrupts.drain()
 	report, err := enroll.Enroll(c.Context, s.Fleet, opts)
 	return show(v, report.HostsReport, err)
 }

@@ -50,7 +50,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	switch code {
 	case exitOK, exitChanges:
 	case exitInterrupted:
-		a.say("interrupted: what was finished is recorded%s", a.goesOn)
+		a.interrupted()
 	case exitHostsFailed:
 		a.say("%v", err)
 	default:
@@ -65,6 +65,15 @@ func (a *app) exit(ctx context.Context, err error) int {
 		}
 	}
 	return code
+}
+
+// interrupted says how a run that was interrupted has ended.
+func (a *app) interrupted() {
+	goesOn := ""
+	if a.canResume.Load() {
+		goesOn = "; the same command with --resume goes on"
+	}
+	a.say("interrupted: what was finished is recorded%s", goesOn)
 }
 
 // say writes to stderr. Lines behind the first one are marked, since somebody else's words could pass for ours.

@@ -13,12 +13,12 @@ func main() {
 
 // realMain is main for the tests, too, which run it as a command of their scripts, with helpers of their own.
 func realMain(helpers fs.FS) int {
-	ctx, in, stop := watchSignals(context.Background())
-	defer stop()
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		terminal: isTerminal(os.Stderr), interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr), interrupts: in, helpers: helpers,
+		terminal: isTerminal(os.Stderr), interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr), helpers: helpers,
 		secrets: takeSecrets(),
 	}
+	ctx, stop := a.watchSignals(context.Background())
+	defer stop()
 	return a.run(ctx, os.Args)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"gopkg.in/yaml.v3"
 
+	"fleetctl/enroll/halt"
 	"fleetctl/remote"
 )
 
@@ -20,10 +21,11 @@ import (
 type printer struct {
 	w      io.Writer
 	format string
+	halt   *halt.Halt // who interrupts a report lets it come to its end
 }
 
 func (a *app) printer(c *cli.Context) (*printer, error) {
-	p := &printer{w: a.stdout, format: c.String("output")}
+	p := &printer{w: a.stdout, format: c.String("output"), halt: a.halt}
 	switch p.format {
 	case "table", "json", "jsonl", "yaml", "csv":
 		return p, nil
@@ -34,6 +36,7 @@ func (a *app) printer(c *cli.Context) (*printer, error) {
 // write writes n rows. row returns the i-th one as a value for JSON lines and as cells; whole is the one document for
 // JSON and YAML.
 func (p *printer) write(header []string, n int, row func(i int) (any, []string), whole func() any) error {
+	defer p.halt.Hold()()
 	switch p.format {
 	case "json":
 		enc := json.NewEncoder(p.w)

@@ -41,14 +41,14 @@ func takeSecrets() map[string]string {
 
 func (a *app) sshPassword(c *cli.Context) (string, error) {
 	if c.Bool("ask-pass") {
-		return a.prompt("SSH password")
+		return a.prompt(c.Context, "SSH password")
 	}
 	return a.secrets[envPassword], nil
 }
 
 func (a *app) becomePassword(c *cli.Context) (string, error) {
 	if c.Bool("ask-become-pass") {
-		return a.prompt("become password")
+		return a.prompt(c.Context, "become password")
 	}
 	if path := c.String("become-password-file"); path != "" {
 		return passwordFile(path)
@@ -72,25 +72,44 @@ func passwordFile(path string) (string, error) {
 	return line, nil
 }
 
-// prompt asks on the terminal without echo.
-func (a *app) prompt(what string) (string, error) {
+// prompt asks on the terminal without echo. When ctx ends it gives up, and the terminal is as it was.
+func (a *app) prompt(ctx context.Context, what string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return "", inputError(fmt.Errorf("there is no terminal to ask for the %s: use a file or the environment "+
 			"(%s, %s)", what, envPassword, envBecomePassword))
 	}
-	defer tty.Close()
-	fmt.Fprintf(tty, "%s: ", remote.Escape(what))
-	secret, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(tty)
+	fd := int(tty.Fd())
+	was, err := term.GetState(fd)
 	if err != nil {
-		return "", fmt.Errorf("asking for the %s: %w", what, err)
+		return "", errors.Join(fmt.Errorf("asking for the %s: %w", what, err), tty.Close())
 	}
-	return string(secret), nil
+	type answer struct {
+		secret []byte
+		err    error
+	}
+	done := make(chan answer, 1)
+	fmt.Fprintf(tty, "%s: ", remote.Escape(what))
+	go func() { // nothing interrupts a read of a terminal
+		secret, err := term.ReadPassword(fd)
+		done <- answer{secret, err}
+	}()
+	select {
+	case <-ctx.Done():
+		_ = term.Restore(fd, was) // who typed may be gone
+		fmt.Fprintln(tty)
+		return "", ctx.Err() // the file stays open under the read: the run is at its end
+	case a := <-done:
+		fmt.Fprintln(tty)
+		if err := errors.Join(a.err, tty.Close()); err != nil {
+			return "", fmt.Errorf("asking for the %s: %w", what, err)
+		}
+		return string(a.secret), nil
+	}
 }
-
-// passphrase asks for the passphrase of a key file.
-func (a *app) passphrase(keyFile string) (string, error) { return a.prompt("passphrase of " + keyFile) }
 
 // question asks at the terminal, and returns the line that somebody typed; "" at the end of the input.
 func (a *app) question(ctx context.Context, text string) (string, error) {

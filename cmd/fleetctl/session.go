@@ -233,6 +233,7 @@ func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hos
 	}
 	reach.Dialer = dialer
 	reach.Preload(ctx, dialer, hosts)
+	reach.Forks, reach.Short = a.holdForks(reach.Forks, dialer.Commands()), a.short()
 	return reach, func() { _ = dialer.Close() }, nil // shared connections; the hosts' own are closed
 }
 
@@ -243,7 +244,7 @@ func (a *app) dialOptions(c *cli.Context) remote.Options {
 		SSHConfig:       c.String("ssh-config"),
 		User:            c.String("user"),
 		PrivateKey:      c.String("private-key"),
-		Passphrase:      a.passphrase,
+		Passphrase:      func(file string) (string, error) { return a.prompt(c.Context, "passphrase of "+file) },
 		Accepted:        func(host, key string) { a.say("accepted the host key of %s: %s", host, key) },
 	}
 	if c.Bool("verbose") {

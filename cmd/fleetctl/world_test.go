@@ -274,8 +274,7 @@ func runApp(ctx context.Context, change func(*app), args ...string) said {
 	var stdout bytes.Buffer
 	var stderr lockedBuffer
 	a := &app{
-		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, interrupts: &interrupts{first: make(chan struct{})},
-		helpers: noFiles{},
+		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, helpers: noFiles{},
 	}
 	if change != nil {
 		change(a)

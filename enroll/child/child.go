@@ -7,14 +7,22 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/term"
+
+	"fleetctl/remote/fault"
 )
 
 // Grace is how long a program that was told to end (SIGTERM) has until it is killed, where Options don't say.
 const Grace = 5 * time.Second
+
+// shortGrace is the same where somebody waits for the end: the context was canceled.
+const shortGrace = 250 * time.Millisecond
 
 // pipeGrace is how long what a program left behind may hold its output open. A program that ended has written
 // everything; what lives on may be a master connection of ssh, which keeps standard error for as long as it lasts.
@@ -23,10 +31,10 @@ const pipeGrace = 500 * time.Millisecond
 // Options of Run.
 type Options struct {
 	// Prompts says that the program may ask something on the terminal. It then stays in our process group, since a
-	// group in the background is stopped when it reads from the terminal (termios(3), TOSTOP and SIGTTIN), and only the
-	// program itself can be ended, not what it started.
+	// group in the background is stopped when it reads from the terminal (termios(3), TOSTOP and SIGTTIN), and what it
+	// started is ended as far as it can be found: its children, and theirs.
 	Prompts bool
-	Grace   time.Duration // between SIGTERM and SIGKILL; 0: Grace
+	Grace   time.Duration // between SIGTERM and SIGKILL when the time is over; 0: Grace
 }
 
 // Run runs a program that was made with exec.Command and waits for it. It gets a process group of its own, unless it
@@ -41,7 +49,7 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts Options) error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	}
 	cmd.WaitDelay = pipeGrace
-	if err := cmd.Start(); err != nil {
+	if err := start(ctx, cmd); err != nil {
 		return err
 	}
 	p := process{pid: cmd.Process.Pid, group: !opts.Prompts, ended: make(chan struct{}), watched: make(chan struct{})}
@@ -61,6 +69,27 @@ func Run(ctx context.Context, cmd *exec.Cmd, opts Options) error {
 	return err
 }
 
+// start starts a program. What this machine lacks for it (processes, descriptors, memory) is waited for.
+func start(ctx context.Context, cmd *exec.Cmd) error {
+	for {
+		err := cmd.Start()
+		if !fault.Short(err) {
+			return err
+		}
+		*cmd = exec.Cmd{ // one that could not be started cannot be started again
+			Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir, Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
+			ExtraFiles: cmd.ExtraFiles, SysProcAttr: cmd.SysProcAttr, WaitDelay: cmd.WaitDelay, Err: cmd.Err,
+		}
+		timer := time.NewTimer(250 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // process is a program that runs.
 type process struct {
 	pid     int
@@ -77,8 +106,19 @@ func (p process) watch(ctx context.Context, grace time.Duration) {
 		return
 	case <-ctx.Done():
 	}
+	if !p.group {
+		started := descendants(p.pid) // when it has ended, nobody knows any more whose they were
+		defer func() {
+			for _, child := range started {
+				_ = syscall.Kill(child, syscall.SIGKILL)
+			}
+		}()
+	}
 	p.signal(syscall.SIGTERM)
-	if grace <= 0 {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		grace = shortGrace
+	case grace <= 0:
 		grace = Grace
 	}
 	timer := time.NewTimer(grace)
@@ -95,8 +135,38 @@ func (p process) signal(sig syscall.Signal) {
 	pid := p.pid
 	if p.group {
 		pid = -pid
+	} else {
+		for _, child := range descendants(pid) {
+			_ = syscall.Kill(child, sig)
+		}
 	}
 	_ = syscall.Kill(pid, sig) // it may have ended meanwhile
+}
+
+// descendants are the children of a process, and theirs, where /proc says so.
+func descendants(pid int) []int {
+	children := map[int][]int{}
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		text := string(raw)
+		fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // its name may have anything in it
+		if len(fields) < 2 {
+			continue
+		}
+		parent, err := strconv.Atoi(fields[1])
+		if n, nerr := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && nerr == nil {
+			children[parent] = append(children[parent], n)
+		}
+	}
+	all := children[pid]
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i]]...)
+	}
+	return all
 }
 
 // Terminal says whether something that is read from is a terminal.

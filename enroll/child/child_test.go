@@ -136,3 +136,28 @@ func TestHeadAndTailKeepTheirEnd(t *testing.T) {
 		}
 	}
 }
+
+// A program that may prompt shares our group: what it started is found, and ends with it, also where the program does as it is told
+// and its child doesn't.
+func TestWhatAProgramThatMayPromptStartedEndsWithIt(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cmd := exec.Command("sh", "-c", "sh -c 'trap \"\" TERM; echo $$ >"+file+".new; mv "+file+".new "+file+"; while :; do sleep 0.1; done' & wait")
+	out := &Tail{Max: 100}
+	cmd.Stdout, cmd.Stderr = out, out
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, cmd, Options{Prompts: true}) }()
+	pid := orphan.Number(t, file)
+	cancel()
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it hangs")
+	}
+	orphan.WantGone(t, pid)
+}

@@ -34,6 +34,9 @@ type Host struct {
 	Before func(Event) error
 	After  func(Event) error
 
+	Fault func() remotetest.Fault                     // of each connection; nil: none
+	Wrap  func(remotetest.Handler) remotetest.Handler // what lies between the connection and the host; nil: nothing
+
 	t  testing.TB
 	mu sync.Mutex
 	s  State

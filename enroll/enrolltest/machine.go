@@ -39,8 +39,12 @@ func (h *Host) Attach(fleet *remotetest.Fleet) remote.Target {
 			return yes
 		}
 	}
+	handler := remotetest.Handler(p.Handler)
+	if h.Wrap != nil {
+		handler = h.Wrap(handler)
+	}
 	return fleet.Add(h.Name, "admin", remotetest.FleetHost{
-		Handler: p.Handler, Users: []string{"root", "admin"},
+		Handler: handler, Fault: h.Fault, Users: []string{"root", "admin"},
 		Down: is(func(s *State) bool { return s.Down }), Silent: is(func(s *State) bool { return s.Silent }),
 	})
 }

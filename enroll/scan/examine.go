@@ -59,6 +59,8 @@ func explainEnd(proc *remote.Process, err error) error {
 	select {
 	case e := <-ended:
 		switch {
+		case errors.Is(e.err, remote.ErrDisconnected): // it is not what it said that is wrong
+			return fmt.Errorf("while its TPM was asked: %w", e.err)
 		case e.err != nil:
 			return fmt.Errorf("%w (%w)", err, e.err)
 		case len(e.stderr) > 0:

@@ -41,7 +41,11 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, e
 	if ctx.Err() != nil {
 		return outcome.End(h.Name, outcome.Canceled, outcome.WasCanceled, "canceled before it began"), nil
 	}
-	seen, err := s.ask(ctx, h)
+	var seen sighting
+	err := s.Patiently(ctx, func() (err error) {
+		seen, err = s.ask(ctx, h)
+		return err
+	})
 	r := s.result(ctx, h, seen, err)
 	if r.Outcome == outcome.Canceled {
 		return r, nil // an interrupted host was not seen: a resumed scan takes it again

@@ -100,8 +100,12 @@ func (s *sqlite) connect(ctx context.Context, existing bool) error {
 	if s.read, err = openPool(s.path, "_pragma=query_only(1)"); err != nil {
 		return err
 	}
+	s.read.SetMaxOpenConns(maxReaders)
 	return s.put.prepare(ctx, s.write)
 }
+
+// maxReaders is how many read at once: a connection takes three descriptors, and as many hosts as a run works on may ask.
+const maxReaders = 16
 
 func (s *sqlite) disconnect() {
 	for _, db := range []*sql.DB{s.read, s.write} {

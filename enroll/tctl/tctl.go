@@ -16,6 +16,7 @@ import (
 
 	"fleetctl/enroll/child"
 	"fleetctl/enroll/config"
+	"fleetctl/enroll/halt"
 	"fleetctl/enroll/outcome"
 )
 
@@ -182,21 +183,29 @@ func (t Tctl) Create(ctx context.Context, file string, force bool) error {
 		args = append(args, "-f")
 	}
 	if !t.remote() {
-		_, err := t.run(ctx, t.Stdin, append(args, file)...)
-		return err
+		return t.write(ctx, t.Stdin, append(args, file)...)
 	}
 	f, err := os.Open(file) //nolint:gosec // our own file
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	_, err = t.run(ctx, f, args...)
-	return err
+	return t.write(ctx, f, args...)
 }
 
 // Remove deletes a resource.
 func (t Tctl) Remove(ctx context.Context, kind, name string) error {
-	_, err := t.run(ctx, t.Stdin, "rm", kind+"/"+name)
+	return t.write(ctx, t.Stdin, "rm", kind+"/"+name)
+}
+
+// write changes something in the cluster. Once it has begun it comes to its end also when the run is to end.
+func (t Tctl) write(ctx context.Context, stdin io.Reader, args ...string) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	ctx, finished := halt.Finish(ctx)
+	defer finished()
+	_, err := t.run(ctx, stdin, args...)
 	return err
 }
 

@@ -3,11 +3,13 @@ package work
 import (
 	"cmp"
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"fleetctl/enroll/config"
 	"fleetctl/inventory"
 	"fleetctl/remote"
+	"fleetctl/remote/fault"
 )
 
 // Dialer connects to hosts; *remote.Dialer is one.
@@ -22,6 +24,7 @@ type Reach struct {
 	Password string        // for SSH, where the inventory has none
 	Forks    int           // hosts at once
 	Timeout  time.Duration // for one host, all in all; 0: none
+	Short    func(error)   // hears that this machine lacks something, often; nil: nobody does
 }
 
 // Become says what the command line adds to the inventory's become variables.
@@ -31,13 +34,48 @@ type Become struct {
 	Password string
 }
 
-// Dial connects to a host.
+// Dial connects to a host. What this machine is short of (descriptors, ports, processes) is waited for.
 func (r Reach) Dial(ctx context.Context, h inventory.Host) (*remote.Conn, error) {
 	t, err := r.Target(h)
 	if err != nil {
 		return nil, err
 	}
-	return r.Dialer.Dial(ctx, t)
+	var conn *remote.Conn
+	err = r.Patiently(ctx, func() (err error) {
+		conn, err = r.Dialer.Dial(ctx, t)
+		return err
+	})
+	return conn, err
+}
+
+// Patiently does something that can be done again. As long as this machine is short of what it takes (descriptors, ports,
+// processes), it waits and tries again, and the item's time stands still.
+func (r Reach) Patiently(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if !fault.Short(err) {
+			return err
+		}
+		if r.Short != nil {
+			r.Short(err)
+		}
+		if err := waitForMore(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// waitForMore waits a moment for what this machine lacks. The host's time stands still.
+func waitForMore(ctx context.Context) error {
+	defer remote.StandStill(ctx)()
+	timer := time.NewTimer(250*time.Millisecond + rand.N(500*time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Preload loads the keys of all hosts, so that passphrases are asked before the run. What goes wrong with a host is

@@ -23,6 +23,7 @@ var (
 	ErrFile             = errors.New("the file could not be written")    // never, until something on the host changes
 	ErrDisconnected     = errors.New("connection lost")                  // may help
 	ErrOutputTooLong    = errors.New("host sent too much output")        // never
+	ErrShortage         = errors.New("this machine lacks something")     // helps when it has it again: see Short
 )
 
 // Error is a failure with what to do about it. It does not name the host: whoever prints it does, once.

@@ -21,9 +21,10 @@ import (
 // FleetHost is one host of a Fleet.
 type FleetHost struct {
 	Handler Handler
-	Users   []string    // who may log in, with the fleet's key; nil: anybody
-	Down    func() bool // closes each connection before a byte is sent while it says so; nil: never
-	Silent  func() bool // accepts and says nothing while it says so; nil: never
+	Users   []string     // who may log in, with the fleet's key; nil: anybody
+	Down    func() bool  // closes each connection before a byte is sent while it says so; nil: never
+	Silent  func() bool  // accepts and says nothing while it says so; nil: never
+	Fault   func() Fault // of each connection; nil: none
 }
 
 // Fleet serves many hosts on one listener, each at an address of its own in 127/8. One client key opens them all, and
@@ -136,9 +137,15 @@ func (f *Fleet) host(local netip.Addr) (*Host, error) {
 	if !ok {
 		return nil, errors.New("no host at " + local.String())
 	}
+	fault := Fault{}
+	if m.host.Fault != nil {
+		fault = m.host.Fault()
+	}
+	fault.CloseAtOnce = fault.CloseAtOnce || says(m.host.Down)
+	fault.HangAfterAccept = fault.HangAfterAccept || says(m.host.Silent)
 	h := &Host{
 		HostKeys: []ssh.Signer{m.key}, Users: m.host.Users, AuthorizedKeys: []ssh.PublicKey{f.public}, Handler: m.host.Handler,
-		Fault: Fault{CloseAtOnce: says(m.host.Down), HangAfterAccept: says(m.host.Silent)},
+		Fault: fault,
 	}
 	if m.odd != nil {
 		m.odd.Make(h)

@@ -151,7 +151,10 @@ func (r *Resolver) ask(ctx context.Context, q Query, key string) (Values, error)
 		argv = append(argv, q.Args.argv...)
 		a.values, a.err = r.run(ctx, append(argv, "--", a.host))
 	})
-	if a.err != nil && errors.Is(a.err, context.Canceled) { // somebody else's cancellation is not our answer
+	switch {
+	case fault.Short(a.err):
+		r.forget(key, a)
+	case errors.Is(a.err, context.Canceled): // somebody else's cancellation is not our answer
 		r.forget(key, a)
 		if ctx.Err() == nil {
 			return r.ask(ctx, q, key)

@@ -34,6 +34,8 @@ type TPM struct {
 	StartupZero bool   // TPM_PT_STARTUP_CLEAR shows all hierarchies as disabled
 	Err         error  // what opening it fails with: one of the wire.Err sentinels; nil: it opens
 
+	Refuse func(command uint32) uint32 // the response code that a command is refused with; 0: none. nil: none is
+
 	Claims      *TPM // the lie: it shows this one's EK, whose private key it does not have
 	WrongSecret bool // the lie: it answers a challenge with something else
 
@@ -57,7 +59,14 @@ func NewTPM(number int) (*TPM, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TPM{Number: number, Key: key, objects: map[uint32]*tpmObject{}, policy: map[uint32]bool{}, next: 1}, nil
+	t := NewTPMOf(key)
+	t.Number = number
+	return t, nil
+}
+
+// NewTPMOf makes the TPM with that EK, for fleets that are larger than MaxEKs.
+func NewTPMOf(key *rsa.PrivateKey) *TPM {
+	return &TPM{Key: key, objects: map[uint32]*tpmObject{}, policy: map[uint32]bool{}, next: 1}
 }
 
 // shown is the TPM whose public parts this one shows.
@@ -99,6 +108,11 @@ func (t *TPM) Send(command []byte) ([]byte, error) {
 	tag, size, code := in.U16(), in.U32(), in.U32()
 	if in.bad || int(size) != len(command) || tag != tagPlain && tag != tagSessions {
 		return tpmResponse(tagPlain, rcBadTag, nil), nil
+	}
+	if t.Refuse != nil {
+		if rc := t.Refuse(code); rc != 0 {
+			return tpmResponse(tagPlain, rc, nil), nil
+		}
 	}
 	answer, ok := tpmCommands[code]
 	if !ok {
