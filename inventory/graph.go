@@ -41,6 +41,7 @@ type graph struct {
 	groupOrder []*group
 	hostOrder  []*host
 	warnings   []string
+	sealedBy   string // the encrypted file that is being read, whose variables are secret; "" for others
 }
 
 func newGraph() *graph {
@@ -102,8 +103,16 @@ func (g *graph) setHostVar(h *host, key string, value any, pos Pos) error {
 	if h.vars == nil {
 		h.vars = make(map[string]any)
 	}
-	h.vars[key] = value
+	h.vars[key] = g.conceal(value)
 	return nil
+}
+
+// conceal hides a value that comes out of an encrypted file.
+func (g *graph) conceal(value any) any {
+	if g.sealedBy == "" {
+		return value
+	}
+	return values.NewSecret(value, g.sealedBy)
 }
 
 // setGroupVar sets a variable of the group, or its priority.
@@ -119,7 +128,7 @@ func (g *graph) setGroupVar(grp *group, key string, value any, pos Pos) error {
 	if grp.vars == nil {
 		grp.vars = make(map[string]any)
 	}
-	grp.vars[key] = value
+	grp.vars[key] = g.conceal(value)
 	return nil
 }
 

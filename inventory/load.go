@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"fleetctl/inventory/values"
 )
 
 // stdin is the source that stands for standard input.
@@ -21,7 +23,7 @@ const stdin = "-"
 //
 // A source that cannot be read or parsed is an error; most are an *Error, which names file, line and column.
 func Load(ctx context.Context, sources []string, opts Options) (*Inventory, error) {
-	l := &loader{graph: newGraph(), opts: opts}
+	l := &loader{graph: newGraph(), opts: opts, keys: &keys{ring: opts.Vault, ignore: opts.IgnoreVault}}
 	var dirs []string
 	for _, source := range sources {
 		dir, err := l.source(ctx, source)
@@ -38,11 +40,11 @@ func Load(ctx context.Context, sources []string, opts Options) (*Inventory, erro
 	if l.adjacent {
 		dirs = append(dirs, playbookDir(opts))
 	}
-	files, err := readVars(l.graph, dirs)
+	files, err := readVars(ctx, l.graph, dirs, l.keys)
 	if err != nil {
 		return nil, err
 	}
-	return &Inventory{graph: l.graph, files: files}, nil
+	return &Inventory{graph: l.graph, files: files, keys: l.keys}, nil
 }
 
 func playbookDir(opts Options) string {
@@ -55,13 +57,14 @@ func playbookDir(opts Options) string {
 type loader struct {
 	graph    *graph
 	opts     Options
+	keys     *keys
 	adjacent bool // a source other than standard input was read, so that the playbook directory counts
 }
 
 // source adds one source to the graph. It returns the directory whose group_vars and host_vars belong to the source.
 func (l *loader) source(ctx context.Context, source string) (dir string, err error) {
 	if source == stdin {
-		return "", l.stdin()
+		return "", l.stdin(ctx)
 	}
 	l.adjacent = true
 	info, err := os.Stat(source)
@@ -96,7 +99,7 @@ func bare(err error) error {
 	return err
 }
 
-func (l *loader) stdin() error {
+func (l *loader) stdin(ctx context.Context) error {
 	if l.opts.Stdin == nil {
 		return errors.New("inventory -: there is no standard input to read")
 	}
@@ -104,7 +107,7 @@ func (l *loader) stdin() error {
 	if err != nil {
 		return fmt.Errorf("inventory from standard input: %w", err)
 	}
-	return l.content("<stdin>", "", data)
+	return l.content(ctx, "<stdin>", "", data)
 }
 
 // ignoredExtensions are what Ansible skips in a directory of inventories, .ini included.
@@ -168,18 +171,30 @@ func (l *loader) file(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("inventory %s: %w", path, bare(err))
 	}
-	return l.content(path, pythonExt(filepath.Base(path)), data)
+	return l.content(ctx, path, pythonExt(filepath.Base(path)), data)
 }
 
 // content reads an inventory in whichever format it is. The extension decides as it does for Ansible: .yml, .yaml, .json
 // and no extension are YAML or JSON when they hold a mapping and INI otherwise; everything else is INI.
-func (l *loader) content(file, ext string, data []byte) error {
+func (l *loader) content(ctx context.Context, file, ext string, data []byte) error {
+	data, wasSealed, err := l.keys.file(ctx, file, data)
+	if sealed := (*sealedFile)(nil); errors.As(err, &sealed) {
+		return &Error{Pos: Pos{File: file, Line: 1, Column: 1}, Msg: "the file is " + values.ErrSealed.Error(), Err: sealed}
+	}
+	if err != nil {
+		return fmt.Errorf("inventory %s: %w", file, err)
+	}
+	if wasSealed {
+		l.graph.sealedBy = file
+		defer func() { l.graph.sealedBy = "" }()
+	}
+	return concealed(l.plain(file, ext, data), wasSealed)
+}
+
+// plain reads an inventory that is not encrypted, or no more.
+func (l *loader) plain(file, ext string, data []byte) error {
 	if err := checkUTF8(file, data); err != nil {
 		return err
-	}
-	if bytes.HasPrefix(data, []byte(vaultHeader)) {
-		return errorAt(Pos{File: file, Line: 1, Column: 1}, "the file is encrypted with Ansible Vault: pipe "+
-			"`ansible-inventory -i %s --list --ask-vault-pass` into standard input and read it with -i -", file)
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch ext {

@@ -114,11 +114,11 @@ func (a *app) commonFlags() []cli.Flag {
 
 // Flags that say which hosts.
 func (a *app) hostFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "inventory", Aliases: []string{"i"},
 			Usage: "an inventory `SOURCE` (file, directory, program, host list or -); again for more, the last wins"},
 		&cli.StringFlag{Name: "limit", Aliases: []string{"l"}, Usage: "only hosts that match this `PATTERN`"},
-	}
+	}, a.vaultFlags()...)
 }
 
 // Flags that say how to reach hosts.

@@ -46,7 +46,7 @@ var otherFlags = []struct{ in, text string }{
 	{"enroll/", "--format=json"},                                  // tctl
 	{"enroll/token/document.go", "(or: fleetctl tokens --apply)"}, // a comment in the user's file
 	{"inventory/", "`ansible-inventory -i %s --list"},
-	{"inventory/", "`ansible-inventory -i INVENTORY --list"},
+	{"inventory/vault/", "--vault-id"}, // of password programs, as Ansible has it
 	{"inventory/script.go", "--list"}, // of inventory scripts, as Ansible has it
 	{"inventory/script.go", "--host"},
 }

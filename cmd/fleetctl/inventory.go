@@ -21,6 +21,7 @@ func (a *app) inventoryCommand() *cli.Command {
 		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "list", Usage: "everything as JSON, as ansible-inventory --list prints it"},
 			&cli.StringFlag{Name: "host", Usage: "the variables of one `HOST` as JSON, as ansible-inventory --host prints them"},
+			&cli.BoolFlag{Name: "show-secrets", Usage: "with --list or --host: what can be decrypted, in clear"},
 			&cli.BoolFlag{Name: "graph", Usage: "the tree of groups, as ansible-inventory --graph prints it"},
 		}),
 		Action: a.showInventory,
@@ -41,6 +42,9 @@ func (a *app) showInventory(c *cli.Context) error {
 	if chosen > 1 || chosen == 1 && (c.IsSet("limit") || c.IsSet("output")) {
 		return usage("--list, --host and --graph exclude each other, --limit and -o")
 	}
+	if c.Bool("show-secrets") && !c.Bool("list") && !c.IsSet("host") {
+		return usage("--show-secrets goes with --list or --host")
+	}
 	if chosen == 0 {
 		return a.inventoryTable(c, p)
 	}
@@ -59,6 +63,9 @@ func (a *app) showInventory(c *cli.Context) error {
 func (a *app) ansibleOutput(c *cli.Context, inv *inventory.Inventory) error {
 	var out []byte
 	var err error
+	if c.Bool("show-secrets") {
+		inv = inv.Revealed()
+	}
 	switch {
 	case c.Bool("list"):
 		out = inv.List()

@@ -60,10 +60,14 @@ func passwordFile(path string) (string, error) {
 
 // prompt asks on the terminal without echo.
 func (a *app) prompt(what string) (string, error) {
+	return a.promptOr(what, fmt.Sprintf("use a file or the environment (%s, %s)", envPassword, envBecomePassword))
+}
+
+// promptOr is prompt, with what to do where there is no terminal.
+func (a *app) promptOr(what, otherwise string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", inputError(fmt.Errorf("there is no terminal to ask for the %s: use a file or the environment "+
-			"(%s, %s)", what, envPassword, envBecomePassword))
+		return "", inputError(fmt.Errorf("there is no terminal to ask for the %s: %s", what, otherwise))
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty, "%s: ", what)

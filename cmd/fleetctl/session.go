@@ -155,7 +155,11 @@ func (a *app) loadInventory(c *cli.Context, sources []string, warn bool) (*inven
 	if len(sources) == 0 {
 		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
 	}
-	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin})
+	keyring, err := a.keyring(c)
+	if err != nil {
+		return nil, err
+	}
+	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin, Vault: keyring, IgnoreVault: c.Bool("ignore-vault")})
 	if err != nil {
 		return nil, inputError(err)
 	}

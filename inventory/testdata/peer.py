@@ -2,7 +2,8 @@
 
 Reads one JSON request a line ({"cli": "inventory" or "adhoc", "dir": …, "args": […]}), forks for each, and writes one
 JSON answer a line ({"code": …, "stdout": …, "stderr": …}). The cli "patterns" does what `ansible --list-hosts` does for
-many patterns at once: its args are an inventory and then pairs of a pattern and a limit, and it prints a line each.
+many patterns at once: its args are an inventory and then pairs of a pattern and a limit, and it prints a line each. The
+cli "variables" prints what the variables of all hosts are when Ansible has decrypted and evaluated them.
 """
 
 import json
@@ -12,12 +13,18 @@ import tempfile
 
 import ansible.cli.inventory
 import ansible.cli.adhoc
+import ansible.cli.vault
+from ansible.parsing.ajson import AnsibleJSONEncoder
 from ansible.inventory.manager import InventoryManager
+from ansible.cli import CLI
 from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
 
 CLIS = {
     "inventory": ("ansible-inventory", ansible.cli.inventory.InventoryCLI),
     "adhoc": ("ansible", ansible.cli.adhoc.AdHocCLI),
+    "vault": ("ansible-vault", ansible.cli.vault.VaultCLI),
 }
 
 
@@ -32,12 +39,37 @@ def patterns(source, *args):
     sys.exit(0)
 
 
+def variables(vault_ids, *sources):
+    """Prints what Ansible makes of each variable of each host, as an object of hosts with objects of variables."""
+    loader = DataLoader()
+    CLI.setup_vault_secrets(loader, [i for i in vault_ids.split(",") if i], auto_prompt=False)
+    inventory = InventoryManager(loader=loader, sources=list(sources))
+    manager = VariableManager(loader=loader, inventory=inventory)
+    answer = {}
+    for host in inventory.get_hosts():
+        everything = manager.get_vars(host=host)
+        templar = Templar(loader=loader, variables=everything)
+        answer[host.name] = results = {}
+        for name in manager.get_vars(host=host, include_hostvars=False):
+            if name in ("ansible_version", "omit", "groups", "vars"):
+                continue
+            try:
+                value = templar.template(everything[name])
+                results[name] = {"value": json.loads(json.dumps(value, cls=AnsibleJSONEncoder, vault_to_text=True))}
+            except Exception as e:
+                results[name] = {"error": str(e)}
+    print(json.dumps(answer))
+    sys.exit(0)
+
+
 def child(request, out, err):
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.chdir(request["dir"])
     if request["cli"] == "patterns":
         patterns(*request["args"])
+    if request["cli"] == "variables":
+        variables(*request["args"])
     name, cli = CLIS[request["cli"]]
     sys.argv = [name] + request["args"]
     cli.cli_executor(sys.argv)

@@ -28,7 +28,9 @@ func AppendJSON(b []byte, v any, depth int) []byte {
 	case string:
 		return appendString(b, v)
 	case Vault:
-		return AppendJSON(b, map[string]any{"__ansible_vault": string(v)}, depth)
+		return AppendJSON(b, map[string]any{"__ansible_vault": v.Text}, depth)
+	case Secret:
+		return AppendJSON(b, v.sealed(), depth)
 	case Unsafe:
 		return AppendJSON(b, map[string]any{"__ansible_unsafe": string(v)}, depth)
 	case []any:
