@@ -47,7 +47,7 @@ var otherFlags = []struct{ in, text string }{
 	{"enroll/token/document.go", "(or: fleetctl tokens --apply)"}, // a comment in the user's file
 	{"inventory/", "`ansible-inventory -i %s --list"},
 	{"inventory/vault/", "--vault-id"}, // of password programs, as Ansible has it
-	{"inventory/script.go", "--list"}, // of inventory scripts, as Ansible has it
+	{"inventory/script.go", "--list"},  // of inventory scripts, as Ansible has it
 	{"inventory/script.go", "--host"},
 }
 
