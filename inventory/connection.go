@@ -52,7 +52,7 @@ func (r *varReader) get(name string) any {
 		return v.Value
 	}
 	v, err := r.host.Var(name)
-	passed := errors.Is(err, values.ErrSealed) && r.host.keys.ignores() && strings.Contains(name, "pass")
+	passed := errors.Is(err, values.ErrSealed) && r.host.ignoresVault() && strings.Contains(name, "pass")
 	if err != nil && !passed && r.err == nil {
 		r.err = fmt.Errorf("%s %w", name, err)
 	}

@@ -44,7 +44,7 @@ type Host struct {
 	Pos    Pos            // where the host was first written
 
 	sealed []sealedFile // encrypted files that have variables of the host, and that nothing decrypts
-	keys   *keys        // what decrypts; nil for a host of no inventory
+	scopes *scopes      // what its expressions see; nil for a host of no inventory
 }
 
 // Connection is what the inventory says about reaching a host. Zero values mean that it says nothing, so that the

@@ -12,6 +12,8 @@ type Inventory struct {
 	files *varsFiles
 	keys  *keys
 
+	scopes *scopes
+
 	reveal bool // listings show what was decrypted
 }
 
@@ -68,7 +70,7 @@ func (r *resolver) host(h *host) Host {
 		maps.Copy(vars, f.vars)
 		sealed = append(slices.Clip(sealed), f.sealed...)
 	}
-	return Host{Name: h.name, Groups: slices.Clone(l.names), Vars: vars, Pos: h.pos, sealed: slices.Clone(sealed), keys: r.inv.keys}
+	return Host{Name: h.name, Groups: slices.Clone(l.names), Vars: vars, Pos: h.pos, sealed: slices.Clone(sealed), scopes: r.inv.scopes}
 }
 
 func (r *resolver) layer(h *host) *layer {

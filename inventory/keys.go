@@ -34,9 +34,6 @@ func (s *sealedFile) locked() error {
 // Unwrap are ErrSealed and why.
 func (s *sealedFile) Unwrap() []error { return []error{values.ErrSealed, s.err} }
 
-// ignores says whether passwords that nothing decrypts are passed over.
-func (k *keys) ignores() bool { return k != nil && k.ignore }
-
 // mention reads the passwords if the text has something encrypted in it.
 func (k *keys) mention(ctx context.Context, text []byte) error {
 	if !bytes.Contains(text, []byte(vault.Header)) {

@@ -44,7 +44,9 @@ func Load(ctx context.Context, sources []string, opts Options) (*Inventory, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Inventory{graph: l.graph, files: files, keys: l.keys}, nil
+	inv := &Inventory{graph: l.graph, files: files, keys: l.keys}
+	inv.scopes = newScopes(inv, playbookDir(opts))
+	return inv, nil
 }
 
 func playbookDir(opts Options) string {

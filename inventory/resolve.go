@@ -1,14 +1,6 @@
 package inventory
 
-import (
-	"errors"
-	"strings"
-
-	"fleetctl/inventory/values"
-)
-
-var errJinja = errors.New("holds a Jinja expression, which is not evaluated; write the value itself, or mark it !unsafe if " +
-	"the braces are meant literally")
+import "fleetctl/inventory/values"
 
 // Hidden says whether some of a value is encrypted, or was: no such value may be shown.
 func Hidden(v any) bool { return values.Hidden(v) }
@@ -19,15 +11,19 @@ type Resolved struct {
 	Secret bool // some of it is encrypted where it was written
 }
 
-// Var is a variable of the host, decrypted. A variable that isn't there is nil.
+// Var is a variable of the host: decrypted, and with its expressions evaluated. A variable that isn't there is nil, and so
+// is one that is omitted.
 func (h Host) Var(name string) (Resolved, error) {
-	r := &resolution{keys: h.keys}
-	v, err := r.value(h.Vars[name])
-	if err != nil {
-		return Resolved{Secret: r.secret}, err
+	v, ok := h.Vars[name]
+	if !ok {
+		return Resolved{}, nil
 	}
-	return Resolved{Value: v, Secret: r.secret}, nil
+	value, secret, err := h.scope().Resolve(v)
+	return Resolved{Value: value, Secret: secret}, err
 }
+
+// ignoresVault says whether passwords that nothing decrypts are passed over.
+func (h Host) ignoresVault() bool { return h.scopes != nil && h.scopes.inv.keys.ignore }
 
 // clear is a value in which everything that can be decrypted is.
 func (k *keys) clear(v any) any {
@@ -52,47 +48,4 @@ func (k *keys) clear(v any) any {
 		return out
 	}
 	return v
-}
-
-// resolution makes one variable of a host.
-type resolution struct {
-	keys   *keys
-	secret bool
-}
-
-func (r *resolution) value(v any) (any, error) {
-	switch v := v.(type) {
-	case values.Secret:
-		r.secret = true
-		return r.value(v.Reveal())
-	case values.Vault:
-		r.secret = true
-		return r.keys.open(v) // Ansible evaluates nothing in it
-	case values.Unsafe:
-		return string(v), nil
-	case string:
-		if strings.Contains(v, "{{") || strings.Contains(v, "{%") || strings.Contains(v, "{#") {
-			return nil, errJinja
-		}
-		return v, nil
-	case []any:
-		out := make([]any, len(v))
-		for i, item := range v {
-			var err error
-			if out[i], err = r.value(item); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for key, item := range v {
-			var err error
-			if out[key], err = r.value(item); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	}
-	return v, nil
 }

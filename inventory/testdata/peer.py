@@ -19,6 +19,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.cli import CLI
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 CLIS = {
@@ -45,13 +46,14 @@ def variables(vault_ids, *sources):
     CLI.setup_vault_secrets(loader, [i for i in vault_ids.split(",") if i], auto_prompt=False)
     inventory = InventoryManager(loader=loader, sources=list(sources))
     manager = VariableManager(loader=loader, inventory=inventory)
+    HostVars(inventory=inventory, variable_manager=manager, loader=loader)
     answer = {}
     for host in inventory.get_hosts():
         everything = manager.get_vars(host=host)
         templar = Templar(loader=loader, variables=everything)
         answer[host.name] = results = {}
         for name in manager.get_vars(host=host, include_hostvars=False):
-            if name in ("ansible_version", "omit", "groups", "vars"):
+            if name in ("hostvars", "omit", "groups", "vars"):
                 continue
             try:
                 value = templar.template(everything[name])

@@ -24,7 +24,7 @@ func AppendJSON(b []byte, v any, depth int) []byte {
 	case *big.Int:
 		return v.Append(b, 10)
 	case float64:
-		return append(b, pythonRepr(v)...)
+		return append(b, PythonFloat(v)...)
 	case string:
 		return appendString(b, v)
 	case Vault:
@@ -101,8 +101,8 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// pythonRepr is a float as Python's json module writes it.
-func pythonRepr(f float64) string {
+// PythonFloat is a float as Python's json module writes it.
+func PythonFloat(f float64) string {
 	switch {
 	case math.IsNaN(f):
 		return "NaN"
