@@ -49,6 +49,7 @@ var otherFlags = []struct{ in, text string }{
 	{"inventory/vault/", "--vault-id"}, // of password programs, as Ansible has it
 	{"inventory/script.go", "--list"},  // of inventory scripts, as Ansible has it
 	{"inventory/script.go", "--host"},
+	{"inventory/scope.go", "--list"},
 }
 
 var longFlag = regexp.MustCompile(`--([a-z][a-z-]*)`)
