@@ -56,8 +56,29 @@ func (r *varReader) get(name string) any {
 	if err != nil && !passed && r.err == nil {
 		r.err = fmt.Errorf("%s %w", name, err)
 	}
+	if v.Value == nil {
+		v.Value = r.byDefault(name)
+	}
 	r.vars[name] = v
 	return v.Value
+}
+
+// byDefault is what holds for a variable that nothing sets.
+func (r *varReader) byDefault(name string) any {
+	if r.host.scopes == nil {
+		return nil
+	}
+	return r.host.scopes.defaults[name]
+}
+
+// ofMethod is a variable of become; name is what its settings have in common ("exe").
+func (r *varReader) ofMethod(method, name string) string {
+	common, own := "ansible_become_"+name, "ansible_"+method+"_"+name
+	if r.get(common) == nil && r.get(own) == nil {
+		text, _ := r.byDefault(method + " become_" + name).(string)
+		return text
+	}
+	return r.text(common, own)
 }
 
 func (r *varReader) fail(name, format string, args ...any) {
@@ -208,6 +229,6 @@ func (r *varReader) become(c *Connection) {
 	old := "ansible_" + method
 	c.BecomeUser = r.text("ansible_become_user", old+"_user")
 	c.BecomePassword = r.text("ansible_become_password", "ansible_become_pass", old+"_pass")
-	c.BecomeExe = r.text("ansible_become_exe", old+"_exe")
-	c.BecomeFlags = r.text("ansible_become_flags", old+"_flags")
+	c.BecomeExe = r.ofMethod(method, "exe")
+	c.BecomeFlags = r.ofMethod(method, "flags")
 }

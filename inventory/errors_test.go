@@ -58,7 +58,7 @@ func TestAMistakeIsNamedWithFileLineAndColumn(t *testing.T) {
 		{"a plugin is configured", "aws.yml", "plugin: amazon.aws.aws_ec2\n", `aws.yml:1:1: this configures an inventory plugin`},
 		{"a playbook is no inventory", "site.yml", "- hosts: all\n", `site.yml:1:1: an inventory is a mapping of groups, not a list`},
 		{"a file is encrypted", "i.yml", "$ANSIBLE_VAULT;1.1;AES256\n66\n", "i.yml:1:1: the file is encrypted with Ansible Vault: no vault password was given"},
-		{"TOML is not read", "i.toml", "[web.hosts]\n", "i.toml: TOML inventories are not read"},
+		{"TOML is not read", "i.toml", "[web.hosts]\n", "i.toml: TOML inventories are read by Ansible alone"},
 		{"JSON is cut off", "i.json", "{\"a\": {\n\"hosts\": ", `i.json:2:10: JSON: the document ends too early`},
 		{"JSON has a comma too many", "i.json", "{\"a\": {},\n}", `i.json:2:1: JSON: `},
 		{"JSON goes on behind its end", "i.json", "{}\n{}", `JSON: there is something behind the end`},

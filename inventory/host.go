@@ -87,6 +87,21 @@ type Options struct {
 	// input is the only source.
 	PlaybookDir string
 
+	// Defaults are what variables of the connection are where nothing sets them, as ansible.cfg has it. "METHOD become_exe"
+	// and "METHOD become_flags" are those of one become method.
+	Defaults map[string]any
+
+	// IgnoredExtensions replaces the ends of names that are passed over in a directory of inventories, and
+	// IgnoredPatterns adds expressions for names, where they are set.
+	IgnoredExtensions []string
+	IgnoredPatterns   []string
+
+	// NoAnsible keeps ansible-inventory from being run for what only Ansible can read. AnsibleArgs are given to it; Logf
+	// hears of it, if it isn't nil.
+	NoAnsible   bool
+	AnsibleArgs []string
+	Logf        func(format string, args ...any)
+
 	Vault       *vault.Keyring // decrypts; nil: nothing does
 	IgnoreVault bool           // files that nothing decrypts are passed over, and so are passwords
 }

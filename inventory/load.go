@@ -23,13 +23,14 @@ const stdin = "-"
 //
 // A source that cannot be read or parsed is an error; most are an *Error, which names file, line and column.
 func Load(ctx context.Context, sources []string, opts Options) (*Inventory, error) {
-	l := &loader{graph: newGraph(), opts: opts, keys: &keys{ring: opts.Vault, ignore: opts.IgnoreVault}}
+	l := &loader{graph: newGraph(), opts: opts, keys: &keys{ring: opts.Vault, ignore: opts.IgnoreVault}, ansible: &installed{opts: opts}}
 	var dirs []string
 	for _, source := range sources {
 		dir, err := l.source(ctx, source)
 		if err != nil {
 			return nil, err
 		}
+		l.sources = append(l.sources, source)
 		if dir != "" {
 			dirs = append(dirs, dir)
 		}
@@ -45,7 +46,7 @@ func Load(ctx context.Context, sources []string, opts Options) (*Inventory, erro
 		return nil, err
 	}
 	inv := &Inventory{graph: l.graph, files: files, keys: l.keys}
-	inv.scopes = newScopes(inv, playbookDir(opts))
+	inv.scopes = newScopes(inv, opts)
 	return inv, nil
 }
 
@@ -60,7 +61,9 @@ type loader struct {
 	graph    *graph
 	opts     Options
 	keys     *keys
-	adjacent bool // a source other than standard input was read, so that the playbook directory counts
+	sources  []string   // those that were read before
+	ansible  *installed // the installed one
+	adjacent bool       // a source other than standard input was read, so that the playbook directory counts
 }
 
 // source adds one source to the graph. It returns the directory whose group_vars and host_vars belong to the source.
@@ -112,11 +115,6 @@ func (l *loader) stdin(ctx context.Context) error {
 	return l.content(ctx, "<stdin>", "", data)
 }
 
-// ignoredExtensions are what Ansible skips in a directory of inventories, .ini included.
-var ignoredExtensions = []string{
-	".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry",
-}
-
 // directory reads the files of a directory and of those below it in ASCII order.
 func (l *loader) directory(ctx context.Context, dir string, depth int) error {
 	entries, err := os.ReadDir(dir)
@@ -126,9 +124,13 @@ func (l *loader) directory(ctx context.Context, dir string, depth int) error {
 	if depth > 40 {
 		return errorAt(Pos{File: dir}, "directories are nested too deeply, or in a circle of links")
 	}
+	rule, err := l.rule(ctx, dir, entries)
+	if err != nil {
+		return err
+	}
 	for _, e := range entries {
 		name, path := e.Name(), filepath.Join(dir, e.Name())
-		if l.ignored(path, name) {
+		if rule.ignored(l.graph, path, name) {
 			continue
 		}
 		info, err := os.Stat(path)
@@ -145,22 +147,6 @@ func (l *loader) directory(ctx context.Context, dir string, depth int) error {
 		}
 	}
 	return nil
-}
-
-func (l *loader) ignored(path, name string) bool {
-	if name[0] == '.' || name == "group_vars" || name == "host_vars" || name == "vars_plugins" {
-		return true
-	}
-	for _, ext := range ignoredExtensions {
-		if !strings.HasSuffix(name, ext) {
-			continue
-		}
-		if ext == ".ini" || ext == ".cfg" {
-			l.graph.warn(Pos{File: path}, "skipped: Ansible ignores *%s in a directory of inventories", ext)
-		}
-		return true
-	}
-	return false
 }
 
 // file reads one file, which may be an executable.
@@ -190,20 +176,25 @@ func (l *loader) content(ctx context.Context, file, ext string, data []byte) err
 		l.graph.sealedBy = file
 		defer func() { l.graph.sealedBy = "" }()
 	}
-	return concealed(l.plain(file, ext, data), wasSealed)
+	return concealed(l.plain(ctx, file, ext, data), wasSealed)
 }
 
 // plain reads an inventory that is not encrypted, or no more.
-func (l *loader) plain(file, ext string, data []byte) error {
+func (l *loader) plain(ctx context.Context, file, ext string, data []byte) error {
 	if err := checkUTF8(file, data); err != nil {
 		return err
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch ext {
 	case ".toml":
-		return errorAt(Pos{File: file}, "TOML inventories are not read: convert the file with `ansible-inventory -i %s --list`", file)
+		return l.byAnsible(ctx, Pos{File: file}, "TOML inventories are read by Ansible alone")
 	case "", ".yml", ".yaml", ".json":
-		return l.structured(file, ext, data)
+		return l.structured(ctx, file, ext, data)
+	}
+	if pluginLine.Match(data) { // whatever the name, as no INI inventory has such a line
+		if doc, err := parseYAML(file, data); err == nil && doc.plugin() != nil {
+			return l.plugin(ctx, doc)
+		}
 	}
 	lines, err := parseINI(file, data)
 	if err != nil {
@@ -213,7 +204,7 @@ func (l *loader) plain(file, ext string, data []byte) error {
 }
 
 // structured reads YAML, JSON or, where it is neither, INI.
-func (l *loader) structured(file, ext string, data []byte) error {
+func (l *loader) structured(ctx context.Context, file, ext string, data []byte) error {
 	if looksLikeJSON(data) {
 		doc, err := parseJSON(file, data, true)
 		if err == nil && doc.isMapping() {
@@ -227,6 +218,9 @@ func (l *loader) structured(file, ext string, data []byte) error {
 		}
 	}
 	doc, err := parseYAML(file, data)
+	if err == nil && doc.plugin() != nil {
+		return l.plugin(ctx, doc)
+	}
 	if err == nil && doc.isMapping() {
 		return addYAML(l.graph, doc)
 	}

@@ -22,15 +22,17 @@ type scopes struct {
 	inv *Inventory
 	dir string // the playbook directory
 
+	defaults map[string]any // of variables that nothing sets
+
 	mu       sync.Mutex
 	resolver *resolver
 	hosts    map[string]*jinja.Scope // by name; the first ones that were asked for
 	groups   func() map[string]any
 }
 
-func newScopes(inv *Inventory, dir string) *scopes {
+func newScopes(inv *Inventory, opts Options) *scopes {
 	return &scopes{
-		inv: inv, dir: dir, resolver: inv.resolver(), hosts: map[string]*jinja.Scope{},
+		inv: inv, dir: playbookDir(opts), defaults: opts.Defaults, resolver: inv.resolver(), hosts: map[string]*jinja.Scope{},
 		groups: sync.OnceValue(inv.graph.members),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"fleetctl/enroll/tctl"
+	"fleetctl/inventory/ansiblecfg"
 )
 
 // version is set by the build (-ldflags -X main.version=…).
@@ -26,10 +27,11 @@ type app struct {
 	terminal       bool // stderr is one: bars make sense
 	interactive    bool // stdin and stderr are: somebody can be asked
 	interrupts     *interrupts
-	helpers        fs.FS       // identify-linux-ARCH.gz
-	tctl           tctl.Runner // in place of the program; nil: the program of fleet.yaml
-	args           []string    // the command line, with the program's name
-	goesOn         string      // how a run of this command that was interrupted goes on
+	helpers        fs.FS              // identify-linux-ARCH.gz
+	tctl           tctl.Runner        // in place of the program; nil: the program of fleet.yaml
+	args           []string           // the command line, with the program's name
+	ansible        *ansiblecfg.Config // what Ansible's settings say, once they were read
+	goesOn         string             // how a run of this command that was interrupted goes on
 }
 
 // run runs one command line and returns the exit code.
@@ -118,13 +120,13 @@ func (a *app) hostFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "inventory", Aliases: []string{"i"},
 			Usage: "an inventory `SOURCE` (file, directory, program, host list or -); again for more, the last wins"},
 		&cli.StringFlag{Name: "limit", Aliases: []string{"l"}, Usage: "only hosts that match this `PATTERN`"},
-	}, a.vaultFlags()...)
+	}, a.ansibleFlags()...)
 }
 
 // Flags that say how to reach hosts.
 func (a *app) connectFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "forks", Usage: "work on `N` hosts at once (default: rollout.forks, else 50)"},
+		&cli.StringFlag{Name: "forks", Usage: "work on `N` hosts at once (default: rollout.forks, else 50); ansible: as many as Ansible's settings say"},
 		&cli.DurationFlag{Name: "timeout", Value: 3 * time.Minute, Usage: "for one host, all in all"},
 		&cli.DurationFlag{Name: "connect-timeout", Value: 10 * time.Second, Usage: "for one TCP connection"},
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "log in as `USER` where the inventory names none"},

@@ -50,6 +50,7 @@ var otherFlags = []struct{ in, text string }{
 	{"inventory/script.go", "--list"},  // of inventory scripts, as Ansible has it
 	{"inventory/script.go", "--host"},
 	{"inventory/scope.go", "--list"},
+	{"inventory/plugin.go", "--list"},
 }
 
 var longFlag = regexp.MustCompile(`--([a-z][a-z-]*)`)

@@ -22,6 +22,7 @@ func (a *app) inventoryCommand() *cli.Command {
 			&cli.BoolFlag{Name: "list", Usage: "everything as JSON, as ansible-inventory --list prints it"},
 			&cli.StringFlag{Name: "host", Usage: "the variables of one `HOST` as JSON, as ansible-inventory --host prints them"},
 			&cli.BoolFlag{Name: "show-secrets", Usage: "with --list or --host: what can be decrypted, in clear"},
+			&cli.BoolFlag{Name: "show-config", Usage: "what ansible.cfg and ANSIBLE_* say, and where"},
 			&cli.BoolFlag{Name: "graph", Usage: "the tree of groups, as ansible-inventory --graph prints it"},
 		}),
 		Action: a.showInventory,
@@ -32,6 +33,9 @@ func (a *app) showInventory(c *cli.Context) error {
 	p, err := a.printer(c)
 	if err != nil {
 		return err
+	}
+	if c.Bool("show-config") {
+		return a.showConfig(c, p)
 	}
 	chosen := 0
 	for _, name := range []string{"list", "host", "graph"} {

@@ -16,6 +16,7 @@ import (
 
 	"fleetctl/enroll/redact"
 	"fleetctl/enroll/store"
+	"fleetctl/inventory/ansiblecfg"
 	"fleetctl/remote"
 )
 
@@ -25,35 +26,53 @@ const (
 	envBecomePassword = "FLEETCTL_BECOME_PASSWORD"
 )
 
-func (a *app) sshPassword(c *cli.Context) (string, error) {
+func (a *app) sshPassword(c *cli.Context, ansible *ansiblecfg.Config) (string, error) {
 	if c.Bool("ask-pass") {
 		return a.prompt("SSH password")
 	}
-	return os.Getenv(envPassword), nil
+	if secret := os.Getenv(envPassword); secret != "" {
+		return secret, nil
+	}
+	if s, ok := ansible.Get(ansiblecfg.PasswordFile); ok {
+		return passwordFile(s.Source+" names", s.Text())
+	}
+	if ansible.Bool(ansiblecfg.AskPass) {
+		return a.prompt("SSH password")
+	}
+	return "", nil
 }
 
-func (a *app) becomePassword(c *cli.Context) (string, error) {
+func (a *app) becomePassword(c *cli.Context, ansible *ansiblecfg.Config) (string, error) {
 	if c.Bool("ask-become-pass") {
 		return a.prompt("become password")
 	}
 	if path := c.String("become-password-file"); path != "" {
-		return passwordFile(path)
+		return passwordFile("--become-password-file", path)
 	}
-	return os.Getenv(envBecomePassword), nil
+	if secret := os.Getenv(envBecomePassword); secret != "" {
+		return secret, nil
+	}
+	if s, ok := ansible.Get(ansiblecfg.BecomePasswordFile); ok {
+		return passwordFile(s.Source+" names", s.Text())
+	}
+	if ansible.Bool(ansiblecfg.BecomeAskPass) {
+		return a.prompt("become password")
+	}
+	return "", nil
 }
 
-// passwordFile returns the first line of a file.
-func passwordFile(path string) (string, error) {
+// passwordFile returns the first line of a file; by is who named it.
+func passwordFile(by, path string) (string, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", inputError(fmt.Errorf("--become-password-file %s: no such file", path))
+		return "", inputError(fmt.Errorf("%s %s: no such file", by, path))
 	}
 	if err != nil {
-		return "", inputError(fmt.Errorf("--become-password-file: %w", err))
+		return "", inputError(fmt.Errorf("%s a file: %w", by, err))
 	}
 	line, _, _ := strings.Cut(string(raw), "\n")
 	if line = strings.TrimSuffix(line, "\r"); line == "" {
-		return "", inputError(fmt.Errorf("--become-password-file %s: its first line is empty", path))
+		return "", inputError(fmt.Errorf("%s %s: its first line is empty", by, path))
 	}
 	return line, nil
 }

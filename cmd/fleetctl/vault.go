@@ -2,10 +2,10 @@ package main
 
 import (
 	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"fleetctl/inventory/ansiblecfg"
 	"fleetctl/inventory/vault"
 )
 
@@ -19,30 +19,31 @@ func (a *app) vaultFlags() []cli.Flag {
 	}
 }
 
-// keyring is what decrypts the inventory: vault IDs of the environment and of the command line, then password files,
+// keyring is what decrypts the inventory: vault IDs of Ansible's settings and of the command line, then password files,
 // then a prompt, in Ansible's order.
-func (a *app) keyring(c *cli.Context) (*vault.Keyring, error) {
+func (a *app) keyring(c *cli.Context, cfg *ansiblecfg.Config) (*vault.Keyring, error) {
+	id := cfg.Text(ansiblecfg.VaultIdentity)
 	var sources []vault.Source
-	ids := c.StringSlice("vault-id")
-	if list := os.Getenv("ANSIBLE_VAULT_IDENTITY_LIST"); list != "" {
-		ids = append(strings.Split(list, ","), ids...)
-	}
-	for _, id := range ids {
-		s, err := vault.ParseSource(strings.TrimSpace(id))
+	for _, text := range append(cfg.List(ansiblecfg.VaultIdentityList), c.StringSlice("vault-id")...) {
+		if text == "" {
+			continue // of an empty variable
+		}
+		s, err := vault.ParseSource(text)
 		if err != nil {
 			return nil, usage("--vault-id: %v", err)
 		}
 		sources = append(sources, s)
 	}
-	for _, file := range append(c.StringSlice("vault-password-file"), os.Getenv("ANSIBLE_VAULT_PASSWORD_FILE")) {
-		if file != "" {
-			sources = append(sources, vault.Source{From: file})
-		}
+	for _, file := range c.StringSlice("vault-password-file") {
+		sources = append(sources, vault.Source{ID: id, From: file})
 	}
-	if c.Bool("ask-vault-pass") {
-		sources = append(sources, vault.Source{From: vault.Prompt})
+	if s, ok := cfg.Get(ansiblecfg.VaultPasswordFile); ok && s.Value != a.workDir() { // an empty variable is the directory
+		sources = append(sources, vault.Source{ID: id, From: cfg.Text(ansiblecfg.VaultPasswordFile)})
 	}
-	opts := vault.Options{Sources: sources, Ask: a.askVault, Stderr: a.stderr}
+	if c.Bool("ask-vault-pass") || cfg.Bool(ansiblecfg.AskVaultPass) {
+		sources = append(sources, vault.Source{ID: id, From: vault.Prompt})
+	}
+	opts := vault.Options{Sources: sources, Match: cfg.Bool(ansiblecfg.VaultIDMatch), Ask: a.askVault, Stderr: a.stderr}
 	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
 		opts.Stdin = f
 	}
@@ -56,4 +57,13 @@ func (a *app) askVault(id string) (string, error) {
 		what += " (" + id + ")"
 	}
 	return a.promptOr(what, "use --vault-password-file")
+}
+
+// workDir is the working directory, or "".
+func (a *app) workDir() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	return dir
 }

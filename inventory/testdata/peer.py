@@ -3,20 +3,26 @@
 Reads one JSON request a line ({"cli": "inventory" or "adhoc", "dir": …, "args": […]}), forks for each, and writes one
 JSON answer a line ({"code": …, "stdout": …, "stderr": …}). The cli "patterns" does what `ansible --list-hosts` does for
 many patterns at once: its args are an inventory and then pairs of a pattern and a limit, and it prints a line each. The
-cli "variables" prints what the variables of all hosts are when Ansible has decrypted and evaluated them.
+cli "config" prints settings of ansible.cfg and of an environment, and "variables" what the variables of all hosts are when Ansible has decrypted and evaluated them.
 """
 
+import ast
+import functools
 import json
 import os
 import sys
 import tempfile
+
+import yaml
 
 import ansible.cli.inventory
 import ansible.cli.adhoc
 import ansible.cli.vault
 from ansible.parsing.ajson import AnsibleJSONEncoder
 from ansible.inventory.manager import InventoryManager
+import ansible.plugins
 from ansible.cli import CLI
+from ansible.config.manager import ConfigManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
@@ -64,12 +70,66 @@ def variables(vault_ids, *sources):
     sys.exit(0)
 
 
+PLUGIN_SETTINGS = {
+    "HOST_KEY_CHECKING": ("connection", "ssh", "host_key_checking"),
+    "DEFAULT_TIMEOUT": ("connection", "ssh", "timeout"),
+    "ssh_args": ("connection", "ssh", "ssh_args"),
+    "ssh_common_args": ("connection", "ssh", "ssh_common_args"),
+    "ssh_extra_args": ("connection", "ssh", "ssh_extra_args"),
+    "sudo become_exe": ("become", "sudo", "become_exe"),
+    "sudo become_flags": ("become", "sudo", "become_flags"),
+    "su become_exe": ("become", "su", "become_exe"),
+    "su become_flags": ("become", "su", "become_flags"),
+}
+
+
+@functools.cache
+def definitions():
+    """What settings there are: parsed once, as that takes most of the time of a process that starts."""
+    base = ConfigManager()._base_defs
+    plugins = {}
+    for kind, plugin, _ in PLUGIN_SETTINGS.values():
+        with open(os.path.join(os.path.dirname(ansible.plugins.__file__), kind, plugin + ".py")) as f:
+            source = ast.parse(f.read())
+        text = next(n.value.value for n in source.body if isinstance(n, ast.Assign) and n.targets[0].id == "DOCUMENTATION")
+        plugins[kind, plugin] = yaml.load(text, Loader=yaml.CSafeLoader)["options"]
+    return base, plugins
+
+
+def config(environment, *names):
+    """Prints the value and the origin of settings, as a process finds them that is started here with that environment."""
+    for name in list(os.environ):
+        if name.startswith("ANSIBLE_"):
+            del os.environ[name]
+    os.environ.update(json.loads(environment))
+    answer = {}
+    try:
+        base, plugins = definitions()
+        ConfigManager.WARNINGS.clear()
+        ConfigManager._read_config_yaml_file = lambda self, file: base
+        manager = ConfigManager()
+        for (kind, plugin), options in plugins.items():
+            manager.initialize_plugin_configuration_definitions(kind, plugin, options)
+        answer["file"] = manager._config_file
+        for name in names:
+            kind, plugin, option = PLUGIN_SETTINGS.get(name, (None, None, name))
+            value, origin = manager.get_config_value_and_origin(option, plugin_type=kind, plugin_name=plugin)
+            answer[name] = {"value": value, "origin": origin}
+        answer["warnings"] = sorted(manager.WARNINGS)
+    except Exception as e:
+        answer = {"error": str(e)}
+    print(json.dumps(answer))
+    sys.exit(0)
+
+
 def child(request, out, err):
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.chdir(request["dir"])
     if request["cli"] == "patterns":
         patterns(*request["args"])
+    if request["cli"] == "config":
+        config(*request["args"])
     if request["cli"] == "variables":
         variables(*request["args"])
     name, cli = CLIS[request["cli"]]
@@ -78,6 +138,8 @@ def child(request, out, err):
 
 
 def answer(request):
+    if request["cli"] == "config":
+        definitions()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pid = os.fork()
         if pid == 0:
