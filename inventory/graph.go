@@ -41,7 +41,8 @@ type graph struct {
 	groupOrder []*group
 	hostOrder  []*host
 	warnings   []string
-	sealedBy   string // the encrypted file that is being read, whose variables are secret; "" for others
+	origins    origins // nil: nobody will ask
+	sealedBy   string  // the encrypted file that is being read, whose variables are secret; "" for others
 }
 
 func newGraph() *graph {
@@ -77,6 +78,7 @@ func (g *graph) addHost(name string, grp *group, port int, pos Pos) (*host, erro
 		h = &host{name: name, pos: pos}
 		if port != 0 {
 			h.vars = map[string]any{"ansible_port": port}
+			g.origins.note(name, false, "ansible_port", port, pos)
 		}
 		g.hosts[name] = h
 		g.hostOrder = append(g.hostOrder, h)
@@ -104,6 +106,7 @@ func (g *graph) setHostVar(h *host, key string, value any, pos Pos) error {
 		h.vars = make(map[string]any)
 	}
 	h.vars[key] = g.conceal(value)
+	g.origins.note(h.name, false, key, h.vars[key], pos)
 	return nil
 }
 
@@ -129,6 +132,7 @@ func (g *graph) setGroupVar(grp *group, key string, value any, pos Pos) error {
 		grp.vars = make(map[string]any)
 	}
 	grp.vars[key] = g.conceal(value)
+	g.origins.note(grp.name, true, key, grp.vars[key], pos)
 	return nil
 }
 

@@ -91,6 +91,8 @@ type Options struct {
 	// and "METHOD become_flags" are those of one become method.
 	Defaults map[string]any
 
+	Trace bool // keep where variables were written, for Why
+
 	// IgnoredExtensions replaces the ends of names that are passed over in a directory of inventories, and
 	// IgnoredPatterns adds expressions for names, where they are set.
 	IgnoredExtensions []string

@@ -24,6 +24,9 @@ const stdin = "-"
 // A source that cannot be read or parsed is an error; most are an *Error, which names file, line and column.
 func Load(ctx context.Context, sources []string, opts Options) (*Inventory, error) {
 	l := &loader{graph: newGraph(), opts: opts, keys: &keys{ring: opts.Vault, ignore: opts.IgnoreVault}, ansible: &installed{opts: opts}}
+	if opts.Trace {
+		l.graph.origins = origins{}
+	}
 	var dirs []string
 	for _, source := range sources {
 		dir, err := l.source(ctx, source)
@@ -41,7 +44,7 @@ func Load(ctx context.Context, sources []string, opts Options) (*Inventory, erro
 	if l.adjacent {
 		dirs = append(dirs, playbookDir(opts))
 	}
-	files, err := readVars(ctx, l.graph, dirs, l.keys)
+	files, err := readVars(ctx, l.graph, dirs, l.keys, opts.Trace)
 	if err != nil {
 		return nil, err
 	}

@@ -28,18 +28,20 @@ type varsFiles struct {
 
 	warnings []string
 	keys     *keys
+	trace    bool                // the places of variables are kept
 	read     map[string]fileVars // by path, as a directory may come more than once
 }
 
 // fileVars is what the files of one group or host in one directory say.
 type fileVars struct {
 	vars   map[string]any
+	places map[string]Pos // of the keys; nil: nobody will ask
 	sealed []sealedFile
 }
 
 // readVars reads what the directories have for the groups and hosts of the graph.
-func readVars(ctx context.Context, g *graph, dirs []string, k *keys) (*varsFiles, error) {
-	v := &varsFiles{dirs: dirs, groups: map[string][]fileVars{}, hosts: map[string][]fileVars{}, keys: k, read: map[string]fileVars{}}
+func readVars(ctx context.Context, g *graph, dirs []string, k *keys, trace bool) (*varsFiles, error) {
+	v := &varsFiles{dirs: dirs, groups: map[string][]fileVars{}, hosts: map[string][]fileVars{}, keys: k, trace: trace, read: map[string]fileVars{}}
 	for i, dir := range dirs {
 		groups := func(yield func(string) bool) {
 			for _, grp := range g.groupOrder {
@@ -136,7 +138,7 @@ func (v *varsFiles) readPath(ctx context.Context, path string) (fileVars, error)
 	}
 	var all fileVars
 	for _, file := range files {
-		vars, err := v.readFile(ctx, file)
+		vars, err := v.readFile(ctx, file, &all)
 		var sealed *sealedFile
 		switch {
 		case errors.As(err, &sealed):
@@ -198,7 +200,7 @@ func pythonExt(name string) string {
 }
 
 // readFile reads one file. A file that is encrypted and that nothing decrypts is a *sealedFile.
-func (v *varsFiles) readFile(ctx context.Context, path string) (map[string]any, error) {
+func (v *varsFiles) readFile(ctx context.Context, path string, into *fileVars) (map[string]any, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -221,6 +223,9 @@ func (v *varsFiles) readFile(ctx context.Context, path string) (map[string]any, 
 			kindName(follow(doc.root)))
 	}
 	vars = maps.Clone(vars)
+	if v.trace {
+		into.note(doc)
+	}
 	if wasSealed {
 		for name, value := range vars {
 			vars[name] = values.NewSecret(value, path)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"fleetctl/inventory"
 	"fleetctl/inventory/ansiblecfg"
+	"fleetctl/remote"
 )
 
 // Flags that say how much Ansible's own settings count.
@@ -41,7 +43,7 @@ func (a *app) ansibleConfig(c *cli.Context) (*ansiblecfg.Config, error) {
 // inventoryOptions are how an inventory is read.
 func (a *app) inventoryOptions(c *cli.Context) (inventory.Options, error) {
 	opts := inventory.Options{
-		Stdin: a.stdin, IgnoreVault: c.Bool("ignore-vault"), NoAnsible: c.Bool("no-ansible"), Defaults: map[string]any{},
+		Stdin: a.stdin, IgnoreVault: c.Bool("ignore-vault"), NoAnsible: c.Bool("no-ansible"), Trace: c.IsSet("why"), Defaults: map[string]any{},
 	}
 	for _, name := range []string{"vault-id", "vault-password-file"} {
 		for _, value := range c.StringSlice(name) {
@@ -119,6 +121,77 @@ var effects = map[string]string{
 	ansiblecfg.HostKeyChecking: "none: host keys are checked unless --host-key-checking says otherwise",
 	ansiblecfg.Forks:           "with --forks ansible",
 	ansiblecfg.Become:          "none: fleetctl becomes root where a step needs it",
+}
+
+// whyRow is a place where a variable of a host is set.
+type whyRow struct {
+	Scope string `json:"scope"`
+	Place string `json:"place"`
+	Value string `json:"value"` // as JSON
+	Wins  bool   `json:"wins"`
+}
+
+// why prints where a variable of a host is set, what counts, and what becomes of it.
+func (a *app) why(c *cli.Context, p *printer) error {
+	args := c.Args().Slice()
+	if len(args) == 0 {
+		return usage("--why %s of which host? Name it as the last argument", c.String("why"))
+	}
+	cfg, err := a.config(c, false)
+	if err != nil {
+		return err
+	}
+	name, host := c.String("why"), args[len(args)-1]
+	sources := append(c.StringSlice("inventory"), args[:len(args)-1]...)
+	if len(sources) == 0 {
+		sources = a.usualSources(c, cfg)
+	}
+	inv, err := a.loadInventory(c, sources, false)
+	if err != nil {
+		return err
+	}
+	hosts, err := inv.Select(host)
+	if err == nil && len(hosts) != 1 {
+		err = fmt.Errorf("%q selects %d hosts, not one", host, len(hosts))
+	}
+	if err != nil {
+		return inputError(err)
+	}
+	origins, err := inv.Why(name, hosts[0])
+	if err != nil {
+		return err
+	}
+	a.sayResolved(name, hosts[0], len(origins))
+	rows := make([]whyRow, len(origins))
+	for i, o := range origins {
+		rows[i] = whyRow{o.Scope, o.Place, inventory.Shown(o.Value), i == len(origins)-1}
+	}
+	return p.write([]string{"SCOPE", "PLACE", "VALUE", ""}, len(rows), func(i int) (any, []string) {
+		r := rows[i]
+		mark := "overridden"
+		if r.Wins {
+			mark = "counts"
+		}
+		return r, []string{r.Scope, r.Place, remote.Clean(r.Value), mark}
+	}, func() any { return rows })
+}
+
+// sayResolved says what a variable is once it is evaluated.
+func (a *app) sayResolved(name string, h inventory.Host, places int) {
+	if places == 0 {
+		a.say("nothing sets %s of %s", name, h.Name)
+		return
+	}
+	switch v, err := h.Var(name); {
+	case err != nil:
+		a.say("%s of %s %v", name, h.Name, err)
+	case v.Secret:
+		a.say("%s of %s is encrypted, and can be decrypted", name, h.Name)
+	default:
+		if text := inventory.Shown(v.Value); text != inventory.Shown(h.Vars[name]) && h.Vars[name] != nil {
+			a.say("%s of %s is %s", name, h.Name, remote.Clean(text))
+		}
+	}
 }
 
 // showConfig prints the settings of Ansible that count here, and where they come from.

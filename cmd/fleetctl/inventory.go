@@ -22,6 +22,7 @@ func (a *app) inventoryCommand() *cli.Command {
 			&cli.BoolFlag{Name: "list", Usage: "everything as JSON, as ansible-inventory --list prints it"},
 			&cli.StringFlag{Name: "host", Usage: "the variables of one `HOST` as JSON, as ansible-inventory --host prints them"},
 			&cli.BoolFlag{Name: "show-secrets", Usage: "with --list or --host: what can be decrypted, in clear"},
+			&cli.StringFlag{Name: "why", Usage: "where `VAR` of the host that is the last argument is set, and what counts"},
 			&cli.BoolFlag{Name: "show-config", Usage: "what ansible.cfg and ANSIBLE_* say, and where"},
 			&cli.BoolFlag{Name: "graph", Usage: "the tree of groups, as ansible-inventory --graph prints it"},
 		}),
@@ -36,6 +37,9 @@ func (a *app) showInventory(c *cli.Context) error {
 	}
 	if c.Bool("show-config") {
 		return a.showConfig(c, p)
+	}
+	if c.IsSet("why") {
+		return a.why(c, p)
 	}
 	chosen := 0
 	for _, name := range []string{"list", "host", "graph"} {

@@ -118,10 +118,8 @@ func (a *app) readInventory(c *cli.Context, f *enroll.Fleet, needed bool) error 
 	sources := c.StringSlice("inventory")
 	if needed {
 		sources = a.sources(c, f.Config)
-	} else if len(sources) == 0 && f.Config.Inventory != "" {
-		sources = []string{f.Config.Inventory}
 	} else if len(sources) == 0 {
-		sources = a.ansibleSources(c)
+		sources = a.usualSources(c, f.Config)
 	}
 	if len(sources) == 0 && !needed {
 		return nil
@@ -148,23 +146,28 @@ func (a *app) readInventory(c *cli.Context, f *enroll.Fleet, needed bool) error 
 // sources are where the inventory is read from, for commands whose arguments are inventories.
 func (a *app) sources(c *cli.Context, cfg config.Config) []string {
 	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
-	if len(sources) == 0 && cfg.Inventory != "" {
-		sources = []string{cfg.Inventory}
-	}
 	if len(sources) == 0 {
-		sources = a.ansibleSources(c)
+		sources = a.usualSources(c, cfg)
 	}
 	return sources
 }
 
+// usualSources are where the inventory is read from when the command line names none.
+func (a *app) usualSources(c *cli.Context, cfg config.Config) []string {
+	if cfg.Inventory != "" {
+		return []string{cfg.Inventory}
+	}
+	return a.ansibleSources(c)
+}
+
 // loadInventory loads sources and says what was skipped in them.
 func (a *app) loadInventory(c *cli.Context, sources []string, warn bool) (*inventory.Inventory, error) {
-	if len(sources) == 0 {
-		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
-	}
 	opts, err := a.inventoryOptions(c)
 	if err != nil {
 		return nil, err
+	}
+	if len(sources) == 0 {
+		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
 	}
 	inv, err := inventory.Load(c.Context, sources, opts)
 	if err != nil {
