@@ -22,6 +22,16 @@ func (h Host) Var(name string) (Resolved, error) {
 	return Resolved{Value: value, Secret: secret}, err
 }
 
+// Sealed says whether one of the variables is encrypted where it was written, or refers to something that is.
+func (h Host) Sealed(names ...string) bool {
+	for _, name := range names {
+		if v, _ := h.Var(name); v.Secret { // also when it can't be decrypted
+			return true
+		}
+	}
+	return false
+}
+
 // ignoresVault says whether passwords that nothing decrypts are passed over.
 func (h Host) ignoresVault() bool { return h.scopes != nil && h.scopes.inv.keys.ignore }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"gopkg.in/yaml.v3"
@@ -320,4 +321,32 @@ func TestWithoutThePasswordOnlyWhatNeedsItIsLost(t *testing.T) {
 	if _, err := f.load(t, Options{}, "no-such-file"); err == nil || !strings.Contains(err.Error(), "no-such-file: no such file") {
 		t.Errorf("a password file that is missing: %v", err)
 	}
+}
+
+func TestManyMayReadConnectionsAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var b strings.Builder
+	b.WriteString("all:\n  vars: {ansible_host: \"{{ inventory_hostname }}.x\", ansible_user: \"{{ hostvars[groups.all | last].u }}\", u: '{{ groups.all.0 }}'}\n  hosts:\n")
+	for i := range 50 {
+		fmt.Fprintf(&b, "    h%d:\n", i)
+	}
+	file := writeFile(t, filepath.Join(dir, "hosts.yml"), b.String(), 0o600)
+	inv, err := Load(t.Context(), []string{file}, Options{PlaybookDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts, err := inv.Select()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for _, h := range hosts {
+		wg.Go(func() {
+			if c, err := h.Connection(); err != nil || c.Host != h.Name+".x" || c.User != "h0" {
+				t.Errorf("%s: got %+v, %v", h.Name, c, err)
+			}
+		})
+	}
+	wg.Wait()
 }

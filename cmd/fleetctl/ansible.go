@@ -87,7 +87,11 @@ func (a *app) ansibleSources(c *cli.Context) []string {
 	if err != nil {
 		return nil // whoever reads the inventory meets it again
 	}
-	return cfg.List(ansiblecfg.Inventory)
+	sources := cfg.List(ansiblecfg.Inventory)
+	if len(sources) == 1 && sources[0] == workDir() { // what an empty variable stands for
+		return nil
+	}
+	return sources
 }
 
 // hostKeyChecking is the flag's, whatever Ansible's settings say: they never make it weaker.

@@ -137,6 +137,16 @@ func newInventoryRow(h inventory.Host) inventoryRow {
 		return row
 	}
 	row.Address, row.Port, row.User = conn.Host, conn.Port, conn.User
+	const hidden = "(encrypted)"
+	if h.Sealed("ansible_host", "ansible_ssh_host") {
+		row.Address = hidden
+	}
+	if h.Sealed("ansible_port", "ansible_ssh_port") {
+		row.Port = 0
+	}
+	if h.Sealed("ansible_user", "ansible_ssh_user") {
+		row.User = hidden
+	}
 	return row
 }
 

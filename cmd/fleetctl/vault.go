@@ -37,7 +37,7 @@ func (a *app) keyring(c *cli.Context, cfg *ansiblecfg.Config) (*vault.Keyring, e
 	for _, file := range c.StringSlice("vault-password-file") {
 		sources = append(sources, vault.Source{ID: id, From: file})
 	}
-	if s, ok := cfg.Get(ansiblecfg.VaultPasswordFile); ok && s.Value != a.workDir() { // an empty variable is the directory
+	if s, ok := cfg.Get(ansiblecfg.VaultPasswordFile); ok && s.Value != workDir() { // an empty variable is the directory
 		sources = append(sources, vault.Source{ID: id, From: cfg.Text(ansiblecfg.VaultPasswordFile)})
 	}
 	if c.Bool("ask-vault-pass") || cfg.Bool(ansiblecfg.AskVaultPass) {
@@ -60,7 +60,7 @@ func (a *app) askVault(id string) (string, error) {
 }
 
 // workDir is the working directory, or "".
-func (a *app) workDir() string {
+func workDir() string {
 	dir, err := os.Getwd()
 	if err != nil {
 		return ""
