@@ -143,7 +143,8 @@ func (r *varReader) kind() string {
 	case "ssh", "smart", "paramiko", "paramiko_ssh":
 		return "ssh"
 	default:
-		r.fail("ansible_connection", "is %s: fleetctl reaches hosts over SSH alone; leave the host out", r.shown("ansible_connection", kind))
+		r.fail("ansible_connection", "is %s: fleetctl reaches hosts over SSH alone; leave the host out",
+			r.shown("ansible_connection", kind))
 		return ""
 	}
 }

@@ -41,7 +41,10 @@ type fileVars struct {
 
 // readVars reads what the directories have for the groups and hosts of the graph.
 func readVars(ctx context.Context, g *graph, dirs []string, k *keys, trace bool) (*varsFiles, error) {
-	v := &varsFiles{dirs: dirs, groups: map[string][]fileVars{}, hosts: map[string][]fileVars{}, keys: k, trace: trace, read: map[string]fileVars{}}
+	v := &varsFiles{
+		dirs: dirs, groups: map[string][]fileVars{}, hosts: map[string][]fileVars{}, keys: k, trace: trace,
+		read: map[string]fileVars{},
+	}
 	for i, dir := range dirs {
 		groups := func(yield func(string) bool) {
 			for _, grp := range g.groupOrder {

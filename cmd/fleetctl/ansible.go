@@ -43,7 +43,8 @@ func (a *app) ansibleConfig(c *cli.Context) (*ansiblecfg.Config, error) {
 // inventoryOptions are how an inventory is read.
 func (a *app) inventoryOptions(c *cli.Context) (inventory.Options, error) {
 	opts := inventory.Options{
-		Stdin: a.stdin, IgnoreVault: c.Bool("ignore-vault"), NoAnsible: c.Bool("no-ansible"), Trace: c.IsSet("why"), Defaults: map[string]any{},
+		Stdin: a.stdin, IgnoreVault: c.Bool("ignore-vault"), NoAnsible: c.Bool("no-ansible"), Trace: c.IsSet("why"),
+		Defaults: map[string]any{},
 	}
 	for _, name := range []string{"vault-id", "vault-password-file"} {
 		for _, value := range c.StringSlice(name) {
@@ -207,7 +208,8 @@ func (a *app) showConfig(c *cli.Context, p *printer) error {
 	rows := []settingRow{}
 	if cfg != nil {
 		for _, s := range cfg.Settings {
-			rows = append(rows, settingRow{s.Name, s.Value, s.Source, cmp.Or(effects[s.Name], "used where no flag and no variable says otherwise")})
+			effect := cmp.Or(effects[s.Name], "used where no flag and no variable says otherwise")
+			rows = append(rows, settingRow{s.Name, s.Value, s.Source, effect})
 		}
 		if cfg.File == "" {
 			a.say("there is no ansible.cfg: not in ANSIBLE_CONFIG, this directory, the home or /etc/ansible")

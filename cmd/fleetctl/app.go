@@ -126,7 +126,8 @@ func (a *app) hostFlags() []cli.Flag {
 // Flags that say how to reach hosts.
 func (a *app) connectFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "forks", Usage: "work on `N` hosts at once (default: rollout.forks, else 50); ansible: as many as Ansible's settings say"},
+		&cli.StringFlag{Name: "forks",
+			Usage: "work on `N` hosts at once (default: rollout.forks, else 50); ansible: as many as Ansible's settings say"},
 		&cli.DurationFlag{Name: "timeout", Value: 3 * time.Minute, Usage: "for one host, all in all"},
 		&cli.DurationFlag{Name: "connect-timeout", Value: 10 * time.Second, Usage: "for one TCP connection"},
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "log in as `USER` where the inventory names none"},

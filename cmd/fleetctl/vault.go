@@ -12,7 +12,8 @@ import (
 // Flags that say what decrypts an inventory.
 func (a *app) vaultFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "vault-password-file", Usage: "a `FILE` with the vault password, or a program that prints it; again for more"},
+		&cli.StringSliceFlag{Name: "vault-password-file",
+			Usage: "a `FILE` with the vault password, or a program that prints it; again for more"},
 		&cli.StringSliceFlag{Name: "vault-id", Usage: "a vault `ID@SOURCE`, whose source is a file, a program or prompt; again for more"},
 		&cli.BoolFlag{Name: "ask-vault-pass", Aliases: []string{"J"}, Usage: "ask for the vault password"},
 		&cli.BoolFlag{Name: "ignore-vault", Usage: "go on without the encrypted files and passwords that nothing decrypts"},

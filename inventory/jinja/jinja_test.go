@@ -22,7 +22,7 @@ func scopeOf(vars map[string]any) *Scope {
 
 // What is compared with Ansible stands in the tests of inventory; here are the bounds.
 func TestEverythingThatGrowsIsBounded(t *testing.T) {
-	deep := map[string]any{"long": strings.Repeat("x", 60<<10)}
+	deep := map[string]any{"long": strings.Repeat("x", 60<<10), "short": strings.Repeat("x", 1000)}
 	for i := range 40 {
 		deep[fmt.Sprint("v", i)] = fmt.Sprintf("{{ v%d }}", i+1)
 		deep[fmt.Sprint("w", i)] = fmt.Sprintf("{{ w%d }}{{ w%d }}", i+1, i+1)
@@ -42,7 +42,9 @@ func TestEverythingThatGrowsIsBounded(t *testing.T) {
 		"a long text":            "{{ long ~ long }}",
 		"a long replacement":     "{{ long | replace('x', 'yyy') }}",
 		"a long join":            "{{ long | join('--') }}",
-		"many matches":           "{{ long | regex_replace('x', 'y') }}",
+		"many matches":           "{{ long | regex_replace('y*', 'y') }}",
+		"many short matches":     "{{ short | regex_replace('y*', 'y') }}",
+		"a long result":          "{{ long | regex_replace('x', 'yy') }}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, _, err := scopeOf(deep).Resolve(template)

@@ -8,8 +8,11 @@ import (
 	"strings"
 )
 
-// maxMatches bounds the replacements of one regex_replace, each of which costs a compilation.
-const maxMatches = 500
+// Bounds of an expression that can match nothing, each match of which costs a compilation.
+const (
+	maxEmptyMatches = 200
+	maxEmptyText    = 4 << 10
+)
 
 // regexReplace is re.sub of Python. Go's expressions are another dialect: where the two could differ, it refuses.
 func regexReplace(_ *evaluation, x any, args map[string]any) (any, error) {
@@ -42,7 +45,11 @@ func regexReplace(_ *evaluation, x any, args map[string]any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return substitute(pattern, texts["x"], parts)
+	matches, err := findAll(pattern, texts["x"])
+	if err != nil {
+		return nil, err
+	}
+	return substitute(matches, texts["x"], parts)
 }
 
 // foreign is what Go's expressions have and Python's don't, or have in another way.
@@ -108,7 +115,7 @@ func canBeEmpty(re *syntax.Regexp) bool {
 
 // lazyLoop says whether some repetition prefers to be short.
 func lazyLoop(re *syntax.Regexp) bool {
-	if re.Flags&syntax.NonGreedy != 0 && (re.Op == syntax.OpStar || re.Op == syntax.OpPlus || re.Op == syntax.OpQuest || re.Op == syntax.OpRepeat) {
+	if re.Flags&syntax.NonGreedy != 0 && isLoop(re) {
 		return true
 	}
 	for _, sub := range re.Sub {
@@ -119,11 +126,14 @@ func lazyLoop(re *syntax.Regexp) bool {
 	return false
 }
 
+func isLoop(re *syntax.Regexp) bool {
+	return re.Op == syntax.OpStar || re.Op == syntax.OpPlus || re.Op == syntax.OpQuest || re.Op == syntax.OpRepeat
+}
+
 // emptyLoop says whether something with a group in it, which may be empty, is repeated: implementations differ in what
 // the group then is.
 func emptyLoop(re *syntax.Regexp) bool {
-	loop := re.Op == syntax.OpStar || re.Op == syntax.OpPlus || re.Op == syntax.OpQuest || re.Op == syntax.OpRepeat
-	if loop && re.MaxCap() > 0 && canBeEmpty(re.Sub[0]) {
+	if isLoop(re) && re.MaxCap() > 0 && canBeEmpty(re.Sub[0]) {
 		return true
 	}
 	for _, sub := range re.Sub {
@@ -209,29 +219,11 @@ func escape(s string, re *regexp.Regexp) (part, int, error) {
 	return part{s[:2], -1}, 2, nil // Python keeps the backslash
 }
 
-// substitute replaces every match as Python does: an empty one counts behind one that was not, too.
-func substitute(pattern, s string, parts []part) (any, error) {
+// substitute puts the replacement in the place of every match.
+func substitute(matches [][]int, s string, parts []part) (any, error) {
 	var b strings.Builder
-	at, matches, emptyAt := 0, 0, -1
-	for at <= len(s) {
-		loc, err := find(pattern, s, at)
-		if err != nil {
-			return nil, err
-		}
-		if loc == nil {
-			break
-		}
-		if loc[0] == loc[1] && loc[0] == emptyAt { // an empty match again, where one was
-			if at == len(s) {
-				break
-			}
-			b.WriteByte(s[at])
-			at, emptyAt = at+1, -1
-			continue
-		}
-		if matches++; matches > maxMatches {
-			return nil, fmt.Errorf("%w: regex_replace finds more than %d places", ErrTooMuch, maxMatches)
-		}
+	at := 0
+	for _, loc := range matches {
 		b.WriteString(s[at:loc[0]])
 		for _, p := range parts {
 			if p.group >= 0 && loc[2*p.group] >= 0 {
@@ -243,12 +235,47 @@ func substitute(pattern, s string, parts []part) (any, error) {
 			}
 		}
 		at = loc[1]
-		if loc[0] == loc[1] {
+	}
+	b.WriteString(s[at:])
+	return b.String(), nil
+}
+
+// findAll finds all matches as Python does: an empty one counts right behind one that was not empty, too, which Go passes
+// over.
+func findAll(pattern, s string) (all [][]int, err error) {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return nil, refuse("the regular expression")
+	}
+	if !canBeEmpty(tree) {
+		re, err := regexp.Compile(pattern)
+		if err != nil {
+			return nil, refuse("a regular expression of this size")
+		}
+		return re.FindAllStringSubmatchIndex(s, -1), nil
+	}
+	if len(s) > maxEmptyText {
+		return nil, fmt.Errorf("%w: regex_replace of more than %d bytes by an expression that can match nothing", ErrTooMuch, maxEmptyText)
+	}
+	for at, emptyAt := 0, -1; at <= len(s); {
+		loc, err := find(pattern, s, at)
+		switch {
+		case err != nil:
+			return nil, err
+		case loc == nil:
+			return all, nil
+		case loc[0] == loc[1] && loc[0] == emptyAt: // where one was: one character on
+			at, emptyAt = at+1, -1
+			continue
+		case len(all) == maxEmptyMatches:
+			return nil, fmt.Errorf("%w: regex_replace finds more than %d places", ErrTooMuch, maxEmptyMatches)
+		}
+		all = append(all, loc)
+		if at = loc[1]; loc[0] == loc[1] {
 			emptyAt = at
 		}
 	}
-	b.WriteString(s[min(at, len(s)):])
-	return b.String(), nil
+	return all, nil
 }
 
 // find finds the first match at or behind a place, in the sight of what stands before it.

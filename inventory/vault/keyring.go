@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Prompt, in place of a file, is a source that asks a person.
+// Prompt is, in place of a file, a source that asks a person.
 const Prompt = "prompt"
 
 // Bounds of a password and of the program that says one. A program may itself ask a person, or a remote store.
@@ -200,7 +200,8 @@ func (k *Keyring) runProgram(ctx context.Context, path, id string) ([]byte, erro
 	case client && cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == unknownIDCode:
 		return nil, fmt.Errorf("vault password program %s has no password for vault ID %q", path, id)
 	case err != nil && cmd.ProcessState == nil:
-		return nil, fmt.Errorf("vault password program %s cannot be run: %w; if it is no program, take its executable bit away", path, bare(err))
+		return nil, fmt.Errorf("vault password program %s cannot be run: %w; if it is no program, take its executable bit away",
+			path, bare(err))
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		return nil, fmt.Errorf("vault password program %s: %w", path, err)
 	}
