@@ -71,21 +71,21 @@ func (h Host) scope() *jinja.Scope {
 func (s *scopes) magic(h Host, name string) (any, bool) {
 	switch name {
 	case "inventory_hostname":
-		return values.Unsafe(h.Name), true
+		return jinja.Plain{Value: h.Name}, true
 	case "inventory_hostname_short":
 		short, _, _ := strings.Cut(h.Name, ".")
-		return values.Unsafe(short), true
+		return jinja.Plain{Value: short}, true
 	case "group_names":
 		names := make([]any, len(h.Groups))
 		for i, name := range h.Groups {
-			names[i] = values.Unsafe(name)
+			names[i] = name
 		}
-		return names, true
+		return jinja.Plain{Value: names}, true
 	case "groups":
-		return s.groups(), true
+		return jinja.Plain{Value: s.groups()}, true
 	case "playbook_dir":
 		dir, err := filepath.Abs(s.dir)
-		return values.Unsafe(dir), err == nil
+		return jinja.Plain{Value: dir}, err == nil
 	case "inventory_file", "inventory_dir":
 		return h.source(name == "inventory_dir"), true
 	}
@@ -101,7 +101,7 @@ func (h Host) source(dir bool) any {
 	if dir {
 		file = filepath.Dir(file)
 	}
-	return values.Unsafe(file)
+	return jinja.Plain{Value: file}
 }
 
 // host is the scope of another host of the inventory.

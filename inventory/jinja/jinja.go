@@ -26,7 +26,7 @@ const (
 	maxSource = 4 << 10  // of one template, in bytes
 	maxDepth  = 32       // of expressions in expressions, and of variables in variables
 	maxText   = 64 << 10 // of every text that comes into being, in bytes
-	maxSteps  = 100_000  // of one evaluation
+	maxSteps  = 10_000   // of one evaluation
 )
 
 // Scope is what the expressions of one host see.
@@ -45,6 +45,9 @@ type Scope struct {
 	Env  func(name string) string
 	File func(path string) (any, error)
 }
+
+// Plain is a value for a Scope in which no text is a template: the hosts of a group may be many.
+type Plain struct{ Value any }
 
 // Resolve makes of a value what Ansible makes of it: every template in it evaluated, everything encrypted in clear. The
 // result has no Unsafe, Vault or Secret in it. secret says that some of it was encrypted.
@@ -119,6 +122,8 @@ func (e *evaluation) variable(v any) (any, error) {
 		return e.scope.Open(v) // Ansible evaluates nothing in it
 	case values.Unsafe:
 		return string(v), nil
+	case Plain:
+		return v.Value, nil
 	case []any, map[string]any:
 		return lazy{v, e}, nil
 	case string:
