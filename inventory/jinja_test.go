@@ -156,3 +156,30 @@ func TestRandomExpressionsAreWhatAnsibleEvaluates(t *testing.T) {
 		}
 	}
 }
+
+// TestTheAnsibleCommandSaysTheSame: the other tests ask Ansible's library; this one runs its command.
+func TestTheAnsibleCommandSaysTheSame(t *testing.T) {
+	t.Parallel()
+	peer := startAnsible(t)
+	dir, err := filepath.Abs("testdata/jinja")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, err := Load(t.Context(), []string{filepath.Join(dir, "hosts.yml")}, Options{PlaybookDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts, err := inv.Select("case.sub.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"c_name", "c_jump", "c_re", "c_ternary", "c_default_attr", "c_groups_join", "c_hostvars3", "c_if_nested", "c_concat"}
+	answer := peer.run(t, "adhoc", dir, "case.sub.example.com", "-i", "hosts.yml", "-c", "local", "-m", "debug",
+		"-a", "var=["+strings.Join(names, ",")+"]")
+	for _, name := range names {
+		v, err := hosts[0].Var(name)
+		if text, ok := v.Value.(string); err != nil || !ok || !strings.Contains(answer.Stdout, `"`+text+`"`) {
+			t.Errorf("%s: got %#v, %v; ansible says %s%s", name, v.Value, err, answer.Stdout, answer.Stderr)
+		}
+	}
+}
