@@ -194,8 +194,12 @@ var (
 // reachVars are the variables of a host by which it is reached and told from the others, without secrets.
 func reachVars(h inventory.Host) map[string]any {
 	vars := map[string]any{}
-	for name, value := range h.Vars {
-		if kept, ok := keptVar(name, value); ok {
+	for name := range h.Vars {
+		v, err := h.Var(name)
+		if err != nil || v.Secret {
+			continue // what was decrypted is kept nowhere
+		}
+		if kept, ok := keptVar(name, v.Value); ok {
 			vars[name] = kept
 		}
 	}

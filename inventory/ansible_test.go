@@ -44,6 +44,11 @@ func startAnsible(t *testing.T) *ansible {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LC_ALL=C.UTF-8", "ANSIBLE_NOCOLOR=1",
 		"ANSIBLE_DEPRECATION_WARNINGS=0", "PYTHONDONTWRITEBYTECODE=1",
 	}
+	for _, v := range os.Environ() {
+		if strings.HasPrefix(v, "CASE_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

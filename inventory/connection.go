@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
@@ -9,16 +10,16 @@ import (
 	"fleetctl/inventory/values"
 )
 
-// Connection reads the connection variables of the host, the old spellings included. A vault or Jinja value in one of
-// them is an ErrSealed that says what to do. So is a vault-encrypted group_vars or host_vars file of the host, as it may
-// hold any of them.
+// Connection reads the connection variables of the host, the old spellings included. A vault value in one of them that
+// nothing decrypts is an ErrSealed, unless it is a password that may be passed over. So is an encrypted file with
+// variables of the host, as it may hold any of them.
 //
 // Of several names for one thing, the last one that is set wins, as in Ansible's plugins.
 func (h Host) Connection() (Connection, error) {
 	if len(h.sealed) > 0 {
-		return Connection{}, fmt.Errorf("%s is encrypted with Ansible Vault: %w; %s", h.sealed[0], values.ErrSealed, hintListing)
+		return Connection{}, h.sealed[0].locked()
 	}
-	r := &varReader{vars: h.Vars}
+	r := &varReader{host: h, vars: map[string]Resolved{}}
 	c := Connection{
 		Type:           r.kind(),
 		Host:           r.text("ansible_host", "ansible_ssh_host"),
@@ -38,19 +39,46 @@ func (h Host) Connection() (Connection, error) {
 	return c, nil
 }
 
-// What to do about a value that is not readable. ansible-inventory prints files that are encrypted as a whole in clear,
-// but single !vault values and Jinja expressions as they were written (measured with ansible-core 2.14).
-const (
-	hintListing = "pipe `ansible-inventory -i INVENTORY --list --ask-vault-pass` into standard input and read it with -i -"
-	hintVault   = "encrypt the whole vars file with `ansible-vault encrypt`, as ansible-inventory decrypts only those, and " +
-		hintListing + "; or leave the variable out and let fleetctl ask for a password"
-	hintJinja = "neither does ansible-inventory; write the value itself, or mark it !unsafe if the braces are meant literally"
-)
-
 // varReader reads variables and keeps the first error.
 type varReader struct {
-	vars map[string]any
+	host Host
+	vars map[string]Resolved // those that were read
 	err  error
+}
+
+// get is the value of a variable, or nil.
+func (r *varReader) get(name string) any {
+	if v, ok := r.vars[name]; ok {
+		return v.Value
+	}
+	v, err := r.host.Var(name)
+	passed := errors.Is(err, values.ErrSealed) && r.host.ignoresVault() && strings.Contains(name, "pass")
+	if err != nil && !passed && r.err == nil {
+		r.err = fmt.Errorf("%s %w", name, err)
+	}
+	if v.Value == nil {
+		v.Value = r.byDefault(name)
+	}
+	r.vars[name] = v
+	return v.Value
+}
+
+// byDefault is what holds for a variable that nothing sets.
+func (r *varReader) byDefault(name string) any {
+	if r.host.scopes == nil {
+		return nil
+	}
+	return r.host.scopes.defaults[name]
+}
+
+// ofMethod is a variable of become; name is what its settings have in common ("exe").
+func (r *varReader) ofMethod(method, name string) string {
+	common, own := "ansible_become_"+name, "ansible_"+method+"_"+name
+	if r.get(common) == nil && r.get(own) == nil {
+		text, _ := r.byDefault(method + " become_" + name).(string)
+		return text
+	}
+	return r.text(common, own)
 }
 
 func (r *varReader) fail(name, format string, args ...any) {
@@ -62,7 +90,7 @@ func (r *varReader) fail(name, format string, args ...any) {
 // last is the last of the variables that is set, and its name.
 func (r *varReader) last(names ...string) (name string, value any) {
 	for _, n := range names {
-		if v := r.vars[n]; v != nil {
+		if v := r.get(n); v != nil {
 			name, value = n, v
 		}
 	}
@@ -75,15 +103,7 @@ func (r *varReader) text(names ...string) string {
 	switch v := value.(type) {
 	case nil:
 	case string:
-		if strings.Contains(v, "{{") || strings.Contains(v, "{%") || strings.Contains(v, "{#") {
-			r.fail(name, "holds a Jinja expression: %w; %s", values.ErrSealed, hintJinja)
-			return ""
-		}
 		return v
-	case values.Unsafe:
-		return string(v)
-	case values.Vault:
-		r.fail(name, "is encrypted with Ansible Vault: %w; %s", values.ErrSealed, hintVault)
 	case int:
 		return strconv.Itoa(v)
 	case *big.Int:
@@ -92,6 +112,14 @@ func (r *varReader) text(names ...string) string {
 		r.fail(name, "must be a string, not %s; put it in quotes", typeName(value))
 	}
 	return ""
+}
+
+// shown is the text of a variable for people.
+func (r *varReader) shown(name, text string) string {
+	if r.vars[name].Secret {
+		return "(secret)"
+	}
+	return strconv.Quote(text)
 }
 
 func typeName(v any) string {
@@ -115,7 +143,8 @@ func (r *varReader) kind() string {
 	case "ssh", "smart", "paramiko", "paramiko_ssh":
 		return "ssh"
 	default:
-		r.fail("ansible_connection", "is %q: fleetctl reaches hosts over SSH alone; leave the host out", kind)
+		r.fail("ansible_connection", "is %s: fleetctl reaches hosts over SSH alone; leave the host out",
+			r.shown("ansible_connection", kind))
 		return ""
 	}
 }
@@ -128,7 +157,7 @@ func (r *varReader) port(names ...string) int {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > 65535 {
-		r.fail(name, "is %q: a port is a number from 1 to 65535", text)
+		r.fail(name, "is %s: a port is a number from 1 to 65535", r.shown(name, text))
 		return 0
 	}
 	return n
@@ -152,7 +181,7 @@ func (r *varReader) args(names ...string) []string {
 // boolean is a variable as Ansible reads booleans, or nil where it isn't set.
 func (r *varReader) boolean(name string) *bool {
 	yes, no := true, false
-	switch v := r.vars[name].(type) {
+	switch v := r.get(name).(type) {
 	case nil:
 		return nil
 	case bool:
@@ -171,7 +200,7 @@ func (r *varReader) boolean(name string) *bool {
 	case "n", "no", "off", "0", "false", "f":
 		return &no
 	default:
-		r.fail(name, "is %q: write true or false", text)
+		r.fail(name, "is %s: write true or false", r.shown(name, text))
 		return nil
 	}
 }
@@ -201,6 +230,6 @@ func (r *varReader) become(c *Connection) {
 	old := "ansible_" + method
 	c.BecomeUser = r.text("ansible_become_user", old+"_user")
 	c.BecomePassword = r.text("ansible_become_password", "ansible_become_pass", old+"_pass")
-	c.BecomeExe = r.text("ansible_become_exe", old+"_exe")
-	c.BecomeFlags = r.text("ansible_become_flags", old+"_flags")
+	c.BecomeExe = r.ofMethod(method, "exe")
+	c.BecomeFlags = r.ofMethod(method, "flags")
 }

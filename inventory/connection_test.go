@@ -68,13 +68,13 @@ func TestConnectionVariablesThatCannotBeUsedAreErrors(t *testing.T) {
 		want   string
 		sealed bool
 	}{
-		{"a vault value", map[string]any{"ansible_password": values.Vault("x")}, "ansible_password is encrypted with Ansible Vault", true},
-		{"a vault value, what to do", map[string]any{"ansible_become_pass": values.Vault("x")}, "`ansible-inventory -i INVENTORY --list --ask-vault-pass`", true},
-		{"a Jinja expression", map[string]any{"ansible_host": "{{ ip }}"}, "ansible_host holds a Jinja expression", true},
-		{"a Jinja statement", map[string]any{"ansible_user": "{% if x %}a{% endif %}"}, "ansible_user holds a Jinja expression", true},
-		{"Jinja in a port", map[string]any{"ansible_ssh_port": "{{ p }}"}, "ansible_ssh_port holds a Jinja expression", true},
-		{"Jinja in a boolean", map[string]any{"ansible_become": "{{ b }}"}, "ansible_become holds a Jinja expression", true},
-		{"Jinja in arguments", map[string]any{"ansible_ssh_common_args": "-J {{ b }}"}, "ansible_ssh_common_args holds a Jinja", true},
+		{"a vault value", map[string]any{"ansible_password": values.Vault{Text: "x"}}, "ansible_password is encrypted with Ansible Vault", true},
+		{"a vault value, what to do", map[string]any{"ansible_become_pass": values.Vault{Text: "x"}}, "no vault password was given", true},
+		{"a Jinja expression", map[string]any{"ansible_host": "{{ ip }}"}, `ansible_host "ip" is undefined`, false},
+		{"a Jinja statement", map[string]any{"ansible_user": "{% if x %}a{% endif %}"}, "ansible_user is not evaluated by fleetctl: a statement", false},
+		{"Jinja in a port", map[string]any{"ansible_ssh_port": "{{ p }}"}, `ansible_ssh_port "p" is undefined`, false},
+		{"Jinja in a boolean", map[string]any{"ansible_become": "{{ b }}"}, `ansible_become "b" is undefined`, false},
+		{"Jinja in arguments", map[string]any{"ansible_ssh_common_args": "-J {{ b }}"}, `ansible_ssh_common_args "b" is undefined`, false},
 		{"a port that is none", map[string]any{"ansible_port": 70000}, `ansible_port is "70000": a port is a number from 1 to 65535`, false},
 		{"a port with letters", map[string]any{"ansible_port": "ssh"}, `ansible_port is "ssh"`, false},
 		{"a user that is a boolean", map[string]any{"ansible_user": true}, "ansible_user must be a string, not a boolean", false},
@@ -93,7 +93,7 @@ func TestConnectionVariablesThatCannotBeUsedAreErrors(t *testing.T) {
 }
 
 func TestAnEncryptedValueIsNotWrittenAsYAML(t *testing.T) {
-	if out, err := yaml.Marshal(map[string]any{"a": []any{values.Vault("x")}}); !errors.Is(err, values.ErrSealed) {
+	if out, err := yaml.Marshal(map[string]any{"a": []any{values.Vault{Text: "x"}}}); !errors.Is(err, values.ErrSealed) {
 		t.Errorf("got %q, %v", out, err)
 	}
 }

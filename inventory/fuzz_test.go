@@ -43,11 +43,11 @@ func checkLoaded(t *testing.T, ext, text string) {
 	if longNumbers.MatchString(text) {
 		return
 	}
-	l := &loader{graph: newGraph()}
-	if l.content("fuzz"+ext, ext, []byte(text)) != nil || l.graph.finish() != nil {
+	l := &loader{graph: newGraph(), keys: &keys{}, ansible: &installed{opts: Options{NoAnsible: true}}}
+	if l.content(t.Context(), "fuzz"+ext, ext, []byte(text)) != nil || l.graph.finish() != nil {
 		return
 	}
-	inv := &Inventory{graph: l.graph, files: &varsFiles{}}
+	inv := &Inventory{graph: l.graph, files: &varsFiles{}, keys: l.keys}
 	hosts, err := inv.Select()
 	if err != nil {
 		t.Fatal(err)

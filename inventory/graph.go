@@ -41,6 +41,8 @@ type graph struct {
 	groupOrder []*group
 	hostOrder  []*host
 	warnings   []string
+	origins    origins // nil: nobody will ask
+	sealedBy   string  // the encrypted file that is being read, whose variables are secret; "" for others
 }
 
 func newGraph() *graph {
@@ -76,6 +78,7 @@ func (g *graph) addHost(name string, grp *group, port int, pos Pos) (*host, erro
 		h = &host{name: name, pos: pos}
 		if port != 0 {
 			h.vars = map[string]any{"ansible_port": port}
+			g.origins.note(name, false, "ansible_port", port, pos)
 		}
 		g.hosts[name] = h
 		g.hostOrder = append(g.hostOrder, h)
@@ -102,8 +105,17 @@ func (g *graph) setHostVar(h *host, key string, value any, pos Pos) error {
 	if h.vars == nil {
 		h.vars = make(map[string]any)
 	}
-	h.vars[key] = value
+	h.vars[key] = g.conceal(value)
+	g.origins.note(h.name, false, key, h.vars[key], pos)
 	return nil
+}
+
+// conceal hides a value that comes out of an encrypted file.
+func (g *graph) conceal(value any) any {
+	if g.sealedBy == "" {
+		return value
+	}
+	return values.NewSecret(value, g.sealedBy)
 }
 
 // setGroupVar sets a variable of the group, or its priority.
@@ -119,7 +131,8 @@ func (g *graph) setGroupVar(grp *group, key string, value any, pos Pos) error {
 	if grp.vars == nil {
 		grp.vars = make(map[string]any)
 	}
-	grp.vars[key] = value
+	grp.vars[key] = g.conceal(value)
+	g.origins.note(grp.name, true, key, grp.vars[key], pos)
 	return nil
 }
 

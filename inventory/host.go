@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"fleetctl/inventory/values"
+	"fleetctl/inventory/vault"
 )
 
 // Pos is a place in a file that the user wrote, for errors. Line and Column start at 1; 0 means unknown.
@@ -33,15 +34,17 @@ func (p Pos) String() string {
 // Host is one host of the inventory, with its variables resolved by Ansible's precedence. It is a value: changing it
 // changes nothing else; only lists and maps inside of a variable are shared between hosts, and for reading alone.
 //
-// Variables are nil, bool, int, *big.Int, float64, string, []any, map[string]any, Vault or Unsafe. A YAML date is a
-// string in ISO 8601, and a key that is no string is written as JSON writes it, as in Ansible's own JSON output.
+// Variables are nil, bool, int, *big.Int, float64, string, []any, map[string]any, Vault, Secret or Unsafe. A YAML date is a
+// string in ISO 8601, and a key that is no string is written as JSON writes it, as in Ansible's own JSON output. They
+// are as they were written; Var is what Ansible would make of one.
 type Host struct {
 	Name   string         // the inventory name (alias); patterns and descriptions use it
 	Groups []string       // every group that holds the host, ancestors included, sorted; without "all"
 	Vars   map[string]any // resolved variables: group_vars, host_vars and inline ones
 	Pos    Pos            // where the host was first written
 
-	sealed []string // vault-encrypted group_vars and host_vars files of the host, which we cannot read
+	sealed []sealedFile // encrypted files that have variables of the host, and that nothing decrypts
+	scopes *scopes      // what its expressions see; nil for a host of no inventory
 }
 
 // Connection is what the inventory says about reaching a host. Zero values mean that it says nothing, so that the
@@ -65,11 +68,14 @@ type Connection struct {
 // Vault is the text of a value that is encrypted with Ansible Vault.
 type Vault = values.Vault
 
+// Secret is a value out of a file that is encrypted as a whole.
+type Secret = values.Secret
+
 // Unsafe is a text that Ansible would not evaluate.
 type Unsafe = values.Unsafe
 
-// ErrSealed says that a connection variable cannot be read: it is encrypted with Ansible Vault or holds a Jinja
-// expression.
+// ErrSealed says that a variable cannot be read: it is encrypted with Ansible Vault, and nothing that was given decrypts
+// it.
 var ErrSealed = values.ErrSealed
 
 // Options of Load.
@@ -80,4 +86,24 @@ type Options struct {
 	// over those. Empty means the working directory, as for ansible-inventory. It is not looked at when standard
 	// input is the only source.
 	PlaybookDir string
+
+	// Defaults are what variables of the connection are where nothing sets them, as ansible.cfg has it. "METHOD become_exe"
+	// and "METHOD become_flags" are those of one become method.
+	Defaults map[string]any
+
+	Trace bool // keep where variables were written, for Why
+
+	// IgnoredExtensions replaces the ends of names that are passed over in a directory of inventories, and
+	// IgnoredPatterns adds expressions for names, where they are set.
+	IgnoredExtensions []string
+	IgnoredPatterns   []string
+
+	// NoAnsible keeps ansible-inventory from being run for what only Ansible can read. AnsibleArgs are given to it; Logf
+	// hears of it, if it isn't nil.
+	NoAnsible   bool
+	AnsibleArgs []string
+	Logf        func(format string, args ...any)
+
+	Vault       *vault.Keyring // decrypts; nil: nothing does
+	IgnoreVault bool           // files that nothing decrypts are passed over, and so are passwords
 }

@@ -10,12 +10,17 @@ import (
 type Inventory struct {
 	graph *graph
 	files *varsFiles
+	keys  *keys
+
+	scopes *scopes
+
+	reveal bool // listings show what was decrypted
 }
 
 // Warnings are the things that were skipped, as "file:line:column: what", in the order of reading: what Ansible warns of
 // and then ignores.
 func (inv *Inventory) Warnings() []string {
-	return slices.Concat(inv.graph.warnings, inv.files.warnings)
+	return slices.Concat(inv.keys.warnings, inv.graph.warnings, inv.files.warnings)
 }
 
 // Groups are the names of all groups, in the order in which they were first written, "all" included.
@@ -41,7 +46,7 @@ const maxLayers = 10_000
 type layer struct {
 	names  []string // of the groups, sorted, without all
 	vars   map[string]any
-	sealed []string
+	sealed []sealedFile
 }
 
 func (inv *Inventory) resolver() *resolver {
@@ -65,7 +70,7 @@ func (r *resolver) host(h *host) Host {
 		maps.Copy(vars, f.vars)
 		sealed = append(slices.Clip(sealed), f.sealed...)
 	}
-	return Host{Name: h.name, Groups: slices.Clone(l.names), Vars: vars, Pos: h.pos, sealed: slices.Clone(sealed)}
+	return Host{Name: h.name, Groups: slices.Clone(l.names), Vars: vars, Pos: h.pos, sealed: slices.Clone(sealed), scopes: r.inv.scopes}
 }
 
 func (r *resolver) layer(h *host) *layer {

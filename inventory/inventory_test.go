@@ -25,7 +25,7 @@ func writeFile(t *testing.T, path, text string, mode os.FileMode) string {
 func loadText(t *testing.T, name, text string) (*Inventory, error) {
 	t.Helper()
 	dir := t.TempDir()
-	return Load(context.Background(), []string{writeFile(t, filepath.Join(dir, name), text, 0o644)}, Options{PlaybookDir: dir})
+	return Load(context.Background(), []string{writeFile(t, filepath.Join(dir, name), text, 0o644)}, Options{NoAnsible: true, PlaybookDir: dir})
 }
 
 func TestAYAMLInventoryGivesHostsWithMergedVariables(t *testing.T) {

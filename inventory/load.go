@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"fleetctl/inventory/values"
 )
 
 // stdin is the source that stands for standard input.
@@ -21,13 +23,17 @@ const stdin = "-"
 //
 // A source that cannot be read or parsed is an error; most are an *Error, which names file, line and column.
 func Load(ctx context.Context, sources []string, opts Options) (*Inventory, error) {
-	l := &loader{graph: newGraph(), opts: opts}
+	l := &loader{graph: newGraph(), opts: opts, keys: &keys{ring: opts.Vault, ignore: opts.IgnoreVault}, ansible: &installed{opts: opts}}
+	if opts.Trace {
+		l.graph.origins = origins{}
+	}
 	var dirs []string
 	for _, source := range sources {
 		dir, err := l.source(ctx, source)
 		if err != nil {
 			return nil, err
 		}
+		l.sources = append(l.sources, source)
 		if dir != "" {
 			dirs = append(dirs, dir)
 		}
@@ -38,11 +44,13 @@ func Load(ctx context.Context, sources []string, opts Options) (*Inventory, erro
 	if l.adjacent {
 		dirs = append(dirs, playbookDir(opts))
 	}
-	files, err := readVars(l.graph, dirs)
+	files, err := readVars(ctx, l.graph, dirs, l.keys, opts.Trace)
 	if err != nil {
 		return nil, err
 	}
-	return &Inventory{graph: l.graph, files: files}, nil
+	inv := &Inventory{graph: l.graph, files: files, keys: l.keys}
+	inv.scopes = newScopes(inv, opts)
+	return inv, nil
 }
 
 func playbookDir(opts Options) string {
@@ -55,13 +63,16 @@ func playbookDir(opts Options) string {
 type loader struct {
 	graph    *graph
 	opts     Options
-	adjacent bool // a source other than standard input was read, so that the playbook directory counts
+	keys     *keys
+	sources  []string   // those that were read before
+	ansible  *installed // the installed one
+	adjacent bool       // a source other than standard input was read, so that the playbook directory counts
 }
 
 // source adds one source to the graph. It returns the directory whose group_vars and host_vars belong to the source.
 func (l *loader) source(ctx context.Context, source string) (dir string, err error) {
 	if source == stdin {
-		return "", l.stdin()
+		return "", l.stdin(ctx)
 	}
 	l.adjacent = true
 	info, err := os.Stat(source)
@@ -96,7 +107,7 @@ func bare(err error) error {
 	return err
 }
 
-func (l *loader) stdin() error {
+func (l *loader) stdin(ctx context.Context) error {
 	if l.opts.Stdin == nil {
 		return errors.New("inventory -: there is no standard input to read")
 	}
@@ -104,12 +115,7 @@ func (l *loader) stdin() error {
 	if err != nil {
 		return fmt.Errorf("inventory from standard input: %w", err)
 	}
-	return l.content("<stdin>", "", data)
-}
-
-// ignoredExtensions are what Ansible skips in a directory of inventories, .ini included.
-var ignoredExtensions = []string{
-	".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry",
+	return l.content(ctx, "<stdin>", "", data)
 }
 
 // directory reads the files of a directory and of those below it in ASCII order.
@@ -121,9 +127,13 @@ func (l *loader) directory(ctx context.Context, dir string, depth int) error {
 	if depth > 40 {
 		return errorAt(Pos{File: dir}, "directories are nested too deeply, or in a circle of links")
 	}
+	rule, err := l.rule(ctx, dir, entries)
+	if err != nil {
+		return err
+	}
 	for _, e := range entries {
 		name, path := e.Name(), filepath.Join(dir, e.Name())
-		if l.ignored(path, name) {
+		if rule.ignored(l.graph, path, name) {
 			continue
 		}
 		info, err := os.Stat(path)
@@ -142,22 +152,6 @@ func (l *loader) directory(ctx context.Context, dir string, depth int) error {
 	return nil
 }
 
-func (l *loader) ignored(path, name string) bool {
-	if name[0] == '.' || name == "group_vars" || name == "host_vars" || name == "vars_plugins" {
-		return true
-	}
-	for _, ext := range ignoredExtensions {
-		if !strings.HasSuffix(name, ext) {
-			continue
-		}
-		if ext == ".ini" || ext == ".cfg" {
-			l.graph.warn(Pos{File: path}, "skipped: Ansible ignores *%s in a directory of inventories", ext)
-		}
-		return true
-	}
-	return false
-}
-
 // file reads one file, which may be an executable.
 func (l *loader) file(ctx context.Context, path string) error {
 	ran, err := l.script(ctx, path)
@@ -168,25 +162,42 @@ func (l *loader) file(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("inventory %s: %w", path, bare(err))
 	}
-	return l.content(path, pythonExt(filepath.Base(path)), data)
+	return l.content(ctx, path, pythonExt(filepath.Base(path)), data)
 }
 
 // content reads an inventory in whichever format it is. The extension decides as it does for Ansible: .yml, .yaml, .json
 // and no extension are YAML or JSON when they hold a mapping and INI otherwise; everything else is INI.
-func (l *loader) content(file, ext string, data []byte) error {
+func (l *loader) content(ctx context.Context, file, ext string, data []byte) error {
+	data, wasSealed, err := l.keys.file(ctx, file, data)
+	if sealed := (*sealedFile)(nil); errors.As(err, &sealed) {
+		return &Error{Pos: Pos{File: file, Line: 1, Column: 1}, Msg: "the file is " + values.ErrSealed.Error(), Err: sealed}
+	}
+	if err != nil {
+		return fmt.Errorf("inventory %s: %w", file, err)
+	}
+	if wasSealed {
+		l.graph.sealedBy = file
+		defer func() { l.graph.sealedBy = "" }()
+	}
+	return concealed(l.plain(ctx, file, ext, data), wasSealed)
+}
+
+// plain reads an inventory that is not encrypted, or no more.
+func (l *loader) plain(ctx context.Context, file, ext string, data []byte) error {
 	if err := checkUTF8(file, data); err != nil {
 		return err
-	}
-	if bytes.HasPrefix(data, []byte(vaultHeader)) {
-		return errorAt(Pos{File: file, Line: 1, Column: 1}, "the file is encrypted with Ansible Vault: pipe "+
-			"`ansible-inventory -i %s --list --ask-vault-pass` into standard input and read it with -i -", file)
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch ext {
 	case ".toml":
-		return errorAt(Pos{File: file}, "TOML inventories are not read: convert the file with `ansible-inventory -i %s --list`", file)
+		return l.byAnsible(ctx, Pos{File: file}, "TOML inventories are read by Ansible alone")
 	case "", ".yml", ".yaml", ".json":
-		return l.structured(file, ext, data)
+		return l.structured(ctx, file, ext, data)
+	}
+	if pluginLine.Match(data) { // whatever the name, as no INI inventory has such a line
+		if doc, err := parseYAML(file, data); err == nil && doc.plugin() != nil {
+			return l.plugin(ctx, doc)
+		}
 	}
 	lines, err := parseINI(file, data)
 	if err != nil {
@@ -196,7 +207,7 @@ func (l *loader) content(file, ext string, data []byte) error {
 }
 
 // structured reads YAML, JSON or, where it is neither, INI.
-func (l *loader) structured(file, ext string, data []byte) error {
+func (l *loader) structured(ctx context.Context, file, ext string, data []byte) error {
 	if looksLikeJSON(data) {
 		doc, err := parseJSON(file, data, true)
 		if err == nil && doc.isMapping() {
@@ -210,6 +221,9 @@ func (l *loader) structured(file, ext string, data []byte) error {
 		}
 	}
 	doc, err := parseYAML(file, data)
+	if err == nil && doc.plugin() != nil {
+		return l.plugin(ctx, doc)
+	}
 	if err == nil && doc.isMapping() {
 		return addYAML(l.graph, doc)
 	}

@@ -26,7 +26,7 @@ func (inv *Inventory) List() []byte {
 	hostvars := make(map[string]any)
 	r := inv.resolver()
 	for _, h := range inv.graph.hostOrder {
-		if vars := visibleVars(r.host(h)); len(vars) > 0 {
+		if vars := inv.visible(r.host(h)); len(vars) > 0 {
 			hostvars[h.name] = vars
 		}
 	}
@@ -44,7 +44,7 @@ func (inv *Inventory) Host(pattern string) ([]byte, error) {
 	if len(hosts) != 1 {
 		return nil, fmt.Errorf("%q selects %d hosts, not one", pattern, len(hosts))
 	}
-	return append(values.AppendJSON(nil, visibleVars(hosts[0]), 0), '\n'), nil
+	return append(values.AppendJSON(nil, inv.visible(hosts[0]), 0), '\n'), nil
 }
 
 // Graph is the tree of groups and hosts below a group ("all" for everything) as `ansible-inventory --graph` prints it.
@@ -96,8 +96,15 @@ func groupNames(groups []*group) []any {
 	return names
 }
 
-// visibleVars are the variables without those that Ansible keeps to itself, even where the user wrote them.
-func visibleVars(h Host) map[string]any {
+// Revealed is the inventory with listings in which everything that can be decrypted stands in clear.
+func (inv *Inventory) Revealed() *Inventory {
+	clear := *inv
+	clear.reveal = true
+	return &clear
+}
+
+// visible are the variables without those that Ansible keeps to itself, even where the user wrote them.
+func (inv *Inventory) visible(h Host) map[string]any {
 	for _, name := range []string{
 		"ansible_diff_mode", "ansible_config_file", "ansible_facts", "ansible_forks", "ansible_inventory_sources",
 		"ansible_limit", "ansible_playbook_python", "ansible_run_tags", "ansible_skip_tags", "ansible_verbosity",
@@ -105,6 +112,12 @@ func visibleVars(h Host) map[string]any {
 		"group_names", "omit", "playbook_dir",
 	} {
 		delete(h.Vars, name)
+	}
+	if !inv.reveal {
+		return h.Vars
+	}
+	for name, value := range h.Vars {
+		h.Vars[name] = inv.keys.clear(value)
 	}
 	return h.Vars
 }

@@ -31,6 +31,9 @@ func (l *loader) script(ctx context.Context, path string) (ran bool, err error) 
 	if err := checkUTF8(file, out); err != nil {
 		return true, err
 	}
+	if err := l.keys.mention(ctx, out); err != nil {
+		return true, err
+	}
 	doc, err := parseJSON(file, out, true)
 	if err != nil {
 		return true, err
@@ -39,18 +42,21 @@ func (l *loader) script(ctx context.Context, path string) (ran bool, err error) 
 		return true, errorAt(doc.pos(doc.root), "an executable inventory must print a JSON object")
 	}
 	return true, addListing(l.graph, doc, func(host string) (map[string]any, error) {
-		return askScript(ctx, path, host)
+		return l.askScript(ctx, path, host)
 	})
 }
 
 // askScript runs the executable with --host, as Ansible does where --list gave no _meta.
-func askScript(ctx context.Context, path, host string) (map[string]any, error) {
+func (l *loader) askScript(ctx context.Context, path, host string) (map[string]any, error) {
 	out, err := runScript(ctx, path, "--host", host)
 	if err != nil {
 		return nil, err
 	}
 	if len(bytes.TrimSpace(out)) == 0 {
 		return nil, nil
+	}
+	if err := l.keys.mention(ctx, out); err != nil {
+		return nil, err
 	}
 	file := path + " --host " + host
 	doc, err := parseDocument(file, out)

@@ -112,7 +112,7 @@ func (d *document) scalar(n *yaml.Node) (any, error) {
 	var err error
 	switch {
 	case n.Style&yaml.TaggedStyle != 0:
-		v, err = taggedScalar(n.Tag, n.Value)
+		v, err = d.tagged(n)
 	case n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		v = n.Value
 	default:
@@ -124,10 +124,11 @@ func (d *document) scalar(n *yaml.Node) (any, error) {
 	return v, nil
 }
 
-func taggedScalar(tag, text string) (any, error) {
+func (d *document) tagged(n *yaml.Node) (any, error) {
+	tag, text := n.Tag, n.Value
 	switch tag {
 	case "!vault", "!vault-encrypted":
-		return values.Vault(text), nil
+		return values.Vault{Text: text, Place: d.pos(n).String()}, nil
 	case "!unsafe":
 		return values.Unsafe(text), nil
 	case "!!str", "!!python/unicode":

@@ -2,7 +2,9 @@ package inventory
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -11,10 +13,9 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
-)
 
-// vaultHeader is how a file starts that was encrypted with `ansible-vault encrypt`.
-const vaultHeader = "$ANSIBLE_VAULT"
+	"fleetctl/inventory/values"
+)
 
 // varsExtensions are tried in this order, the name alone first; the first one that exists counts.
 var varsExtensions = []string{"", ".yml", ".yaml", ".json"}
@@ -26,18 +27,24 @@ type varsFiles struct {
 	hosts  map[string][]fileVars // by host name; one element a directory
 
 	warnings []string
+	keys     *keys
+	trace    bool                // the places of variables are kept
+	read     map[string]fileVars // by path, as a directory may come more than once
 }
 
 // fileVars is what the files of one group or host in one directory say.
 type fileVars struct {
 	vars   map[string]any
-	sealed []string // files that are encrypted
+	places map[string]Pos // of the keys; nil: nobody will ask
+	sealed []sealedFile
 }
 
 // readVars reads what the directories have for the groups and hosts of the graph.
-func readVars(g *graph, dirs []string) (*varsFiles, error) {
-	v := &varsFiles{dirs: dirs, groups: map[string][]fileVars{}, hosts: map[string][]fileVars{}}
-	read := make(map[string]fileVars) // by path, as a directory may come more than once
+func readVars(ctx context.Context, g *graph, dirs []string, k *keys, trace bool) (*varsFiles, error) {
+	v := &varsFiles{
+		dirs: dirs, groups: map[string][]fileVars{}, hosts: map[string][]fileVars{}, keys: k, trace: trace,
+		read: map[string]fileVars{},
+	}
 	for i, dir := range dirs {
 		groups := func(yield func(string) bool) {
 			for _, grp := range g.groupOrder {
@@ -53,10 +60,10 @@ func readVars(g *graph, dirs []string) (*varsFiles, error) {
 				}
 			}
 		}
-		if err := v.readDir(v.groups, read, filepath.Join(dir, "group_vars"), i, groups); err != nil {
+		if err := v.readDir(ctx, v.groups, filepath.Join(dir, "group_vars"), i, groups); err != nil {
 			return nil, err
 		}
-		if err := v.readDir(v.hosts, read, filepath.Join(dir, "host_vars"), i, hosts); err != nil {
+		if err := v.readDir(ctx, v.hosts, filepath.Join(dir, "host_vars"), i, hosts); err != nil {
 			return nil, err
 		}
 	}
@@ -66,7 +73,7 @@ func readVars(g *graph, dirs []string) (*varsFiles, error) {
 // readDir reads one group_vars or host_vars directory, which is directory number i. It lists the directory once
 // instead of looking for four files a host.
 func (v *varsFiles) readDir(
-	into map[string][]fileVars, read map[string]fileVars, dir string, i int, names func(func(string) bool),
+	ctx context.Context, into map[string][]fileVars, dir string, i int, names func(func(string) bool),
 ) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || isNotDir(dir, err) {
@@ -84,15 +91,12 @@ func (v *varsFiles) readDir(
 		if !ok {
 			continue
 		}
-		f, known := read[path]
+		f, known := v.read[path]
 		if !known {
-			if f, err = readVarsPath(path); err != nil {
+			if f, err = v.readPath(ctx, path); err != nil {
 				return err
 			}
-			read[path] = f
-			for _, file := range f.sealed {
-				v.warnings = append(v.warnings, file+": skipped: the file is encrypted with Ansible Vault")
-			}
+			v.read[path] = f
 		}
 		if into[name] == nil {
 			into[name] = make([]fileVars, len(v.dirs))
@@ -130,19 +134,23 @@ func findVars(dir, name string, present map[string]bool) (string, bool) {
 }
 
 // readVarsPath reads a file, or all files of a directory in ASCII order.
-func readVarsPath(path string) (fileVars, error) {
+func (v *varsFiles) readPath(ctx context.Context, path string) (fileVars, error) {
 	files, err := varsFilesIn(path, 0)
 	if err != nil {
 		return fileVars{}, err
 	}
 	var all fileVars
 	for _, file := range files {
-		vars, sealed, err := readVarsFile(file)
+		vars, err := v.readFile(ctx, file, &all)
+		var sealed *sealedFile
 		switch {
+		case errors.As(err, &sealed):
+			v.warnings = append(v.warnings, fmt.Sprintf("%s: skipped: the file is %v: %v", file, values.ErrSealed, sealed.err))
+			if !v.keys.ignore {
+				all.sealed = append(all.sealed, *sealed)
+			}
 		case err != nil:
 			return fileVars{}, err
-		case sealed:
-			all.sealed = append(all.sealed, file)
 		case all.vars == nil:
 			all.vars = vars
 		default:
@@ -194,28 +202,39 @@ func pythonExt(name string) string {
 	return filepath.Ext(strings.TrimLeft(name, "."))
 }
 
-func readVarsFile(path string) (vars map[string]any, sealed bool, err error) {
+// readFile reads one file. A file that is encrypted and that nothing decrypts is a *sealedFile.
+func (v *varsFiles) readFile(ctx context.Context, path string, into *fileVars) (map[string]any, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if bytes.HasPrefix(data, []byte(vaultHeader)) {
-		return nil, true, nil
+	data, wasSealed, err := v.keys.file(ctx, path, data)
+	if err != nil {
+		return nil, err
 	}
 	doc, err := parseDocument(path, data)
 	if err != nil || doc.root == nil {
-		return nil, false, err
+		return nil, concealed(err, wasSealed)
 	}
-	v, err := doc.value(doc.root)
-	if err != nil || isFalsy(v) {
-		return nil, false, err
+	value, err := doc.value(doc.root)
+	if err != nil || isFalsy(value) {
+		return nil, concealed(err, wasSealed)
 	}
-	vars, ok := v.(map[string]any)
+	vars, ok := value.(map[string]any)
 	if !ok {
-		return nil, false, errorAt(doc.pos(doc.root), "variables must be a mapping of names to values, not %s",
+		return nil, errorAt(doc.pos(doc.root), "variables must be a mapping of names to values, not %s",
 			kindName(follow(doc.root)))
 	}
-	return maps.Clone(vars), false, nil
+	vars = maps.Clone(vars)
+	if v.trace {
+		into.note(doc)
+	}
+	if wasSealed {
+		for name, value := range vars {
+			vars[name] = values.NewSecret(value, path)
+		}
+	}
+	return vars, nil
 }
 
 // parseDocument reads JSON or YAML. Ansible tries JSON first, too: the two differ in escapes and in numbers.

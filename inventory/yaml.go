@@ -1,8 +1,6 @@
 package inventory
 
 import (
-	"slices"
-
 	"gopkg.in/yaml.v3"
 )
 
@@ -18,10 +16,6 @@ func addYAML(g *graph, doc *document) error {
 	pairs, err := y.pairs(doc.root, 0)
 	if err != nil {
 		return err
-	}
-	if i := slices.IndexFunc(pairs, func(p pair) bool { return p.text == "plugin" }); i >= 0 && !y.isNull(pairs[i].value) {
-		return errorAt(y.pos(pairs[i].key), "this configures an inventory plugin of Ansible, which only Ansible can run: "+
-			"pipe `ansible-inventory -i %s --list` into standard input and read it with -i -", doc.file)
 	}
 	for _, p := range pairs {
 		if _, err := y.group(p, 0); err != nil {

@@ -9,7 +9,8 @@ import (
 // advice is what the command line adds to what a code says to do: flags and commands are known here alone. HOST stands
 // for the host's name.
 var advice = map[outcome.Code]string{
-	outcome.InventoryError:       "--limit leaves hosts out; --ask-pass and --ask-become-pass ask for passwords that it can't say",
+	outcome.InventoryError: "--limit leaves hosts out; --ask-pass and --ask-become-pass ask for passwords that it can't say; " +
+		"--ask-vault-pass, --vault-password-file and --vault-id decrypt, and --ignore-vault does without",
 	outcome.HostKeyUnknown:       "--host-key-checking=accept-new trusts it once",
 	outcome.AuthFailed:           "--user, --private-key and --ask-pass say what to try",
 	outcome.BecomeFailed:         "--ask-become-pass asks for the password",

@@ -15,6 +15,7 @@ import (
 
 	"fleetctl/enroll/halt"
 	"fleetctl/enroll/tctl"
+	"fleetctl/inventory/ansiblecfg"
 )
 
 // version is set by the build (-ldflags -X main.version=…).
@@ -25,14 +26,15 @@ var version = "dev"
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool              // stderr is one: bars make sense
-	interactive    bool              // stdin and stderr are: somebody can be asked
-	halt           *halt.Halt        // nil: nothing interrupts it
-	secrets        map[string]string // of the environment, by variable
-	helpers        fs.FS             // identify-linux-ARCH.gz
-	tctl           tctl.Runner       // in place of the program; nil: the program of fleet.yaml
-	args           []string          // the command line, with the program's name
-	canResume      atomic.Bool       // a run of this command that was interrupted goes on with --resume
+	terminal       bool               // stderr is one: bars make sense
+	interactive    bool               // stdin and stderr are: somebody can be asked
+	halt           *halt.Halt         // nil: nothing interrupts it
+	secrets        map[string]string  // of the environment, by variable
+	helpers        fs.FS              // identify-linux-ARCH.gz
+	tctl           tctl.Runner        // in place of the program; nil: the program of fleet.yaml
+	args           []string           // the command line, with the program's name
+	ansible        *ansiblecfg.Config // what Ansible's settings say, once they were read
+	canResume      atomic.Bool        // a run of this command that was interrupted goes on with --resume
 }
 
 // run runs one command line and returns the exit code.
@@ -117,17 +119,18 @@ func (a *app) commonFlags() []cli.Flag {
 
 // Flags that say which hosts.
 func (a *app) hostFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringSliceFlag{Name: "inventory", Aliases: []string{"i"},
 			Usage: "an inventory `SOURCE` (file, directory, program, host list or -); again for more, the last wins"},
 		&cli.StringFlag{Name: "limit", Aliases: []string{"l"}, Usage: "only hosts that match this `PATTERN`"},
-	}
+	}, a.ansibleFlags()...)
 }
 
 // Flags that say how to reach hosts.
 func (a *app) connectFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "forks", Usage: "work on `N` hosts at once (default: rollout.forks, else 50)"},
+		&cli.StringFlag{Name: "forks",
+			Usage: "work on `N` hosts at once (default: rollout.forks, else 50); ansible: as many as Ansible's settings say"},
 		&cli.DurationFlag{Name: "timeout", Value: 3 * time.Minute, Usage: "for one host, all in all"},
 		&cli.DurationFlag{Name: "connect-timeout", Value: 10 * time.Second, Usage: "for one TCP connection"},
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "log in as `USER` where the inventory names none"},

@@ -46,9 +46,11 @@ var otherFlags = []struct{ in, text string }{
 	{"enroll/", "--format=json"},                                  // tctl
 	{"enroll/token/document.go", "(or: fleetctl tokens --apply)"}, // a comment in the user's file
 	{"inventory/", "`ansible-inventory -i %s --list"},
-	{"inventory/", "`ansible-inventory -i INVENTORY --list"},
-	{"inventory/script.go", "--list"}, // of inventory scripts, as Ansible has it
+	{"inventory/vault/", "--vault-id"}, // of password programs, as Ansible has it
+	{"inventory/script.go", "--list"},  // of inventory scripts, as Ansible has it
 	{"inventory/script.go", "--host"},
+	{"inventory/scope.go", "--list"},
+	{"inventory/plugin.go", "--list"},
 }
 
 var longFlag = regexp.MustCompile(`--([a-z][a-z-]*)`)

@@ -21,6 +21,9 @@ func (a *app) inventoryCommand() *cli.Command {
 		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "list", Usage: "everything as JSON, as ansible-inventory --list prints it"},
 			&cli.StringFlag{Name: "host", Usage: "the variables of one `HOST` as JSON, as ansible-inventory --host prints them"},
+			&cli.BoolFlag{Name: "show-secrets", Usage: "with --list or --host: what can be decrypted, in clear"},
+			&cli.StringFlag{Name: "why", Usage: "where `VAR` of the host that is the last argument is set, and what counts"},
+			&cli.BoolFlag{Name: "show-config", Usage: "what ansible.cfg and ANSIBLE_* say, and where"},
 			&cli.BoolFlag{Name: "graph", Usage: "the tree of groups, as ansible-inventory --graph prints it"},
 		}),
 		Action: a.showInventory,
@@ -32,6 +35,12 @@ func (a *app) showInventory(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("show-config") {
+		return a.showConfig(c, p)
+	}
+	if c.IsSet("why") {
+		return a.why(c, p)
+	}
 	chosen := 0
 	for _, name := range []string{"list", "host", "graph"} {
 		if c.IsSet(name) {
@@ -40,6 +49,9 @@ func (a *app) showInventory(c *cli.Context) error {
 	}
 	if chosen > 1 || chosen == 1 && (c.IsSet("limit") || c.IsSet("output")) {
 		return usage("--list, --host and --graph exclude each other, --limit and -o")
+	}
+	if c.Bool("show-secrets") && !c.Bool("list") && !c.IsSet("host") {
+		return usage("--show-secrets goes with --list or --host")
 	}
 	if chosen == 0 {
 		return a.inventoryTable(c, p)
@@ -59,6 +71,9 @@ func (a *app) showInventory(c *cli.Context) error {
 func (a *app) ansibleOutput(c *cli.Context, inv *inventory.Inventory) error {
 	var out []byte
 	var err error
+	if c.Bool("show-secrets") {
+		inv = inv.Revealed()
+	}
 	switch {
 	case c.Bool("list"):
 		out = inv.List()
@@ -122,6 +137,16 @@ func newInventoryRow(h inventory.Host) inventoryRow {
 		return row
 	}
 	row.Address, row.Port, row.User = conn.Host, conn.Port, conn.User
+	const hidden = "(encrypted)"
+	if h.Sealed("ansible_host", "ansible_ssh_host") {
+		row.Address = hidden
+	}
+	if h.Sealed("ansible_port", "ansible_ssh_port") {
+		row.Port = 0
+	}
+	if h.Sealed("ansible_user", "ansible_ssh_user") {
+		row.User = hidden
+	}
 	return row
 }
 

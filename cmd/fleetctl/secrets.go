@@ -16,6 +16,7 @@ import (
 
 	"fleetctl/enroll/redact"
 	"fleetctl/enroll/store"
+	"fleetctl/inventory/ansiblecfg"
 	"fleetctl/remote"
 )
 
@@ -39,48 +40,70 @@ func takeSecrets() map[string]string {
 	return secrets
 }
 
-func (a *app) sshPassword(c *cli.Context) (string, error) {
+func (a *app) sshPassword(c *cli.Context, ansible *ansiblecfg.Config) (string, error) {
 	if c.Bool("ask-pass") {
 		return a.prompt(c.Context, "SSH password")
 	}
-	return a.secrets[envPassword], nil
+	if secret := a.secrets[envPassword]; secret != "" {
+		return secret, nil
+	}
+	if s, ok := ansible.Get(ansiblecfg.PasswordFile); ok {
+		return passwordFile(s.Source+" names", s.Text())
+	}
+	if ansible.Bool(ansiblecfg.AskPass) {
+		return a.prompt(c.Context, "SSH password")
+	}
+	return "", nil
 }
 
-func (a *app) becomePassword(c *cli.Context) (string, error) {
+func (a *app) becomePassword(c *cli.Context, ansible *ansiblecfg.Config) (string, error) {
 	if c.Bool("ask-become-pass") {
 		return a.prompt(c.Context, "become password")
 	}
 	if path := c.String("become-password-file"); path != "" {
-		return passwordFile(path)
+		return passwordFile("--become-password-file", path)
 	}
-	return a.secrets[envBecomePassword], nil
+	if secret := a.secrets[envBecomePassword]; secret != "" {
+		return secret, nil
+	}
+	if s, ok := ansible.Get(ansiblecfg.BecomePasswordFile); ok {
+		return passwordFile(s.Source+" names", s.Text())
+	}
+	if ansible.Bool(ansiblecfg.BecomeAskPass) {
+		return a.prompt(c.Context, "become password")
+	}
+	return "", nil
 }
 
-// passwordFile returns the first line of a file.
-func passwordFile(path string) (string, error) {
+// passwordFile returns the first line of a file; by is who named it.
+func passwordFile(by, path string) (string, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", inputError(fmt.Errorf("--become-password-file %s: no such file", path))
+		return "", inputError(fmt.Errorf("%s %s: no such file", by, path))
 	}
 	if err != nil {
-		return "", inputError(fmt.Errorf("--become-password-file: %w", err))
+		return "", inputError(fmt.Errorf("%s a file: %w", by, err))
 	}
 	line, _, _ := strings.Cut(string(raw), "\n")
 	if line = strings.TrimSuffix(line, "\r"); line == "" {
-		return "", inputError(fmt.Errorf("--become-password-file %s: its first line is empty", path))
+		return "", inputError(fmt.Errorf("%s %s: its first line is empty", by, path))
 	}
 	return line, nil
 }
 
 // prompt asks on the terminal without echo. When ctx ends it gives up, and the terminal is as it was.
 func (a *app) prompt(ctx context.Context, what string) (string, error) {
+	return a.promptOr(ctx, what, fmt.Sprintf("use a file or the environment (%s, %s)", envPassword, envBecomePassword))
+}
+
+// promptOr is prompt, with what to do where there is no terminal.
+func (a *app) promptOr(ctx context.Context, what, otherwise string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", inputError(fmt.Errorf("there is no terminal to ask for the %s: use a file or the environment "+
-			"(%s, %s)", what, envPassword, envBecomePassword))
+		return "", inputError(fmt.Errorf("there is no terminal to ask for the %s: %s", what, otherwise))
 	}
 	fd := int(tty.Fd())
 	was, err := term.GetState(fd)

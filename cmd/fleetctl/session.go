@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,6 +18,7 @@ import (
 	"fleetctl/enroll/tctl"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
+	"fleetctl/inventory/ansiblecfg"
 	"fleetctl/remote"
 	"fleetctl/templates"
 )
@@ -116,8 +118,8 @@ func (a *app) readInventory(c *cli.Context, f *enroll.Fleet, needed bool) error 
 	sources := c.StringSlice("inventory")
 	if needed {
 		sources = a.sources(c, f.Config)
-	} else if len(sources) == 0 && f.Config.Inventory != "" {
-		sources = []string{f.Config.Inventory}
+	} else if len(sources) == 0 {
+		sources = a.usualSources(c, f.Config)
 	}
 	if len(sources) == 0 && !needed {
 		return nil
@@ -144,18 +146,30 @@ func (a *app) readInventory(c *cli.Context, f *enroll.Fleet, needed bool) error 
 // sources are where the inventory is read from, for commands whose arguments are inventories.
 func (a *app) sources(c *cli.Context, cfg config.Config) []string {
 	sources := append(c.StringSlice("inventory"), c.Args().Slice()...)
-	if len(sources) == 0 && cfg.Inventory != "" {
-		sources = []string{cfg.Inventory}
+	if len(sources) == 0 {
+		sources = a.usualSources(c, cfg)
 	}
 	return sources
 }
 
+// usualSources are where the inventory is read from when the command line names none.
+func (a *app) usualSources(c *cli.Context, cfg config.Config) []string {
+	if cfg.Inventory != "" {
+		return []string{cfg.Inventory}
+	}
+	return a.ansibleSources(c)
+}
+
 // loadInventory loads sources and says what was skipped in them.
 func (a *app) loadInventory(c *cli.Context, sources []string, warn bool) (*inventory.Inventory, error) {
+	opts, err := a.inventoryOptions(c)
+	if err != nil {
+		return nil, err
+	}
 	if len(sources) == 0 {
 		return nil, usage("which inventory? Name it as an argument, with -i, or as \"inventory:\" in fleet.yaml")
 	}
-	inv, err := inventory.Load(c.Context, sources, inventory.Options{Stdin: a.stdin})
+	inv, err := inventory.Load(c.Context, sources, opts)
 	if err != nil {
 		return nil, inputError(err)
 	}
@@ -213,21 +227,27 @@ func (a *app) open(c *cli.Context, existing bool) (store.Store, error) {
 
 // access asks for the secrets, once and before any host is contacted, and makes the dialer.
 func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hosts []inventory.Host) (work.Reach, func(), error) {
+	ansible, err := a.ansibleConfig(c)
+	if err != nil {
+		return work.Reach{}, nil, err
+	}
 	reach := work.Reach{
-		Become:  work.Become{Method: c.String("become-method"), User: c.String("become-user")},
+		Become: work.Become{
+			Method: cmp.Or(c.String("become-method"), ansible.Text(ansiblecfg.BecomeMethod)),
+			User:   cmp.Or(c.String("become-user"), ansible.Text(ansiblecfg.BecomeUser)),
+		},
 		Timeout: c.Duration("timeout"),
 	}
-	var err error
-	if reach.Forks, err = forks(c, cfg); err != nil {
+	if reach.Forks, err = forks(c, cfg, ansible); err != nil {
 		return reach, nil, err
 	}
-	if reach.Password, err = a.sshPassword(c); err != nil {
+	if reach.Password, err = a.sshPassword(c, ansible); err != nil {
 		return reach, nil, err
 	}
-	if reach.Become.Password, err = a.becomePassword(c); err != nil {
+	if reach.Become.Password, err = a.becomePassword(c, ansible); err != nil {
 		return reach, nil, err
 	}
-	dialer, err := remote.NewDialer(a.dialOptions(c))
+	dialer, err := remote.NewDialer(a.dialOptions(c, ansible))
 	if err != nil {
 		return reach, nil, inputError(err)
 	}
@@ -237,13 +257,13 @@ func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hos
 	return reach, func() { _ = dialer.Close() }, nil // shared connections; the hosts' own are closed
 }
 
-func (a *app) dialOptions(c *cli.Context) remote.Options {
+func (a *app) dialOptions(c *cli.Context, ansible *ansiblecfg.Config) remote.Options {
 	opts := remote.Options{
-		HostKeyChecking: c.String("host-key-checking"),
-		ConnectTimeout:  c.Duration("connect-timeout"),
+		HostKeyChecking: a.hostKeyChecking(c, ansible),
+		ConnectTimeout:  connectTimeout(c, ansible),
 		SSHConfig:       c.String("ssh-config"),
-		User:            c.String("user"),
-		PrivateKey:      c.String("private-key"),
+		User:            cmp.Or(c.String("user"), ansible.Text(ansiblecfg.RemoteUser)),
+		PrivateKey:      cmp.Or(c.String("private-key"), ansible.Text(ansiblecfg.PrivateKeyFile)),
 		Passphrase:      func(file string) (string, error) { return a.prompt(c.Context, "passphrase of "+file) },
 		Accepted:        func(host, key string) { a.say("accepted the host key of %s: %s", host, key) },
 	}
@@ -253,16 +273,24 @@ func (a *app) dialOptions(c *cli.Context) remote.Options {
 	return opts
 }
 
-func forks(c *cli.Context, cfg config.Config) (int, error) {
-	n := cfg.Rollout.Forks
-	if c.IsSet("forks") {
-		n = c.Int("forks")
+func forks(c *cli.Context, cfg config.Config, ansible *ansiblecfg.Config) (int, error) {
+	n, given := cfg.Rollout.Forks, c.String("forks")
+	switch {
+	case given == "ansible":
+		n = cmp.Or(ansible.Int(ansiblecfg.Forks), ansibleForks)
+	case c.IsSet("forks"):
+		n, _ = strconv.Atoi(given)
+	default:
+		given = strconv.Itoa(n)
 	}
 	if n < 1 || n > 10000 {
-		return 0, usage("--forks %d: not between 1 and 10000", n)
+		return 0, usage("--forks %s: not between 1 and 10000, and not \"ansible\"", given)
 	}
 	return n, nil
 }
+
+// ansibleForks is what Ansible does at once where nobody says otherwise.
+const ansibleForks = 5
 
 // inputError marks an error as something that the user has to correct (exit 2).
 func inputError(err error) error {

@@ -28,45 +28,60 @@ type HostVars struct {
 	SameAs string // fleetctl_same_as: the name that the host is another name of; "" for none
 	Bot    *Bot   // fleetctl_bot: whom the host joins as, without roles those of fleet.yaml; nil: the bot of fleet.yaml
 
-	host inventory.Host
-	tbot any
+	host   inventory.Host
+	tbot   any
+	secret bool // some of tbot is encrypted where it was written
 }
 
 // Host reads our variables of a host. Every command reads them here, so that all of them take and refuse the same. The
 // error is an ErrInventory and an *outcome.InputError with the host's place. What the variable "tbot" holds is checked
 // by HostVars.Tbot.
 func Host(h inventory.Host) (HostVars, error) {
-	v := HostVars{host: h, tbot: h.Vars[varTbot]}
+	v := HostVars{host: h}
 	var errs []error
 	fail := func(name, hint string, err error) {
 		errs = append(errs, HostError(h, outcome.WithHint(fmt.Errorf("%s: %w", name, err), "%s", hint)))
 	}
-	if value, ok := set(h, varDevice); ok {
-		text, _ := value.(string)
+	get := func(name string) inventory.Resolved {
+		r, err := h.Var(name)
+		if err != nil {
+			fail(name, "", err)
+		}
+		return r
+	}
+	if r := get(varDevice); r.Value != nil {
+		text, _ := r.Value.(string)
 		if v.Device = Path(text); v.Device.Check() != nil {
-			fail(varDevice, "an absolute path: /dev/tpmrm0",
-				fmt.Errorf("%s is not a clean absolute path that a unit can hold", remote.Clean(fmt.Sprintf("%#v", value))))
+			fail(varDevice, "an absolute path: /dev/tpmrm0", fmt.Errorf("%s is not a clean absolute path that a unit can hold", shown(r)))
 		}
 	}
-	if value, ok := set(h, varSameAs); ok {
-		if v.SameAs, ok = value.(string); !ok {
+	if r := get(varSameAs); r.Value != nil {
+		var ok bool
+		if v.SameAs, ok = r.Value.(string); !ok {
 			fail(varSameAs, "the name of another host", errors.New("is not the name of a host"))
 		}
 	}
-	if value, ok := set(h, varBot); ok {
-		bot, err := botOf(value)
+	if r := get(varBot); r.Value != nil {
+		bot, err := botOf(r.Value)
+		if err != nil && r.Secret {
+			err = errors.New("is neither a name nor a mapping with name and roles")
+		}
 		if err != nil {
 			fail(varBot, "fleetctl_bot: {name: db, roles: [db-access]}", err)
 		}
 		v.Bot = &bot
 	}
+	r := get(varTbot)
+	v.tbot, v.secret = r.Value, r.Secret
 	return v, errors.Join(errs...)
 }
 
-// set returns a variable that says something.
-func set(h inventory.Host, name string) (any, bool) {
-	v, ok := h.Vars[name]
-	return v, ok && v != nil
+// shown is a value for people.
+func shown(r inventory.Resolved) string {
+	if r.Secret {
+		return "what was decrypted"
+	}
+	return remote.Clean(fmt.Sprintf("%#v", r.Value))
 }
 
 // HostError is what somebody wrote wrongly about a host, with the place where it was first written.
@@ -93,6 +108,9 @@ func (v HostVars) BotOr(def Bot) Bot {
 // list or a map is replaced as a whole, as Ansible does it. Unknown keys are errors, as in fleet.yaml.
 func (v HostVars) Tbot(base Tbot) (Tbot, error) {
 	t, err := override(base, v.tbot)
+	if err != nil && v.secret { // the words of the YAML parser have values in them
+		err = errors.New("cannot be read as settings of a tbot; some of it is encrypted, so that no more is said")
+	}
 	if err != nil {
 		return base, HostError(v.host, fmt.Errorf("%s: %w", varTbot, err))
 	}
@@ -101,6 +119,9 @@ func (v HostVars) Tbot(base Tbot) (Tbot, error) {
 	}
 	var errs []error
 	t.check(func(key, hint, message string) {
+		if v.secret {
+			message = "is refused; some of the variable is encrypted, so that no more is said"
+		}
 		errs = append(errs, HostError(v.host, outcome.WithHint(fmt.Errorf("%s: %s: %s", varTbot, key, message), "%s", hint)))
 	})
 	return t, errors.Join(errs...)
@@ -134,11 +155,11 @@ func override(base Tbot, over any) (Tbot, error) {
 	return base, nil
 }
 
-// PublicVars leaves out what says how to reach the host: passwords are among it.
+// PublicVars leaves out what says how to reach the host, as passwords are among it, and what is encrypted.
 func PublicVars(vars map[string]any) map[string]any {
 	out := make(map[string]any, len(vars))
 	for k, v := range vars {
-		if !strings.HasPrefix(k, "ansible_") {
+		if !strings.HasPrefix(k, "ansible_") && !inventory.Hidden(v) {
 			out[k] = v
 		}
 	}

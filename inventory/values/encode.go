@@ -24,11 +24,13 @@ func AppendJSON(b []byte, v any, depth int) []byte {
 	case *big.Int:
 		return v.Append(b, 10)
 	case float64:
-		return append(b, pythonRepr(v)...)
+		return append(b, PythonFloat(v)...)
 	case string:
 		return appendString(b, v)
 	case Vault:
-		return AppendJSON(b, map[string]any{"__ansible_vault": string(v)}, depth)
+		return AppendJSON(b, map[string]any{"__ansible_vault": v.Text}, depth)
+	case Secret:
+		return AppendJSON(b, v.sealed(), depth)
 	case Unsafe:
 		return AppendJSON(b, map[string]any{"__ansible_unsafe": string(v)}, depth)
 	case []any:
@@ -99,8 +101,8 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// pythonRepr is a float as Python's json module writes it.
-func pythonRepr(f float64) string {
+// PythonFloat is a float as Python's json module writes it.
+func PythonFloat(f float64) string {
 	switch {
 	case math.IsNaN(f):
 		return "NaN"
