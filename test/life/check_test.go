@@ -28,8 +28,9 @@ func (w *world) checkAdmitted(m *machine, a *actor) {
 		switch {
 		case err == nil:
 			m.could[token] = true
-		case w.racing && m.could[token] && (!slices.Contains(a.before[m.board.ek], token) || m.by != nil && m.by != a):
-			m.could[token], m.owed[token] = false, true // its new rule was overwritten, or the other one has moved it meanwhile: the next runs merge
+		case w.racing && m.could[token] && !slices.Contains(a.before[m.board.ek], token), m.could[token] && m.by != nil && m.by.c != a.c:
+			// Its new rule was overwritten, or another controller has moved it, which these records can't know: the next runs merge.
+			m.could[token], m.owed[token] = false, true
 		case m.could[token] && w.excused[m.board.ek] == "" && w.out[m.board.ek] == "" && w.unheard[m.board.ek] == "" && !m.foreign && !w.unclear(m):
 			w.broken("LOCKED OUT: %s (%s) has token %q, which admitted it before, in %s: %v", m, w.whose(m.board.ek), token, a.name,
 				firstLine(err))

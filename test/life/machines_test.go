@@ -139,7 +139,7 @@ type machine struct {
 	foreign bool            // its board is another one than it was enrolled with: what admits it does so by chance
 	owed    map[string]bool // those of them that somebody else took from it
 	was     string          // the token in its tbot.yaml when somebody looked last
-	by      *actor          // who gave it that token last; in a race: of those who race
+	by      *actor          // who gave it that token last; nil: nobody of us
 	scanned string          // the EK that a scan saw last
 	joined  time.Time       // the cluster's time of its latest join or renewal
 }

@@ -690,9 +690,6 @@ func (w *world) race(o op) {
 		actors, jobs = append(actors, a), append(jobs, job)
 	}
 	w.racing = true
-	for _, m := range w.machines {
-		m.by = nil
-	}
 	w.turns.run(uint64(o.B), jobs...)
 	lost := overwritten(actors)
 	for _, a := range actors {
