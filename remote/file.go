@@ -30,7 +30,7 @@ func (c *Conn) WriteFile(ctx context.Context, f File, become bool) error {
 	if f.Group != "" {
 		owner += ":" + f.Group
 	}
-	temp := path.Join(path.Dir(f.Path), ".fleetctl-"+randomHex(16)+".tmp") // a directory
+	temp := path.Join(path.Dir(f.Path), ".fleetctl-"+randomHex(16)+".tmp")
 	setup := strings.NewReplacer(
 		"@PATH@", Quote(f.Path), "@DIR@", Quote(path.Dir(f.Path)), "@TEMP@", Quote(temp),
 		"@SIZE@", fmt.Sprint(len(f.Content)), "@SUM@", hex.EncodeToString(sum[:]),
@@ -78,18 +78,23 @@ func fileFailure(word, text string) error {
 	return &Error{Kind: ErrFile, Err: said}
 }
 
-// fileText is the setup of WriteFile; READY means that the file is in place. It is made in a directory of its own, which
-// is ours alone, and from within: whoever may write to the target's directory can move ours away, but cannot put a
-// symbolic link in the file's place for chown and chmod to follow.
+// fileText is the setup of WriteFile; READY means that the file is in place. It is made beside its target. Where others may write
+// there, it is made in a directory that is ours alone, and from within: whoever may write to the target's directory can move
+// ours away, but cannot put a symbolic link in the file's place for chown and chmod to follow. set -C opens with O_EXCL, which
+// follows no symbolic link.
 const fileText = privateText + `
 p=@PATH@ d=@DIR@
 [ -d "$d" ] || fail nodir "$d is not a directory"
 [ ! -L "$p" ] || fail link "$p is a symbolic link"
 [ ! -d "$p" ] || fail isdir "$p is a directory"
-made=@TEMP@ t=./file
-err=$( (umask 077 && mkdir -m 700 -- "$made") 2>&1 ) || { full && fail full "$err"; fail write "$err"; }
-dir=$made
-cd -P -- "$made" && private . || fail write "$made is not ours"
+made=@TEMP@
+if safe "$d"; then t=${real%/}/${made##*/} made= dir=$t
+else
+  t=./file
+  err=$( (umask 077 && mkdir -m 700 -- "$made") 2>&1 ) || { full && fail full "$err"; fail write "$err"; }
+  dir=$made
+  cd -P -- "$made" && private . || fail write "$made is not ours"
+fi
 err=$( (umask 077; set -C; : > "$t") 2>&1 ) || { full && fail full "$err"; fail write "$err"; }
 say NEED
 receive @SIZE@ "$t"
@@ -104,6 +109,6 @@ else
   err=$(mv -f -- "$t" "$p" 2>&1) || fail rename "$err"
 fi
 cd /
-rm -rf -- "$made"
+[ -z "$made" ] || rm -rf -- "$made"
 dir=
 `

@@ -164,12 +164,25 @@ size() { s=$(wc -c < "$1" 2>/dev/null) || s=0; echo $((s)); }
 full() { case $err in *"o space left"*|*uota*|*"file too large"*|*"File too large"*) return 0;; esac; return 1; }
 `
 
-// privateText defines private DIR, which says that DIR is ours alone, whatever access lists its parent hands down.
+// privateText defines private DIR, which says that DIR is ours alone, whatever access lists its parent hands down; and safe DIR:
+// DIR and all above it belong to root or to us, and nobody else may write there, or it is sticky. $real is DIR without symbolic
+// links then.
 const privateText = `
 uid=$(id -u)
 private() {
   set -- $(ls -ldn -- "$1" 2>/dev/null)
   case $1 in drwx--[-S]---*) [ "$3" = "$uid" ];; *) return 1;; esac
+}
+safe() {
+  real=$(cd -P -- "$1" 2>/dev/null && pwd -P) || return 1
+  at=$real
+  while :; do
+    set -- $(ls -ldn -- "${at:-/}" 2>/dev/null)
+    case $1 in d????????[tT]*|d????-??-?*) ;; *) return 1;; esac
+    [ "$3" = 0 ] || [ "$3" = "$uid" ] || return 1
+    [ -n "${at#/}" ] || return 0
+    at=${at%/*}
+  done
 }
 `
 
@@ -183,21 +196,9 @@ func payloadLeaves(random string) string {
 
 // payloadText finds a directory, receives the payload and checks it. Its file is $f; $dir is removed in the end.
 //
-// What is summed must be what is executed: safe DIR says that DIR and all above it belong to root or to us, and that
-// nobody else may write there, or that it is sticky; $real is DIR without symbolic links.
+// What is summed must be what is executed, so that the directory is safe.
 const payloadText = privateText + `
 why= f= keep=@KEEP@
-safe() {
-  real=$(cd -P -- "$1" 2>/dev/null && pwd -P) || return 1
-  at=$real
-  while :; do
-    set -- $(ls -ldn -- "${at:-/}" 2>/dev/null)
-    case $1 in d????????[tT]*|d????-??-?*) ;; *) return 1;; esac
-    [ "$3" = 0 ] || [ "$3" = "$uid" ] || return 1
-    [ -n "${at#/}" ] || return 0
-    at=${at%/*}
-  done
-}
 avoided() { case @AVOID@ in *"$1
 "*) return 0;; esac; return 1; }
 usable() {
