@@ -61,10 +61,15 @@ func (p *Process) becomeUser(w *wrapper) error {
 	if _, err := io.WriteString(p.Stdin, script); err != nil {
 		return err
 	}
-	if word, _, err := p.next(); err != nil || word != wordBegun {
-		return cmp.Or(err, error(&Error{Kind: ErrLoginShell, Err: fmt.Errorf("unexpected word %q", Clean(word))}))
-	}
 	word, text, err := p.next()
+	switch {
+	case err != nil && ask.asked() == 0:
+		return err
+	case err == nil && word != wordBegun:
+		return &Error{Kind: ErrLoginShell, Err: fmt.Errorf("unexpected word %q", Clean(word))}
+	case err == nil:
+		word, text, err = p.next()
+	}
 	if err == nil && word == wordAsks { // a terminal shows it
 		word, text, err = p.next()
 	}

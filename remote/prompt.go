@@ -94,8 +94,11 @@ func (a *prompter) end() {
 	}
 }
 
-func (a *prompter) twice() bool {
+func (a *prompter) twice() bool { return a.asked() > 1 }
+
+// asked is how often the method asked so far. It may ask, and be refused, before we have read that it began.
+func (a *prompter) asked() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.prompts > 1
+	return a.prompts
 }
