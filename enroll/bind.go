@@ -78,7 +78,8 @@ func (f Fleet) nameOf(b store.Bound, out string) (string, error) {
 		case other == name:
 		case f.Config.Fleet == "" && b.Fleet == "":
 			return "", &outcome.InputError{
-				Msg:  fmt.Sprintf("%s holds tokens of the fleets %s, and fleet.yaml doesn't say which this is", out, strings.Join(files, " and ")),
+				Msg: fmt.Sprintf("%s holds tokens of the fleets %s, and fleet.yaml doesn't say which this is", out,
+					strings.Join(files, " and ")),
 				Hint: "name the fleet in fleet.yaml (\"fleet:\"), and give each fleet a directory of its own"}
 		default:
 			return "", &outcome.InputError{Msg: fmt.Sprintf("%s holds tokens of fleet %s, and this is fleet %s", out, other, name),
