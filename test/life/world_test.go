@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -82,8 +83,11 @@ func (w *world) broken(format string, args ...any) {
 	}
 }
 
+// writeIDs are random: traces are without them.
+var writeIDs = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
+
 func (w *world) say(format string, args ...any) {
-	w.trace = append(w.trace, strings.ReplaceAll(fmt.Sprintf(format, args...), w.dir, ""))
+	w.trace = append(w.trace, writeIDs.ReplaceAllString(strings.ReplaceAll(fmt.Sprintf(format, args...), w.dir, ""), "(write)"))
 }
 
 // now is the time of the cluster and the hosts.
