@@ -333,5 +333,5 @@ func connectFailure(err error) *attemptError {
 func isDrop(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNABORTED) ||
-		errors.Is(err, os.ErrClosed) // a ProxyCommand that has ended
+		errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrClosedPipe) // a ProxyCommand that has ended, a jump host's channel
 }

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -283,6 +285,9 @@ func TestIPv6AndHostKeyAlias(t *testing.T) {
 // TestNothingLeaks runs all kinds of sessions, good and bad, and compares goroutines and descriptors.
 func TestNothingLeaks(t *testing.T) {
 	dir := t.TempDir()
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGWINCH) // the goroutine of os/signal is there from its first use on, wherever that is
+	defer signal.Stop(heard)
 	before := settled(0, 0)
 	t.Run("sessions", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

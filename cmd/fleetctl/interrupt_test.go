@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -134,6 +135,7 @@ func phases() []phase {
 // that never comes.
 func TestTheFirstInterruptEndsWhatChangesNothing(t *testing.T) {
 	t.Parallel()
+	heedHangup(t)
 	for i, p := range phases() {
 		s := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}[i%3]
 		t.Run(p.name+", "+s.String(), func(t *testing.T) {
@@ -182,6 +184,7 @@ func changing() []phase {
 // What is being changed outlives the first Ctrl-C, and the second one ends it at once. Then the records say what is open.
 func TestTheSecondInterruptEndsWhatIsChanged(t *testing.T) {
 	t.Parallel()
+	heedHangup(t)
 	for _, p := range changing() {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -208,6 +211,14 @@ func TestTheSecondInterruptEndsWhatIsChanged(t *testing.T) {
 			}
 		})
 	}
+}
+
+// heedHangup lets programs that a test starts hear of hangups, also where the tests themselves don't (nohup).
+func heedHangup(t *testing.T) {
+	t.Helper()
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(heard) })
 }
 
 // Who is started by nohup outlives the terminal.
