@@ -1,7 +1,6 @@
 package enroll
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -179,12 +178,8 @@ func (r *recovery) find(ctx context.Context) (err error) {
 }
 
 // tokensOfFleet are the fleet's tokens in the cluster, whatever the records know: those with its mark, and those without one
-// that have one of the names and a bot of ours.
+// that have one of the names and a bot of ours. The fleet's name is settled: see nameOf.
 func (f Fleet) tokensOfFleet(ctx context.Context, names ...string) ([]token.Found, error) {
-	bound, err := f.Store.Bound(ctx)
-	if err != nil {
-		return nil, err
-	}
 	bots, err := botNames(ctx, f.Store, f.Config)
 	if err != nil {
 		return nil, err
@@ -193,9 +188,7 @@ func (f Fleet) tokensOfFleet(ctx context.Context, names ...string) ([]token.Foun
 	if err != nil {
 		return nil, err
 	}
-	return token.FindIn(all, token.Whose{
-		Fleet: cmp.Or(f.Config.Fleet, bound.Fleet, f.Config.Token.Name), Names: names, Bots: bots,
-	})
+	return token.FindIn(all, token.Whose{Fleet: f.Config.Fleet, Names: names, Bots: bots})
 }
 
 // admissions takes in the rules of our tokens. In a token without our mark somebody else may have written rules: there, only
