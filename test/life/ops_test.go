@@ -50,6 +50,7 @@ var kinds = map[string]int{
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
 	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "foreign-token": 1, "wrong-cluster": 1, "check": 2, "gitops": 2,
 	"old-records": 1, "lost-records": 1, "recover": 1, "plan": 2, "apply-plan": 2, "planned": 1, "remove-pattern": 1, "sibling": 1,
+	"strict-policy": 1,
 }
 
 // commands are those that a fault can hit.
@@ -89,6 +90,8 @@ func (w *world) do(o op) {
 	case "lost-records":
 		w.inTurn(o, op{Kind: "tokens"}, op{Kind: "db-lost"}, op{Kind: "down", A: o.A}, op{Kind: "down", A: o.A + 1},
 			op{Kind: "down", A: o.A + 2}, op{Kind: "scan"}, op{Kind: "gitops", A: 1, B: o.B})
+	case "strict-policy":
+		w.strictPolicy(c, o)
 	case "wrong-cluster":
 		if !w.bound(c) {
 			return // whose cluster it is, only tctl says
@@ -662,6 +665,19 @@ func (w *world) inTurn(o op, all ...op) {
 			w.do(next)
 		}
 	}
+}
+
+// strictPolicy has machines that wait for their first tbot, and a policy that admits none of them, which a person takes back
+// once it was refused.
+func (w *world) strictPolicy(c *controller, o op) {
+	first := len(w.names)
+	w.inTurn(o, op{Kind: "new"}, op{Kind: "new"}, op{Kind: "new"}, op{Kind: "scan"})
+	for i := range w.names[first:] {
+		w.inTurn(o, op{Kind: "down", A: first + i})
+	}
+	before := c.config.Token
+	w.inTurn(o, op{Kind: "enroll"}, op{Kind: "cas", B: 3}, op{Kind: "without", B: 1}, op{Kind: "apply"})
+	c.config.Token = before
 }
 
 // race lets two controllers with the same records publish at once, each with a host that the other does not know; after one
