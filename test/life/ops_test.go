@@ -50,7 +50,7 @@ var kinds = map[string]int{
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
 	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "foreign-token": 1, "wrong-cluster": 1, "check": 2, "gitops": 2,
 	"old-records": 1, "lost-records": 1, "recover": 1, "plan": 2, "apply-plan": 2, "planned": 1, "remove-pattern": 1, "sibling": 1,
-	"strict-policy": 1,
+	"strict-policy": 1, "old-backup": 1,
 }
 
 // commands are those that a fault can hit.
@@ -87,6 +87,10 @@ func (w *world) do(o op) {
 	case "old-records":
 		w.inTurn(o, op{Kind: "token-name", B: o.B}, op{Kind: "enroll"}, op{Kind: "db-copy"}, op{Kind: "token-name", B: o.B + 1}, op{Kind: "enroll"},
 			op{Kind: "db-restore", B: -1}, op{Kind: "token-name", B: o.B}, op{Kind: pick([]string{"enroll", "apply"}, o.A)})
+	case "old-backup": // from before the run that took the old token away
+		w.inTurn(o, op{Kind: "token-name", B: o.B}, op{Kind: "enroll"}, op{Kind: "token-name", B: o.B + 1}, op{Kind: "enroll"}, op{Kind: "db-backup"},
+			op{Kind: "token-name", B: o.B}, op{Kind: "enroll"}, op{Kind: "db-restore", B: -1}, op{Kind: "token-name", B: o.B + 1},
+			op{Kind: pick([]string{"apply", "enroll"}, o.A)})
 	case "lost-records":
 		w.inTurn(o, op{Kind: "tokens"}, op{Kind: "db-lost"}, op{Kind: "down", A: o.A}, op{Kind: "down", A: o.A + 1},
 			op{Kind: "down", A: o.A + 2}, op{Kind: "scan"}, op{Kind: "gitops", A: 1, B: o.B})
@@ -162,8 +166,12 @@ func (w *world) do(o op) {
 	case "db-lost":
 		w.must(os.RemoveAll(c.db))
 		w.forget()
-	case "db-copy":
-		if data, err := os.ReadFile(c.db); err == nil {
+	case "db-copy", "db-backup":
+		from := c.db
+		if o.Kind == "db-backup" {
+			from += ".backup"
+		}
+		if data, err := os.ReadFile(filepath.Clean(from)); err == nil {
 			file := fmt.Sprintf("%s.copy%d-%d", c.db, c.id, len(c.copies))
 			w.must(os.WriteFile(file, data, 0o600))
 			c.copies = append(c.copies, file)
