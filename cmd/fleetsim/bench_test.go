@@ -15,23 +15,24 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"fleetctl/enroll/enrolltest/program"
 )
 
 // BenchmarkScan scans simulated fleets with bin/fleetctl. The hosts and their TPMs run on the same processors, and they
 // take most of the time: what counts is how the figures change with the size of the fleet, and fleetctl's own CPU time.
 func BenchmarkScan(b *testing.B) {
 	need(b, "swtpm")
-	program := fleetctl(b)
+	fleetctl := program.Fleetctl(b)
 	for _, n := range []int{100, 300, 1000} {
 		b.Run(fmt.Sprintf("hosts=%d", n), func(b *testing.B) {
 			s := boot(b, fmt.Sprintf("-n=%d", n), "-mix=")
 			var total cost
 			b.ResetTimer()
 			for range b.N {
-				total.add(s.scan(b, program))
+				total.add(s.scan(b, fleetctl))
 			}
 			total.report(b, "", n*b.N)
 		})
@@ -42,13 +43,13 @@ func BenchmarkScan(b *testing.B) {
 // by 50 ssh processes at once. The scan does more: it proves the keys and records them.
 func BenchmarkScanAgainstSSH(b *testing.B) {
 	need(b, "swtpm", "ssh")
-	program, helper := fleetctl(b), identify(b)
+	fleetctl, helper := program.Fleetctl(b), identify(b)
 	const n = 100
 	s := boot(b, fmt.Sprintf("-n=%d", n), "-mix=")
 	var ours, theirs cost
 	b.ResetTimer()
 	for range b.N {
-		ours.add(s.scan(b, program))
+		ours.add(s.scan(b, fleetctl))
 		theirs.add(s.pushBySSH(b, helper))
 	}
 	ours.report(b, "", n*b.N)
@@ -69,11 +70,9 @@ func (c *cost) add(more cost) {
 	c.peak = max(c.peak, more.peak)
 }
 
-func (c *cost) process(p *os.ProcessState) {
+func (c *cost) process(p *os.ProcessState, peak int64) {
 	c.cpu += p.UserTime() + p.SystemTime()
-	if usage, ok := p.SysUsage().(*syscall.Rusage); ok {
-		c.peak = max(c.peak, usage.Maxrss<<10)
-	}
+	c.peak = max(c.peak, peak)
 }
 
 func (c *cost) report(b *testing.B, prefix string, hosts int) {
@@ -83,19 +82,20 @@ func (c *cost) report(b *testing.B, prefix string, hosts int) {
 }
 
 // scan scans the whole fleet with empty records, and every host must be well.
-func (s *sim) scan(b *testing.B, program string) (c cost) {
+func (s *sim) scan(b *testing.B, fleetctl string) (c cost) {
 	b.Helper()
 	db := filepath.Join(b.TempDir(), "fleet.db")
-	cmd := exec.Command(program, "scan", "--no-progress", "-o", "json", "--db", db, "inventory.yaml")
+	cmd := exec.Command(fleetctl, "scan", "--no-progress", "-o", "json", "--db", db, "inventory.yaml")
 	cmd.Dir = s.dir
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
+	peak, err := program.Run(cmd)
+	if err != nil {
 		b.Fatalf("fleetctl scan: %v\n%s", err, &stderr)
 	}
 	c.wall = time.Since(began)
-	c.process(cmd.ProcessState)
+	c.process(cmd.ProcessState, peak)
 	if !json.Valid(out.Bytes()) || bytes.Count(out.Bytes(), []byte(`"proven": true`)) != len(s.names()) {
 		b.Fatalf("fleetctl scan: not all hosts are proven\n%s", &stderr)
 	}
@@ -116,12 +116,14 @@ func (s *sim) pushBySSH(b *testing.B, helper []byte) (total cost) {
 			for name := range names {
 				cmd := s.ssh(b, name, script)
 				cmd.Stdin = bytes.NewReader(helper)
-				out, err := cmd.Output()
-				if err == nil && !json.Valid(out) {
+				var out bytes.Buffer
+				cmd.Stdout = &out
+				peak, err := program.Run(cmd)
+				if err == nil && !json.Valid(out.Bytes()) {
 					err = errors.New("no JSON")
 				}
 				mu.Lock()
-				total.process(cmd.ProcessState)
+				total.process(cmd.ProcessState, peak)
 				mu.Unlock()
 				if err != nil {
 					err = fmt.Errorf("%s: %w", name, err)
@@ -147,23 +149,6 @@ func (s *sim) pushBySSH(b *testing.B, helper []byte) (total cost) {
 	}
 	total.wall = time.Since(began)
 	return total
-}
-
-// fleetctl is the program that make build made.
-func fleetctl(b *testing.B) string {
-	b.Helper()
-	path := os.Getenv("FLEETCTL")
-	if path == "" {
-		path = "../../bin/fleetctl"
-	}
-	path, err := filepath.Abs(path)
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		b.Skipf("no fleetctl: run make build, or name it in FLEETCTL: %v", err)
-	}
-	return path
 }
 
 // identify is the helper for this machine.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fleetctl/enroll/enrolltest/program"
 )
 
 func TestTheDemoShowsEveryCommandAndWhyItFailed(t *testing.T) {
@@ -41,19 +43,10 @@ func TestTheDemoShowsEveryCommandAndWhyItFailed(t *testing.T) {
 func TestTheDemo(t *testing.T) {
 	t.Parallel()
 	need(t, "swtpm")
-	program := os.Getenv("FLEETCTL")
-	if program == "" {
-		program, _ = filepath.Abs("../../bin/fleetctl")
-	}
-	if _, err := os.Stat(program); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("run make build first: %v", err)
-	}
+	fleetctl := program.Fleetctl(t)
 	modes(t, func(t *testing.T, isolate string) {
 		cmd := command(t, "-demo", "-isolate="+isolate)
-		cmd.Env = append(cmd.Env, "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"))
+		cmd.Env = append(cmd.Env, "PATH="+filepath.Dir(fleetctl)+":"+os.Getenv("PATH"))
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)

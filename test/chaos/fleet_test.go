@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/program"
 	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/remote"
 	"fleetctl/remote/remotetest"
@@ -62,7 +63,7 @@ type fleet struct {
 func newFleet(t *testing.T, n int, seed uint64, all []fault) *fleet {
 	t.Helper()
 	r := mathrand.New(mathrand.NewPCG(seed, 0)) //nolint:gosec // a seed that can be repeated
-	f := &fleet{t: t, program: program(t), dir: t.TempDir(), server: remotetest.StartFleet(t), members: map[string]*member{}}
+	f := &fleet{t: t, program: program.Fleetctl(t), dir: t.TempDir(), server: remotetest.StartFleet(t), members: map[string]*member{}}
 	f.env = append(os.Environ(), "SSH_AUTH_SOCK=", "HOME="+f.dir, "TMPDIR="+f.mkdir("tmp"))
 	bad := badOnes(r, n, all)
 	keys := keysFor(t, n)
@@ -155,25 +156,6 @@ func keysFor(t *testing.T, n int) func(i int) *rsa.PrivateKey {
 		key.Precompute()
 		return key
 	}
-}
-
-func program(t *testing.T) string {
-	t.Helper()
-	path := os.Getenv("FLEETCTL")
-	if path == "" {
-		path = "../../bin/fleetctl"
-	}
-	path, err := filepath.Abs(path)
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil && os.Getenv("CI") != "" {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Skipf("run make build: %v", err)
-	}
-	return path
 }
 
 // knownHosts takes lines out of known_hosts, or gives them another key.

@@ -11,9 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"fleetctl/enroll/enrolltest/program"
 )
 
 // hosts is the size of the fleet: small by default, FLEET_HOSTS=1000 for the real thing.
@@ -122,15 +123,8 @@ type fleet struct {
 
 func start(t *testing.T, n int, mix string) *fleet {
 	t.Helper()
-	program, err := filepath.Abs(orElse(os.Getenv("FLEETCTL"), "../../bin/fleetctl"))
-	if err == nil {
-		_, err = os.Stat(program)
-	}
-	if err == nil {
-		_, err = exec.LookPath("swtpm")
-	}
-	if err != nil {
-		skip(t, "%v: run make build, and install swtpm", err)
+	if _, err := exec.LookPath("swtpm"); err != nil {
+		skip(t, "install swtpm: %v", err)
 	}
 	bin := t.TempDir()
 	for _, p := range []struct{ module, command string }{{"../..", "./cmd/fleetsim"}, {"..", "./cluster/cmd/tctl"}} {
@@ -140,7 +134,7 @@ func start(t *testing.T, n int, mix string) *fleet {
 			t.Fatalf("go build %s: %v\n%s", p.command, err, out)
 		}
 	}
-	f := &fleet{dir: t.TempDir(), program: program, bin: bin}
+	f := &fleet{dir: t.TempDir(), program: program.Fleetctl(t), bin: bin}
 	f.write(t, "teleport.yaml", "teleport: {data_dir: "+filepath.Join(f.dir, "cluster")+"}\n")
 	f.boot(t, "-n="+strconv.Itoa(n), "-mix="+mix, "-isolate=yes")
 	return f
@@ -214,7 +208,7 @@ func (f *fleet) enroll(t *testing.T, code int) (r report) {
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	began := time.Now()
-	err := cmd.Run()
+	peak, err := program.Run(cmd)
 	var exit *exec.ExitError
 	if code != 0 && (!errors.As(err, &exit) || exit.ExitCode() != code) || code == 0 && err != nil {
 		t.Fatalf("fleetctl enroll: %v, want exit code %d\n%s", err, code, tail(stderr.String()))
@@ -222,12 +216,8 @@ func (f *fleet) enroll(t *testing.T, code int) (r report) {
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatalf("fleetctl enroll: %v\n%s", err, tail(stderr.String()))
 	}
-	peak := int64(0)
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		peak = usage.Maxrss >> 10
-	}
 	t.Logf("enroll of %d hosts: %.1f s, fleetctl's CPU %.1f s, peak %d MiB: %v", len(r.Hosts), time.Since(began).Seconds(),
-		(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), peak, r.Recap.Counts)
+		(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), peak>>20, r.Recap.Counts)
 	return r
 }
 

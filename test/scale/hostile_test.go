@@ -11,11 +11,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/program"
 	"fleetctl/enroll/enrolltest/softtpm"
 	"fleetctl/remote"
 	"fleetctl/remote/remotetest"
@@ -56,14 +56,7 @@ type hostileHosts struct {
 
 func startHostile(t *testing.T, healthy, hostile int) *hostileHosts {
 	t.Helper()
-	program, err := filepath.Abs(orElse(os.Getenv("FLEETCTL"), "../../bin/fleetctl"))
-	if err == nil {
-		_, err = os.Stat(program)
-	}
-	if err != nil {
-		skip(t, "%v: run make build", err)
-	}
-	f := &hostileHosts{dir: t.TempDir(), program: program, odd: map[string]remotetest.Behaviour{}, hosts: healthy + hostile}
+	f := &hostileHosts{dir: t.TempDir(), program: program.Fleetctl(t), odd: map[string]remotetest.Behaviour{}, hosts: healthy + hostile}
 	fleet := remotetest.StartFleet(t)
 	behaviours := remotetest.Behaviours()
 	var targets []remote.Target
@@ -71,9 +64,11 @@ func startHostile(t *testing.T, healthy, hostile int) *hostileHosts {
 		odd := i*hostile/f.hosts != (i+1)*hostile/f.hosts // spread among the others
 		name := fmt.Sprintf("host-%04d", i)
 		h := enrolltest.NewHost(t, name, "18.4.0")
-		if h.TPM, err = softtpm.NewTPM(i + 1); err != nil {
+		chip, err := softtpm.NewTPM(i + 1)
+		if err != nil {
 			t.Fatal(err)
 		}
+		h.TPM = chip
 		target := h.Attach(fleet)
 		target.Password = "secret"
 		if odd {
@@ -181,16 +176,13 @@ func (f *hostileHosts) run(t *testing.T, forks int, peak int64, format string) (
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	began := time.Now()
-	err := cmd.Run()
+	bytesHeld, err := program.Run(cmd)
 	took := time.Since(began)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	used := int64(0)
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		used = usage.Maxrss >> 10
-	}
+	used := bytesHeld >> 20
 	t.Logf("scan of %d hosts, %d of them hostile, %d forks, %s: %.1f s, fleetctl's CPU %.1f s, peak %d MiB", f.hosts, len(f.odd), forks,
 		format, took.Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(), used)
 	if used > peak {
