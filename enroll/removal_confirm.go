@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
@@ -72,7 +73,7 @@ func (r *removal) confirm(ctx context.Context) error {
 	}
 	if r.opts.Ask == nil {
 		return fmt.Errorf("%w: %d hosts would be removed (%s), and there is no terminal to ask at: %w", outcome.ErrInput, len(r.leaving),
-			r.names(), ErrUnconfirmed)
+			strings.Join(r.names(), ", "), ErrUnconfirmed)
 	}
 	yes, err := r.opts.Ask(ctx, q)
 	if err == nil && !yes {

@@ -385,6 +385,30 @@ func TestRemovedOnlyWhatSomebodyConfirmed(t *testing.T) {
 	}
 }
 
+// What fleet.yaml would change besides is for a run that shows it.
+func TestRemovedLeavesThePolicyOfOthersAlone(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3)
+	l.enrolled()
+	l.Config.Token.Name = "prod"
+	l.Config.Bot.Name = "another"
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.cluster.Tokens(); !slices.Equal(got, []string{"fleet"}) || l.admits("web-01", "fleet") != "" {
+		t.Errorf("tokens %v, rules %v", got, l.cluster.Rules("fleet"))
+	}
+	if l.admits("web-02", "fleet") == "" || l.admits("web-03", "fleet") == "" {
+		t.Errorf("others lost their rules: %v", l.cluster.Rules("fleet"))
+	}
+	if _, err := l.enroll(acceptPolicy); err != nil { // it moves them
+		t.Errorf("%v", err)
+	}
+	if l.admits("web-02", "prod") == "" {
+		t.Errorf("tokens %v", l.cluster.Tokens())
+	}
+}
+
 func TestRemovedShowsWhatGoes(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -183,7 +182,7 @@ func machinesOf(names []*leaving) []store.Machine {
 func (r *removal) show(ctx context.Context) error {
 	r.Watcher.Note(HostsLeave{Hosts: r.described()})
 	view := buried{Store: r.Store, machines: r.machines()}
-	set, err := token.Make(ctx, view, r.Config, token.Options{Inventory: r.Inventory})
+	set, err := token.Make(ctx, view, r.Config, token.Options{Inventory: r.Inventory, Only: r.names()})
 	if err != nil {
 		return err
 	}
@@ -195,10 +194,11 @@ func (r *removal) show(ctx context.Context) error {
 	return nil
 }
 
-// tokens takes the rules out of the files and of the cluster. Files that know machines which the records don't stay as they
+// tokens takes the rules out of the files and of the cluster, and leaves those of others equal: what a policy would change
+// besides is for a run that shows it. Files that know machines which the records don't stay as they
 // are: whoever applied new ones would lock those out. The cluster loses the rules all the same.
 func (r *removal) tokens(ctx context.Context) (stale int, err error) {
-	set, err := (&settlement{Fleet: r.Fleet}).make(ctx)
+	set, err := (&settlement{Fleet: r.Fleet, opts: TokensOptions{Only: r.names()}}).make(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -233,12 +233,12 @@ func (r *removal) credentials(joins map[string]tctl.Join) CredentialsLive {
 }
 
 // names are the names that go.
-func (r *removal) names() string {
-	var all []string
+func (r *removal) names() []string {
+	all := []string{}
 	for _, l := range r.leaving {
 		all = append(all, l.name)
 	}
-	return strings.Join(all, ", ")
+	return all
 }
 
 // buried is a view of the records in which machines are removed already.
