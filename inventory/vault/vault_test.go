@@ -66,7 +66,7 @@ func TestPasswordsComeFromFilesProgramsAndPeople(t *testing.T) {
 		{"a client without an ID is told none", one("", program("pw-client", `[ $# = 0 ] && echo opensesame`)), ""},
 		{"a client that doesn't know the ID", one("prod", program("pw-client", "exit 2")), `has no password for vault ID "prod"`},
 		{"a program that prints without end", one("", program("pw.sh", "yes opensesame")), "printed more than 1024 KiB"},
-		{"a program that leaves something behind", one("", program("pw.sh", "echo opensesame; sleep 1000 &")), ""},
+		{"a program that leaves something behind", one("", program("pw.sh", "echo opensesame; sleep 20 &")), ""},
 		{"a person", asked("opensesame"), ""},
 		{"a person without words", asked(""), "no password was typed"},
 		{"nobody", one("", Prompt), "nobody can be asked"},
