@@ -60,6 +60,7 @@ type actor struct {
 	eks        []string            // that a person takes the rule from
 	own        []string            // that the hosts which it is about had in the records
 	lifts      []string            // those of them that nobody did before
+	unsaid     bool                // another number of machines was said than it takes out
 	before     map[string][]string // the rules of the cluster before
 	disturbed  bool                // somebody else changed the cluster before, and nobody has healed it
 	configured map[*machine]string // the tokens of the machines before
