@@ -71,6 +71,15 @@ func (s *settlement) checkFiles(ctx context.Context) error {
 // make computes the tokens of everything that the records hold and, unless it is a dry run, notes them.
 func (s *settlement) make(ctx context.Context) (*token.Set, error) {
 	opts := s.options()
+	if len(opts.Contract) > 0 { // before anything of it is noted
+		set, err := token.Make(ctx, s.Store, s.Config, opts)
+		if err == nil {
+			err = set.CheckContract()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	opts.Persist, opts.Publish, opts.Adopted = !s.opts.Check, s.opts.Publish, s.adopted
 	return token.Make(ctx, s.Store, s.Config, opts)
 }

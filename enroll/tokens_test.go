@@ -286,6 +286,30 @@ func TestHostsAreSpreadAnewOnlyWhenAsked(t *testing.T) {
 	}
 }
 
+// A person's word that a host has its planned token alone can be wrong where nobody can see it; not where the token is new.
+func TestNoHostHasATokenAloneThatNobodyHasSeen(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	l.Config.Token.Name = "prod"
+	for _, tt := range []struct {
+		host, want string
+	}{
+		{"web-01", "web-01 can't have token prod alone: no rule of it there has been seen in the cluster"},
+		{"web-09", "web-09 has no token alone: no record of it has an accepted EK"},
+	} {
+		for _, opts := range []TokensOptions{{Apply: true}, {Diff: true, Check: true}, {}} {
+			opts.Contract, opts.AcceptPolicy = []string{tt.host}, true
+			if _, err := l.tokens(opts); !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%+v: %v", opts, err)
+			}
+		}
+	}
+	if l.admits("web-01", "fleet") == "" || !slices.Equal(l.cluster.Tokens(), []string{"fleet"}) || l.record("web-01").Token != "fleet" {
+		t.Errorf("tokens %v, rules %v, web-01 has %q", l.cluster.Tokens(), l.cluster.Rules("fleet"), l.record("web-01").Token)
+	}
+}
+
 func TestHostsThatGetNoRuleAreNamed(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 3)

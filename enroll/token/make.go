@@ -139,7 +139,9 @@ func inputOf(ctx context.Context, st store.Store, cfg config.Config, opts Option
 			in.Records = append(in.Records, r)
 		}
 	}
-	in.contract(opts.Contract)
+	if err := in.contract(opts.Contract); err != nil {
+		return in, err
+	}
 	if opts.Only != nil {
 		in.Only = map[string]bool{}
 		for _, name := range opts.Only {
@@ -182,13 +184,16 @@ func (in *Input) readLife(ctx context.Context, st store.Store, cfg config.Config
 }
 
 // contract takes a person's word that hosts have one token alone.
-func (in *Input) contract(hosts []string) {
+func (in *Input) contract(hosts []string) error {
 	in.Contract = map[string]bool{}
-	for _, r := range in.Records {
-		if slices.Contains(hosts, r.Host) {
-			in.Contract[r.Accepted.EKHash] = true
+	for _, name := range hosts {
+		i := slices.IndexFunc(in.Records, func(r store.Record) bool { return r.Host == name })
+		if i < 0 {
+			return &outcome.InputError{Msg: fmt.Sprintf("%s has no token alone: no record of it has an accepted EK", name)}
 		}
+		in.Contract[in.Records[i].Accepted.EKHash] = true
 	}
+	return nil
 }
 
 // readInventory takes from the inventory whom hosts join as and which names are one machine.

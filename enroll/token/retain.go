@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -132,6 +133,11 @@ func (p *planner) retain() {
 			p.set.ways[ek] = append(p.set.ways[ek], w.Token)
 		}
 	}
+	for _, ek := range slices.Sorted(maps.Keys(p.in.Contract)) {
+		if !p.seen(ek, p.set.rules[ek]) {
+			p.set.untrue = append(p.set.untrue, Hold{Host: p.hostOf(ek, ""), Token: p.set.rules[ek]})
+		}
+	}
 	for i := range p.set.Tokens {
 		t := &p.set.Tokens[i]
 		slices.SortFunc(t.Rules, func(a, b Rule) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.EKHash, b.EKHash)) })
@@ -147,9 +153,10 @@ func (p *planner) seen(ek, token string) bool {
 
 // ended says whether a machine has a token no more: it has joined with the planned one, and there is no later evidence of
 // the other. Agents don't renew through their tokens, so that no join of theirs says anything: there, only a person's word does.
+// Nobody has a token alone whose rule has not been seen in the cluster.
 // Of several machines that present one EK nobody knows which one has joined, and which one has the other token.
 func (p *planner) ended(ek, planned string, w store.Way) bool {
-	if p.in.Contract[ek] {
+	if p.in.Contract[ek] && p.seen(ek, planned) {
 		return true
 	}
 	if p.in.kind() == KindNode || p.kinds[w.Token].Kind == KindNode {
@@ -157,6 +164,21 @@ func (p *planner) ended(ek, planned string, w store.Way) bool {
 	}
 	m := p.in.EKs[ek]
 	return !p.disputed[ek] && m.Joined == planned && m.JoinedRun >= w.Run && m.JoinedRun > 0
+}
+
+// CheckContract refuses a person's word that can't be true: no machine is configured with a token alone before its rule there
+// has been seen in the cluster.
+func (s *Set) CheckContract() error {
+	var errs []error
+	for _, u := range s.untrue {
+		err := &outcome.InputError{Msg: u.Host + " can't have its planned token alone: none is planned for it"}
+		if u.Token != "" {
+			err.Msg = fmt.Sprintf("%s can't have token %s alone: no rule of it there has been seen in the cluster", u.Host, u.Token)
+			err.Hint = "apply the tokens (or declare their files as applied), let the host join with its new token, then say so"
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // keep adds the rule of a machine to a token that it may be configured with.

@@ -50,11 +50,12 @@ var kinds = map[string]int{
 	"time": 4, "clock": 1, "db-lost": 1, "db-copy": 2, "db-restore": 1, "controller": 1, "race": 2,
 	"old-file": 1, "delete-token": 1, "foreign-rule": 1, "foreign-token": 1, "wrong-cluster": 1, "check": 2, "gitops": 2,
 	"old-records": 1, "lost-records": 1, "recover": 1, "plan": 2, "apply-plan": 2, "planned": 1, "remove-pattern": 1, "sibling": 1,
-	"strict-policy": 1, "old-backup": 1,
+	"strict-policy": 1, "old-backup": 1, "resume": 1, "tokens-only": 1, "contract": 2, "adopt": 1, "prune": 1, "export": 1, "import": 1, "moved": 1,
 }
 
 // commands are those that a fault can hit.
-var commands = strings.Fields("scan enroll enroll-limit enroll-canary install-only tokens apply apply-rebalance remove remove-offline accept recover rename-record plan apply-plan remove-pattern")
+var commands = strings.Fields("scan enroll enroll-limit enroll-canary install-only tokens apply apply-rebalance remove remove-offline accept recover rename-record plan apply-plan remove-pattern " +
+	"resume tokens-only contract adopt prune import")
 
 // pick is one of some, by number.
 func pick[T any](all []T, n int) T { return all[n%len(all)] }
@@ -70,7 +71,8 @@ func (w *world) do(o op) {
 	m := n.m
 	switch o.Kind {
 	case "scan", "enroll", "enroll-limit", "enroll-canary", "install-only", "tokens", "apply", "apply-rebalance", "remove",
-		"remove-offline", "remove-resume", "remove-pattern", "forget", "accept", "disable", "enable", "readmit", "recover", "plan", "apply-plan":
+		"remove-offline", "remove-resume", "remove-pattern", "forget", "accept", "disable", "enable", "readmit", "recover", "plan", "apply-plan",
+		"resume", "tokens-only", "contract", "adopt", "prune", "import":
 		w.command(c, o)
 	case "again":
 		w.again(c)
@@ -94,6 +96,10 @@ func (w *world) do(o op) {
 	case "lost-records":
 		w.inTurn(o, op{Kind: "tokens"}, op{Kind: "db-lost"}, op{Kind: "down", A: o.A}, op{Kind: "down", A: o.A + 1},
 			op{Kind: "down", A: o.A + 2}, op{Kind: "scan"}, op{Kind: "gitops", A: 1, B: o.B})
+	case "export":
+		w.export(c)
+	case "moved":
+		w.moveRecords(c, o)
 	case "strict-policy":
 		w.strictPolicy(c, o)
 	case "wrong-cluster":
@@ -288,7 +294,7 @@ func (w *world) start(c *controller, o op, cluster int) (*actor, func()) {
 	a.configured = w.configurations()
 	return a, func() {
 		defer stop(nil)
-		st, err := store.OpenWith(ctx, c.db, store.Options{Existing: o.Kind != "scan" && !strings.HasPrefix(o.Kind, "enroll")})
+		st, err := store.OpenWith(ctx, c.db, store.Options{Existing: o.Kind != "scan" && o.Kind != "import" && !strings.HasPrefix(o.Kind, "enroll")})
 		if err != nil {
 			a.err = err
 			return
@@ -301,7 +307,7 @@ func (w *world) start(c *controller, o op, cluster int) (*actor, func()) {
 // chosen are the names that a command is about.
 func (w *world) chosen(c *controller, o op) []string {
 	switch o.Kind {
-	case "enroll-limit", "remove", "remove-offline", "forget", "disable", "enable", "rename-record":
+	case "enroll-limit", "remove", "remove-offline", "forget", "disable", "enable", "rename-record", "contract":
 		return []string{pick(w.names, o.A).name}
 	case "remove-pattern":
 		return w.pattern(c, o)
@@ -340,6 +346,15 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 		a.w.breakTPMs(wire.ErrBusy)
 		defer a.w.breakTPMs(nil)
 		return a.enroll(ctx, all, enroll.EnrollOptions{})
+	case "resume":
+		return a.enroll(ctx, all, enroll.EnrollOptions{Resume: true})
+	case "tokens-only":
+		defer func() { a.results = nil }() // they are those of the scan
+		return a.enroll(ctx, all, enroll.EnrollOptions{TokensOnly: true})
+	case "contract", "adopt", "prune":
+		return a.tokensByWord(ctx, all, st)
+	case "import":
+		return a.importRecords(ctx, all)
 	case "install-only":
 		return a.enroll(ctx, all, enroll.EnrollOptions{InstallOnly: true})
 	case "enroll-check":

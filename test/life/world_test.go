@@ -55,13 +55,14 @@ type name struct {
 
 // controller is a directory with fleet.yaml, records and out/, somewhere.
 type controller struct {
-	id     int
-	db     string
-	out    string
-	config config.Config
-	absent map[string]bool // names that its inventory lacks
-	copies []string        // of its records
-	plan   []byte          // what a person has looked at, and may apply
+	id       int
+	db       string
+	out      string
+	config   config.Config
+	absent   map[string]bool // names that its inventory lacks
+	copies   []string        // of its records
+	exported []byte          // its records as text
+	plan     []byte          // what a person has looked at, and may apply
 }
 
 // tb hears of what the stand-ins do not know.
