@@ -422,3 +422,29 @@ func TestAReadmittedMachineKeepsItsWays(t *testing.T) {
 		}
 	}
 }
+
+// New records count on from the epochs of the cluster: an older copy of the lost ones would not notice else that it is old.
+func TestEpochsGoOnWhenTheRecordsAreLost(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	for _, name := range []string{"prod", "site", "fleet"} {
+		l.Config.Token.Name = name
+		if _, err := l.enroll(acceptPolicy); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := l.Store.Tokens(t.Context())
+	if err != nil || len(before) != 1 || before[0].Epoch < 4 {
+		t.Fatalf("%v, %+v", err, before)
+	}
+	l.lose()
+	l.Config.Token.Name = "prod"
+	if _, err := l.tokens(TokensOptions{Apply: true, AcceptPolicy: true}); err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Fatal(err)
+	}
+	after, err := l.Store.Tokens(t.Context())
+	if i := slices.IndexFunc(after, func(k store.Token) bool { return k.Name == "prod" }); err != nil || i < 0 || after[i].Epoch <= before[0].Epoch {
+		t.Errorf("%v, %+v; before %+v", err, after, before)
+	}
+}

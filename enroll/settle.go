@@ -120,19 +120,31 @@ func (s *settlement) learn(ctx context.Context) error {
 			return err
 		}
 	}
-	if lesson := first.Learn(d, s.run); !lesson.Empty() {
-		s.Watcher.Note(Learned{Lesson: lesson})
-		p := store.Publication{Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways}
-		if err := s.Store.Publish(ctx, p); err != nil {
-			return err
-		}
-		for name, rules := range lesson.Seen() {
-			if err := s.Store.Saw(ctx, name, 0, rules); err != nil {
-				return err
-			}
-		}
+	if err := s.note(ctx, first.Learn(d, s.run)); err != nil {
+		return err
 	}
 	return s.learned(ctx, d)
+}
+
+// note keeps what the cluster knew better. New tokens get epochs above those of the cluster, also when the records are new.
+func (s *settlement) note(ctx context.Context, lesson token.Lesson) error {
+	if !lesson.Empty() {
+		s.Watcher.Note(Learned{Lesson: lesson})
+	} else if lesson.Epoch == 0 {
+		return nil
+	}
+	p := store.Publication{
+		Assign: lesson.Assign, Tokens: lesson.Tokens, Rules: lesson.Rules, Ways: lesson.Ways, Epoch: lesson.Epoch,
+	}
+	if err := s.Store.Publish(ctx, p); err != nil {
+		return err
+	}
+	for name, rules := range lesson.Seen() {
+		if err := s.Store.Saw(ctx, name, 0, rules); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // joined takes from the cluster which machines have joined with the token that is planned for them, where somebody else

@@ -28,7 +28,7 @@ func writeID() string {
 // plan has one epoch.
 func (p *planner) date() {
 	next := p.in.Epoch + 1
-	p.set.fleetName = p.in.Fleet
+	p.set.fleetName, p.set.epoch = p.in.Fleet, p.in.Epoch
 	for i := range p.set.Tokens {
 		t := &p.set.Tokens[i]
 		t.Fleet, t.digest = p.in.Fleet, contentDigest(*t)

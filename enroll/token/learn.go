@@ -14,9 +14,10 @@ type Lesson struct {
 	Assign map[string]string // hosts without a token → the token that they have a rule in
 	Tokens []store.Token     // of which the cluster has newer content
 	Rules  []store.Rule      // theirs, as the cluster has them: also of machines that only another fleetctl of the fleet knows
+	Epoch  int64             // the highest of the fleet's tokens, where the records have not come so far; else 0
 }
 
-// Empty says whether there is nothing to learn.
+// Empty says whether there is nothing to learn of machines and tokens.
 func (l Lesson) Empty() bool { return len(l.Ways)+len(l.Assign)+len(l.Tokens)+len(l.Rules) == 0 }
 
 // Seen are the rules by token: the cluster was seen to have them.
@@ -44,6 +45,9 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 	for _, c := range d.Tokens {
 		if c.have == nil || c.Refused != nil {
 			continue
+		}
+		if st := c.have.stamp; st.fleet == s.fleetName && st.epoch > max(s.epoch, l.Epoch) {
+			l.Epoch = st.epoch
 		}
 		if t, differs := s.learnToken(c); differs {
 			l.Tokens = append(l.Tokens, t)

@@ -102,6 +102,7 @@ type Set struct {
 	writes     map[string]string          // token → the id of our latest write in this run
 	unassigned map[string][]string        // EK hash → hosts that get a token and have none yet
 	fleetName  string                     // whose the tokens are
+	epoch      int64                      // the highest that the records have given
 	adopted    bool                       // a person took over the tokens that somebody else made
 	named      map[string]bool            // EK hashes that a person took out: losing them is no accident
 	seen       map[string]map[string]bool // token → EK hashes of rules of ours that the cluster was seen to have
