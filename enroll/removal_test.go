@@ -385,6 +385,20 @@ func TestRemovedOnlyWhatSomebodyConfirmed(t *testing.T) {
 	}
 }
 
+// Revoking doesn't wait for a fleet.yaml that nobody could enroll with.
+func TestRemovedUnderAPolicyThatIsRefused(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	l.Config.Bot.Name = "another" // the token is for the other one
+	if _, err := l.enroll(acceptPolicy); !errors.Is(err, outcome.ErrInput) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}}); err != nil || l.admits("web-01", "fleet") != "" || l.admits("web-02", "fleet") == "" {
+		t.Errorf("%v, rules %v", err, l.cluster.Rules("fleet"))
+	}
+}
+
 // What fleet.yaml would change besides is for a run that shows it.
 func TestRemovedLeavesThePolicyOfOthersAlone(t *testing.T) {
 	t.Parallel()

@@ -101,7 +101,7 @@ func (r *removal) check(ctx context.Context) (report HostsReport, err error) {
 // do removes the rules, then what is on the hosts. Nothing behind the tombstones gives a machine anything back.
 func (r *removal) do(ctx context.Context, run int64) (report HostsReport, err error) {
 	joins := r.joins(ctx)
-	s := &settlement{Fleet: r.Fleet, run: run, opts: TokensOptions{Out: r.opts.Out}}
+	s := &settlement{Fleet: r.Fleet, run: run, opts: TokensOptions{Out: r.opts.Out, Only: r.names()}}
 	if err := s.tombstones(ctx); err != nil { // a file that can't be read is heard of before anything is done
 		return HostsReport{}, err
 	}
