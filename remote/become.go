@@ -349,7 +349,7 @@ func (p *Process) becomeFailure(text string, ask *prompter) error {
 	p.drain()
 	method, user, exe := p.conn.become.method()
 	hint, kind := sortBecome(strings.ToLower(said + text + string(p.noise.bytes())))
-	kind, hint = sentOrNot(ask, kind, hint)
+	hint, kind = sentOrNot(ask, hint, kind)
 	if ask.twice() && errors.Is(kind, ErrBecomePassword) {
 		return &Error{Kind: ErrBecomePassword, Hint: "check the password that was given, or ansible_become_password"}
 	}
@@ -365,21 +365,21 @@ func (p *Process) becomeFailure(text string, ask *prompter) error {
 }
 
 // sentOrNot holds what a method says of passwords against whether it was given one.
-func sentOrNot(ask *prompter, kind error, hint string) (error, string) {
+func sentOrNot(ask *prompter, hint string, kind error) (string, error) {
 	sent := ask.sent()
 	switch {
 	case kind == nil && ask.twice():
-		return ErrBecomePassword, ""
+		return "", ErrBecomePassword
 	case kind == nil && ask.asked() > 0 && !sent:
-		return ErrBecomeNeedsPass, "it wants a password, and none was given"
+		return "it wants a password, and none was given", ErrBecomeNeedsPass
 	case kind == nil:
-		return ErrBecome, hint
+		return hint, ErrBecome
 	case errors.Is(kind, ErrBecomeNeedsPass) && sent:
-		return ErrBecomePassword, ""
+		return "", ErrBecomePassword
 	case errors.Is(kind, ErrBecomePassword) && !sent:
-		return ErrBecome, "it refused without asking for the password: see what it logged on the host, and its PAM stack"
+		return "it refused without asking for the password: see what it logged on the host, and its PAM stack", ErrBecome
 	}
-	return kind, hint
+	return hint, kind
 }
 
 // becomeCauses are what sudo 1.8 to 1.9, sudo-rs, doas, su and PAM say, in lower case and in the C locale.

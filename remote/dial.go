@@ -174,6 +174,7 @@ func ctxError(ctx context.Context, err error) error {
 type attemptError struct {
 	err   *Error
 	retry bool     // after a pause
+	lacks bool     // the host has none of the host key algorithms that were asked for
 	paced bool     // after a long pause: sshd penalises this machine
 	again bool     // at once: with other keys
 	algs  []string // at once: asking for these host keys

@@ -125,7 +125,7 @@ func (p *phase) failure(l *login, words string, err error) *attemptError {
 	case isDrop(err), strings.Contains(err.Error(), "ssh: disconnect"):
 		return dropped(words, err)
 	case errors.As(err, &algorithms):
-		return &attemptError{err: &Error{
+		return &attemptError{lacks: algorithms.What == "host key", err: &Error{
 			Kind: ErrConfig, Hint: "let its sshd offer one of ours, or the OpenSSH configuration allow one that is known here",
 			Err: fmt.Errorf("no common algorithm for %s: it offers %s; we offer %s", algorithms.What,
 				list(algorithms.RequestedAlgorithms), list(algorithms.SupportedAlgorithms)),
@@ -209,10 +209,7 @@ func (d *Dialer) clientConfig(
 	if err != nil {
 		return nil, err
 	}
-	names := hostkeys.HostNames(s.host, s.port)
-	if s.keyAlias != "" {
-		names = hostkeys.HostNames(s.keyAlias, 22)
-	}
+	names := s.knownNames()
 	if err := d.ask(ctx, s, known, "ORDER", names[0], nil); err != nil {
 		return nil, err
 	}
@@ -233,6 +230,10 @@ func (d *Dialer) clientConfig(
 		HostKeyAlgorithms: algs,
 		ClientVersion:     "SSH-2.0-fleetctl",
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			if l.look != nil {
+				l.look(key)
+				return ph.refuse(errLooked, false)
+			}
 			err := d.ask(ctx, s, known, "HOSTNAME", names[0], key)
 			if err == nil {
 				err = d.checkHostKey(t, s, known, names, key)
@@ -253,6 +254,14 @@ func (d *Dialer) clientConfig(
 			return ph.refuse(err, false)
 		},
 	}, nil
+}
+
+// knownNames are the names by which the host may be known.
+func (s *settings) knownNames() []string {
+	if s.keyAlias != "" {
+		return hostkeys.HostNames(s.keyAlias, 22)
+	}
+	return hostkeys.HostNames(s.host, s.port)
 }
 
 // refuse notes why a host key was, and whether the same host is tried again at once.

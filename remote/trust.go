@@ -82,7 +82,9 @@ func (d *Dialer) ask(ctx context.Context, s *settings, known *hostkeys.KnownHost
 		kind, fingerprint = key.Type(), ssh.FingerprintSHA256(key)
 		blob = strings.Fields(string(ssh.MarshalAuthorizedKey(key)))[1]
 	}
-	own := strings.NewReplacer("%%", "%%", "%I", escape(why), "%H", escape(name), "%t", escape(kind), "%f", escape(fingerprint), "%K", escape(blob))
+	own := strings.NewReplacer(
+		"%%", "%%", "%I", escape(why), "%H", escape(name), "%t", escape(kind), "%f", escape(fingerprint), "%K", escape(blob),
+	)
 	argv := make([]string, len(s.knownCommand))
 	for i, word := range s.knownCommand {
 		var err error

@@ -73,6 +73,7 @@ func (a *app) commands() []*cli.Command {
 	commands := []*cli.Command{
 		a.initCommand(),
 		a.inventoryCommand(),
+		a.knownHostsCommand(),
 		a.scanCommand(),
 		a.recordsCommand(),
 		a.tokensCommand(),
