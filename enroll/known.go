@@ -301,7 +301,7 @@ func ReadFingerprints(path string) (Fingerprints, error) {
 			}
 		}
 		if print == "" || len(names) == 0 {
-			return nil, fmt.Errorf("%s:%d: it takes a host's name and a fingerprint that begins with SHA256:", path, n)
+			return nil, fmt.Errorf("%s:%d: it takes a host's name and a fingerprint, SHA256:…", path, n)
 		}
 		for _, name := range names {
 			f[name] = append(f[name], print)

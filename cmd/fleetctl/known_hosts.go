@@ -23,7 +23,7 @@ func (a *app) knownHostsCommand() *cli.Command {
 			&cli.StringFlag{Name: "fingerprints", Usage: "a `FILE` with hosts and fingerprints: only keys that it has are recorded"},
 			&cli.BoolFlag{Name: "sshfp", Value: true, Usage: "ask DNS for SSHFP records, too"},
 			&cli.BoolFlag{Name: "write", Usage: "add the keys of new hosts to known_hosts, after a yes"},
-			&cli.BoolFlag{Name: "yes", Usage: "with --write: don't ask; without --fingerprints this trusts whoever answers (trust on first use)"},
+			&cli.BoolFlag{Name: "yes", Usage: "with --write: don't ask; without --fingerprints this is trust on first use"},
 		}),
 		Action: a.knownHosts,
 	}
