@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -176,5 +177,36 @@ func TestAKeyOpenToOthersIsNotUsed(t *testing.T) {
 	inAgent := withAgent(server.Target(), serveAgent(t, keyring(t, 0, server.KeyFile)), "-i", open)
 	if err := logIn(t, opts, inAgent); err != nil || warned.Load() != 1 {
 		t.Errorf("with the agent's: %v, warned %d times", err, warned.Load())
+	}
+}
+
+// TestWhatIsToldHoldsNoSecrets looks through all that is said with -vv of a login and a become that need passwords.
+func TestWhatIsToldHoldsNoSecrets(t *testing.T) {
+	t.Parallel()
+	remotetest.NeedRoot(t)
+	server := remotetest.StartSSHD(t, "PasswordAuthentication yes", "KbdInteractiveAuthentication no")
+	target := server.Target()
+	target.User, _ = remotetest.NewUser(t, remotetest.UserConfig{Password: "a-secret-word", Sudoers: "USER ALL=(ALL) ALL"})
+	target.PrivateKeyFile, target.Password, target.Become.Password = "", "a-secret-word", "a-secret-word"
+	var mu sync.Mutex
+	var told strings.Builder
+	hear := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(&told, format+"\n", args...)
+	}
+	c := dialTest(t, remote.Options{Logf: hear, Debugf: hear, Warn: func(s string) { hear("%s", s) }}, target)
+	if out, err := c.Run(t.Context(), remote.Cmd{Script: "id -un", Become: true}); err != nil || string(out.Stdout) != "root\n" {
+		t.Errorf("%q, %v", out.Stdout, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, want := range []string{fmt.Sprintf("127.0.0.1:%d as %s", server.Port, target.User), "a password was sent", "become: sudo to root", "algorithms: "} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("%q is not told:\n%s", want, told.String())
+		}
+	}
+	if strings.Contains(told.String(), "a-secret-word") {
+		t.Errorf("a password is told:\n%s", told.String())
 	}
 }
