@@ -121,10 +121,13 @@ func readKey(path string) ([]byte, error) {
 	}
 	owner, ok := st.Sys().(*syscall.Stat_t)
 	if ok && int(owner.Uid) == os.Getuid() && st.Mode().Perm()&0o077 != 0 && parsePublic(data) == nil {
-		return nil, fmt.Errorf("is open to others (mode %04o): chmod 600 %s", st.Mode().Perm(), Quote(path))
+		return nil, fmt.Errorf("%w (mode %04o): chmod 600 %s", errOpen, st.Mode().Perm(), Quote(path))
 	}
 	return data, nil
 }
+
+// errOpen is why a key that others may look into is not used.
+var errOpen = errors.New("is open to others")
 
 // maxKeyFile is more than any key file has, in bytes.
 const maxKeyFile = 1 << 20
@@ -300,8 +303,12 @@ func (r *keyRing) candidates(ctx context.Context, s *settings) (keys []ssh.Signe
 			return nil, nil, &Error{Kind: ErrShortage, Err: keyErr}
 		}
 		r.origin(id.path, signers)
-		if keyErr != nil && len(signers) == 0 && (id.explicit || !errors.Is(keyErr, fs.ErrNotExist)) {
+		switch {
+		case keyErr == nil, len(signers) > 0, !id.explicit && errors.Is(keyErr, fs.ErrNotExist):
+		case id.explicit, errors.Is(keyErr, errOpen), errors.Is(keyErr, fs.ErrPermission):
 			unusable = append(unusable, r.unusable(id, keyErr))
+		default: // one of OpenSSH's defaults, with a passphrase that nobody gives
+			r.logf("key %v", keyError(id.path, keyErr))
 		}
 		if id.explicit {
 			named = append(named, signers...)

@@ -218,7 +218,7 @@ func (s *settings) readProxy() (err error) {
 	if s.proxyJump, err = s.expandTokens(s.proxyJump, "%hnpr"); err != nil {
 		return fmt.Errorf("ProxyJump: %w", err)
 	}
-	if s.proxyCommand, err = s.expandTokens(s.proxyCommand, "%hnpr"); err != nil {
+	if s.proxyCommand, err = s.expandTokens(s.proxyCommand, "%hknpr"); err != nil {
 		return fmt.Errorf("ProxyCommand: %w", err)
 	}
 	return nil

@@ -473,6 +473,32 @@ func TestCase17TokensOfFileNames(t *testing.T) {
 	}
 }
 
+func TestCase18IniFilesInADirectory(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.write("inventory/db.ini", "[db]\ndb1\n", 0o600)
+	s.write("inventory/web.ini", "[web]\nweb1\n", 0o600)
+	inv, err := inventory.Load(t.Context(), []string{filepath.Join(s.dir, "inventory")}, inventory.Options{NoAnsible: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts, err := inv.Select("all")
+	if err != nil || len(hosts) != 2 || !strings.Contains(fmt.Sprint(inv.Warnings()), "ansible-core 2.19") {
+		t.Errorf("%d hosts, %v, %q", len(hosts), err, inv.Warnings())
+	}
+}
+
+func TestCase21APluginFileNamedConfig(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.write("inventory/hosts", "web1\n", 0o600)
+	s.write("inventory/zzz.config", "plugin: constructed\nstrict: false\nkeyed_groups:\n  - prefix: dc\n    key: datacenter\n", 0o600)
+	_, err := inventory.Load(t.Context(), []string{filepath.Join(s.dir, "inventory")}, inventory.Options{NoAnsible: true})
+	if err == nil || !strings.Contains(err.Error(), "zzz.config:1:1") || !strings.Contains(err.Error(), "inventory plugin of Ansible") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // sudoRS speaks as sudo-rs 0.2 does; the work is sudo's.
 const sudoRS = `#!/bin/sh
 n= prompt=authenticate u=root
