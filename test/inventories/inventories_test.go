@@ -46,7 +46,7 @@ const noConfig = "INVENTORIES_CONFIG"
 func run(dir, program string, args ...string) ([]byte, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "ANSIBLE_CONFIG="+os.Getenv(noConfig), "ANSIBLE_NOCOLOR=1", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED=True")
+	cmd.Env = append(os.Environ(), "ANSIBLE_CONFIG="+os.Getenv(noConfig), "ANSIBLE_NOCOLOR=1")
 	out, err := cmd.Output()
 	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
 		err = fmt.Errorf("%w: %s", err, strings.Join(strings.Fields(string(e.Stderr)), " "))
@@ -82,13 +82,54 @@ const (
 	differs verdict = "differs"
 )
 
-// compare compares what both make of an inventory.
-func compare(dir, path string) (verdict, string) {
+// bare copies an inventory without the files of variables beside it, and returns where it is: nobody has the passwords of
+// others' vaults.
+func bare(t *testing.T, path string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	err := filepath.WalkDir(path, func(from string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && (e.Name() == "group_vars" || e.Name() == "host_vars") {
+			return filepath.SkipDir
+		}
+		rel, err := filepath.Rel(path, from)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, filepath.Base(path), rel)
+		if e.IsDir() {
+			return os.MkdirAll(to, 0o755)
+		}
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, data, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// compare compares what both make of an inventory; what only its owner can decrypt is left out.
+func compare(t *testing.T, dir, path string) (verdict, string) {
+	t.Helper()
+	v, why := compareIn(dir, path)
+	if v != same && v != differs && strings.Contains(why, "vault") {
+		return compareIn(bare(t, filepath.Join(dir, path)), filepath.Base(path))
+	}
+	return v, why
+}
+
+func compareIn(dir, path string) (verdict, string) {
 	theirs, theirErr := run(dir, "ansible-inventory", "-i", path, "--list")
 	ours, ourErr := run(dir, os.Getenv("FLEETCTL"), "inventory", "--no-ansible-config", "-i", path, "--list")
 	switch {
 	case ourErr != nil && theirErr != nil:
-		return refused, ourErr.Error()
+		return refused, ourErr.Error() + "; " + theirErr.Error()
 	case ourErr != nil:
 		return strict, ourErr.Error()
 	case theirErr != nil:
@@ -142,7 +183,7 @@ func TestPublicInventories(t *testing.T) {
 		t.Run(s.repository, func(t *testing.T) {
 			dir := s.checkout(t, base)
 			for _, path := range s.paths(t, dir) {
-				v, why := compare(dir, path)
+				v, why := compare(t, dir, path)
 				if counts[v]++; v == differs {
 					t.Errorf("%s: %s: %s", path, v, why)
 				} else if v != same {
