@@ -18,7 +18,7 @@ TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap
 # Debian packages of make vm.
 VM_APT := qemu-system-x86 debootstrap swtpm swtpm-tools openssh-client kmod cpio e2fsprogs xz-utils zstd
 
-.PHONY: help build helpers test lint lab vm demo bench fuzz life chaos clean deps
+.PHONY: help build helpers test lint lab vm demo bench fuzz inventories life chaos clean deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -77,6 +77,11 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p; \
 	  done; \
 	done
+
+INVENTORIES ?= $(CURDIR)/bin/inventories
+inventories: build ## fleetctl and ansible-inventory on inventories of public projects (test/inventories/sources.txt), which git brings
+	@.ci/need ansible-core
+	cd test && FLEETCTL=$(CURDIR)/bin/fleetctl INVENTORIES=$(INVENTORIES) go test ./inventories -v -count=1 -timeout 60m
 
 HISTORIES ?= 20000
 life: ## HISTORIES (20000) random histories of simulated fleets, others each time, held against the life of a rule

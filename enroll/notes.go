@@ -44,6 +44,8 @@ type (
 		Host   string
 		Reason outcome.Reason
 	}
+	// KeysToTrust are host keys that are about to be recorded, if somebody says yes.
+	KeysToTrust struct{ Hosts []KnownHost }
 	// NothingLeft says that an earlier run finished all of the hosts.
 	NothingLeft struct{ Command string }
 	// RuleGone is a host whose rule and record are gone, and which was not contacted.
@@ -161,6 +163,7 @@ func (RuleAdopted) note()         {}
 func (RuleNotAdopted) note()      {}
 func (HostRefused) note()         {}
 func (HostWarned) note()          {}
+func (KeysToTrust) note()         {}
 func (NothingLeft) note()         {}
 func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}

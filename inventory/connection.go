@@ -1,11 +1,14 @@
 package inventory
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/big"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"fleetctl/inventory/values"
 )
@@ -28,6 +31,7 @@ func (h Host) Connection() (Connection, error) {
 		Password:       r.text("ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
 		PrivateKeyFile: r.text("ansible_private_key_file", "ansible_ssh_private_key_file"),
 		SSHArgs:        r.args("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"),
+		Timeout:        r.seconds("ansible_timeout", "ansible_ssh_timeout"),
 	}
 	r.become(&c)
 	if r.err != nil {
@@ -136,8 +140,18 @@ func typeName(v any) string {
 	return "this"
 }
 
+// shortName is the name of a plugin of Ansible without its collection: those that come with Ansible have two.
+func shortName(name string) string {
+	for _, collection := range []string{"ansible.builtin.", "ansible.legacy."} {
+		if short, ok := strings.CutPrefix(name, collection); ok {
+			return short
+		}
+	}
+	return name
+}
+
 func (r *varReader) kind() string {
-	switch kind := r.text("ansible_connection"); strings.TrimPrefix(kind, "ansible.builtin.") {
+	switch kind := r.text("ansible_connection"); shortName(kind) {
 	case "":
 		return ""
 	case "ssh", "smart", "paramiko", "paramiko_ssh":
@@ -161,6 +175,56 @@ func (r *varReader) port(names ...string) int {
 		return 0
 	}
 	return n
+}
+
+// seconds is a variable with a number of seconds; 0 where none is set.
+func (r *varReader) seconds(names ...string) time.Duration {
+	name, value := r.last(names...)
+	if n, ok := value.(float64); ok && n >= 1 && n < 1e6 { // Ansible takes it for a whole number
+		return time.Duration(n) * time.Second
+	}
+	text := strings.TrimSpace(r.text(names...))
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n >= 1e6 {
+		r.fail(name, "is %s: it is a number of seconds", r.shown(name, text))
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
+// prompt is a regular expression for the question of su in the words of its language, which ansible_su_prompt_l10n lists; ""
+// where it isn't set.
+func (r *varReader) prompt() string {
+	const name = "ansible_su_prompt_l10n"
+	var words []string
+	switch v := r.get(name).(type) {
+	case nil:
+		return ""
+	case []any:
+		for _, word := range v {
+			text, ok := word.(string)
+			if !ok {
+				r.fail(name, "must be a list of strings")
+				return ""
+			}
+			words = append(words, text)
+		}
+	case string:
+		words = strings.Split(v, ",")
+	default:
+		r.fail(name, "must be a list, not %s", typeName(v))
+		return ""
+	}
+	for i, word := range words {
+		words[i] = regexp.QuoteMeta(strings.TrimSpace(word))
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return `(?i)(\w+'s )?(` + strings.Join(words, "|") + `) ?(:|：) ?$`
 }
 
 // args puts the variables together, each split as a shell does.
@@ -208,7 +272,10 @@ func (r *varReader) boolean(name string) *bool {
 // become reads ansible_become and its kin. The old spellings ansible_sudo and ansible_su ask for become, too, and name
 // the method; the variables of a method (ansible_sudo_pass) count for that method.
 func (r *varReader) become(c *Connection) {
-	c.BecomeMethod = strings.TrimPrefix(r.text("ansible_become_method"), "ansible.builtin.")
+	c.BecomeMethod = shortName(r.text("ansible_become_method"))
+	if c.BecomeMethod == "community.general.doas" { // where it lives since 2.10
+		c.BecomeMethod = "doas"
+	}
 	for _, method := range []string{"su", "sudo"} {
 		if on := r.boolean("ansible_" + method); on != nil {
 			c.Become = on
@@ -220,16 +287,13 @@ func (r *varReader) become(c *Connection) {
 	if on := r.boolean("ansible_become"); on != nil {
 		c.Become = on
 	}
-	method := c.BecomeMethod
-	if i := strings.LastIndexByte(method, '.'); i >= 0 {
-		method = method[i+1:]
-	}
-	if method == "" {
-		method = "sudo"
-	}
+	method := cmp.Or(c.BecomeMethod, "sudo")
 	old := "ansible_" + method
 	c.BecomeUser = r.text("ansible_become_user", old+"_user")
 	c.BecomePassword = r.text("ansible_become_password", "ansible_become_pass", old+"_pass")
 	c.BecomeExe = r.ofMethod(method, "exe")
 	c.BecomeFlags = r.ofMethod(method, "flags")
+	if method == "su" {
+		c.BecomePrompt = r.prompt()
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -49,6 +50,17 @@ func TestConnectionReadsEveryVariableAndItsOldSpellings(t *testing.T) {
 		{"null is nothing", map[string]any{"ansible_user": nil, "ansible_port": nil, "ansible_become": nil}, Connection{Host: "h"}},
 		{"full names of plugins", map[string]any{"ansible_connection": "ansible.builtin.ssh", "ansible_become_method": "ansible.builtin.su",
 			"ansible_su_pass": "x"}, Connection{Type: "ssh", Host: "h", BecomeMethod: "su", BecomePassword: "x"}},
+		{"names from before collections", map[string]any{"ansible_connection": "ansible.legacy.paramiko_ssh",
+			"ansible_become_method": "ansible.legacy.sudo", "ansible_sudo_flags": "-n"},
+			Connection{Type: "ssh", Host: "h", BecomeMethod: "sudo", BecomeFlags: "-n"}},
+		{"doas, which has moved", map[string]any{"ansible_become_method": "community.general.doas", "ansible_doas_exe": "x"},
+			Connection{Host: "h", BecomeMethod: "doas", BecomeExe: "x"}},
+		{"a collection's own plugin is not one of Ansible's", map[string]any{"ansible_become_method": "example.site.sudo", "ansible_sudo_exe": "x"},
+			Connection{Host: "h", BecomeMethod: "example.site.sudo"}},
+		{"a timeout", map[string]any{"ansible_timeout": 60}, Connection{Host: "h", Timeout: time.Minute}},
+		{"a timeout of the plugin", map[string]any{"ansible_ssh_timeout": "30", "ansible_timeout": 60}, Connection{Host: "h", Timeout: 30 * time.Second}},
+		{"prompts of su", map[string]any{"ansible_become_method": "su", "ansible_su_prompt_l10n": []any{"Passwort", "a.b"}},
+			Connection{Host: "h", BecomeMethod: "su", BecomePrompt: `(?i)(\w+'s )?(Passwort|a\.b) ?(:|：) ?$`}},
 		{"ansible_ssh_args come first", map[string]any{"ansible_ssh_extra_args": "-c", "ansible_ssh_args": "-a", "ansible_ssh_common_args": "-b"},
 			Connection{Host: "h", SSHArgs: []string{"-a", "-b", "-c"}}},
 	} {

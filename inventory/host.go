@@ -8,6 +8,7 @@ package inventory
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"fleetctl/inventory/values"
 	"fleetctl/inventory/vault"
@@ -56,13 +57,15 @@ type Connection struct {
 	User           string
 	Password       string
 	PrivateKeyFile string
-	SSHArgs        []string // ansible_ssh_args, _ssh_common_args and then _ssh_extra_args, split as a shell does
+	SSHArgs        []string      // ansible_ssh_args, _ssh_common_args and then _ssh_extra_args, split as a shell does
+	Timeout        time.Duration // ansible_timeout, in whole seconds
 	Become         *bool
 	BecomeMethod   string
 	BecomeUser     string
 	BecomePassword string
 	BecomeExe      string
 	BecomeFlags    string
+	BecomePrompt   string // a regular expression for the question of su, of ansible_su_prompt_l10n
 }
 
 // Vault is the text of a value that is encrypted with Ansible Vault.

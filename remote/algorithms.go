@@ -79,6 +79,14 @@ func cipherOrder(user []string) []string {
 	return out
 }
 
+// orAll is what the user asked for, or everything where nothing was said.
+func orAll(user, can []string) []string {
+	if user != nil {
+		return user
+	}
+	return can
+}
+
 // supported keeps what the user asked for and we can do.
 func supported(user, can []string) []string {
 	var out []string

@@ -16,15 +16,20 @@ import (
 // many keys were offered, the next goes on with the keys that were not.
 type login struct {
 	keys     []ssh.Signer
+	unusable []string // key files, and why
 	password string
 	settings *settings
+	look     func(ssh.PublicKey) // sees the host key, and it comes to no login
 
 	mu           sync.Mutex
 	tried        map[string]bool // public keys offered so far
+	offered      []ssh.PublicKey // the same, in order, on this connection
 	signed       ssh.PublicKey   // the last one that the host let us sign with
+	signing      bool            // a key was used on this connection
 	offers       int             // keys and passwords offered on this connection
 	passwordSent bool            // on any connection: a password is sent once
 	withheld     bool            // the host showed another key than is known: it gets no password
+	mend         string          // what to do about that key
 	refused      error           // what the keyboard-interactive dialogue ended with
 }
 
@@ -33,17 +38,17 @@ var (
 	errPasswordTwice   = errors.New("the host asked for the password again")
 )
 
-func newLogin(keys []ssh.Signer, password string, s *settings) *login {
-	return &login{keys: keys, password: password, settings: s, tried: map[string]bool{}}
+func newLogin(keys []ssh.Signer, unusable []string, password string, s *settings) *login {
+	return &login{keys: keys, unusable: unusable, password: password, settings: s, tried: map[string]bool{}}
 }
 
 // withhold keeps passwords from a host whose key has changed, as OpenSSH does where the key is not checked. It reports
 // whether this connection must end, because it could send one.
-func (l *login) withhold(loggedIn bool) bool {
+func (l *login) withhold(loggedIn bool, mend string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	must := !l.withheld && (l.password != "" || loggedIn)
-	l.withheld, l.password = true, ""
+	l.withheld, l.password, l.mend = true, "", mend
 	return must
 }
 
@@ -57,7 +62,7 @@ func (l *login) isWithheld() bool {
 func (l *login) methods() []ssh.AuthMethod {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.offers = 0
+	l.offers, l.signing, l.offered = 0, false, nil
 	order := l.settings.preferredAuth
 	if order == nil {
 		order = []string{"publickey", "password", "keyboard-interactive"}
@@ -110,6 +115,14 @@ func (l *login) sentPassword() bool {
 	return l.passwordSent
 }
 
+// answered reports whether the host has what it asked for: a signature on this connection, or the password. What it does
+// then (a push to a phone) is not to be done again.
+func (l *login) answered() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.passwordSent || l.signing
+}
+
 // forgetOffers lets the next connection offer everything again, after one that broke.
 func (l *login) forgetOffers() {
 	l.mu.Lock()
@@ -129,11 +142,17 @@ func (l *login) sendPassword() (string, error) {
 }
 
 // answer answers one round of keyboard-interactive (RFC 4256): the password to the one question that hides its answer.
-func (l *login) answer(_, instruction string, questions []string, echos []bool) ([]string, error) {
+// What is asked stands in the last line: sshd puts what PAM has to say before it.
+func (l *login) answer(_, _ string, questions []string, echos []bool) ([]string, error) {
 	if len(questions) == 0 {
 		return nil, nil
 	}
-	text := strings.ToLower(instruction + " " + strings.Join(questions, " "))
+	last := make([]string, len(questions))
+	for i, q := range questions {
+		q = strings.TrimSpace(q)
+		last[i] = strings.ToLower(q[strings.LastIndexAny(q, "\r\n")+1:])
+	}
+	text := strings.Join(last, " ")
 	err := errPasswordTwice
 	switch {
 	case asksNewPassword(text):
@@ -151,12 +170,11 @@ func (l *login) answer(_, instruction string, questions []string, echos []bool) 
 	return nil, err
 }
 
-// asksNewPassword recognises the dialogue of an expired password (Linux-PAM, pam_unix; OpenSSH's change request).
-func asksNewPassword(text string) bool {
-	for _, s := range []string{"new password", "current password", "(current) unix password", "password expired",
-		"password has expired",
-		"password is expired", "change your password", "required to change"} {
-		if strings.Contains(text, s) {
+// asksNewPassword recognises the questions of an expired password (Linux-PAM, pam_unix; OpenSSH's change request), in lower
+// case.
+func asksNewPassword(question string) bool {
+	for _, s := range []string{"new password", "new unix password", "current password", "(current) unix password", "old password"} {
+		if strings.Contains(question, s) {
 			return true
 		}
 	}
@@ -202,6 +220,7 @@ func (w watched) PublicKey() ssh.PublicKey {
 	defer w.login.mu.Unlock()
 	if blob := string(pub.Marshal()); !w.login.tried[blob] {
 		w.login.tried[blob] = true
+		w.login.offered = append(w.login.offered, pub)
 		w.login.offers++
 	}
 	return pub
@@ -221,7 +240,7 @@ func (w watched) used() {
 	pub := w.AlgorithmSigner.PublicKey()
 	w.login.mu.Lock()
 	defer w.login.mu.Unlock()
-	w.login.signed = pub
+	w.login.signed, w.login.signing = pub, true
 }
 
 // failure says why the host let nobody in.
@@ -240,7 +259,7 @@ func (l *login) failure(err error) *Error {
 	case l.withheld:
 		e.Err = fmt.Errorf("%s: none of %d keys was accepted, and no password is sent to a host whose key has changed",
 			Clean(l.settings.user), len(l.tried))
-		e.Hint = "if the host was reinstalled, remove its old key: ssh-keygen -R HOST"
+		e.Hint = l.mend
 	case len(l.tried) == 0:
 		e.Err = errors.New("there is no key or password to offer")
 		e.Hint = "start ssh-agent, set ansible_ssh_private_key_file, or give a password"
@@ -248,12 +267,16 @@ func (l *login) failure(err error) *Error {
 		e.Err = fmt.Errorf("%s: none of %d keys was accepted", Clean(l.settings.user), len(l.tried))
 		e.Hint = "check the user, and that the key is in its authorized_keys"
 	}
+	if len(l.unusable) > 0 && l.refused == nil {
+		e.Err = fmt.Errorf("%w; key %s", e.Err, Clean(strings.Join(l.unusable, "; key ")))
+		e.Hint = "mend the key's file, or the setting that names it"
+	}
 	return e
 }
 
 // prepare loads what a host's login needs, so that passphrases are asked for now.
 // The error is ErrShortage: this machine cannot read them now.
 func (d *Dialer) prepare(ctx context.Context, t Target, s *settings) (*login, error) {
-	keys, err := d.keys.candidates(ctx, s)
-	return newLogin(keys, t.Password, s), err
+	keys, unusable, err := d.keys.candidates(ctx, s)
+	return newLogin(keys, unusable, t.Password, s), err
 }

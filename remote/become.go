@@ -24,16 +24,24 @@ func (c *Conn) request(session *ssh.Session, terminal bool) error {
 	return session.Start(loginCommand(terminal))
 }
 
-// needsTerminal reports whether a become that failed could work on a terminal: doas reads passwords from nothing else.
+// needsTerminal reports whether a become that failed could work on a terminal: doas reads passwords from nothing else, and
+// neither does a sudo that was not told to (become_exe: sudo su -). A password that was sent was read.
 func (c *Conn) needsTerminal(err error) bool {
-	return c.become.Method == "doas" && c.become.Password != "" && errors.Is(err, ErrBecomeNeedsPass)
+	return c.become.Password != "" && errors.Is(err, ErrBecomeNeedsPass)
 }
 
-// method returns the become method, the user to become and the program.
+// method returns the become method, the user to become and the command, as the shell reads it.
 func (b Become) method() (method, user, exe string) {
-	method, user = cmp.Or(b.Method, "sudo"), cmp.Or(b.User, "root")
+	method, user = cmp.Or(b.Method, methodSudo), cmp.Or(b.User, "root")
 	return method, user, cmp.Or(b.Exe, method)
 }
+
+// The become methods.
+const (
+	methodSudo = "sudo"
+	methodDoas = "doas"
+	methodSu   = "su"
+)
 
 // becomeUser makes the session a shell of the other user, waiting for its script, and tells w what to watch.
 // It never hangs: without a password nothing that could ask is run; with one, the prompt is a marker of ours (sudo) or
@@ -45,17 +53,18 @@ func (p *Process) becomeUser(w *wrapper) error {
 	if err != nil {
 		return err
 	}
-	ask := &prompter{
-		p: p, prompt: p.marker + "password:", password: p.conn.become.Password,
-		named: p.conn.become.Method == "su" || p.terminal,
+	question, err := p.conn.become.question()
+	if err != nil {
+		return err
 	}
+	ask := &prompter{p: p, prompt: p.marker + "password:", question: question, password: p.conn.become.Password}
 	p.stderr.watch(ask)
 	defer p.stderr.watch(nil)
 	if p.terminal {
 		p.tap.Store(&listener{marker: p.marker, ask: ask})
 		defer p.tap.Store(nil)
 	}
-	limit := p.conn.opts.AuthTimeout
+	limit := p.conn.authLimit
 	timer := time.AfterFunc(limit, func() { p.abort(p.noAnswer(limit)) })
 	defer timer.Stop()
 	if _, err := io.WriteString(p.Stdin, script); err != nil {
@@ -74,14 +83,16 @@ func (p *Process) becomeUser(w *wrapper) error {
 		word, text, err = p.next()
 	}
 	ask.end()
-	if ask.twice() {
-		return p.becomeFailure("", true)
-	}
-	if err != nil {
-		return p.endOfBecome(err)
-	}
-	if word != wordBecame {
-		return p.becomeFailure(text, false)
+	var cause *Error
+	switch {
+	case ask.twice():
+		return p.becomeFailure(text, ask)
+	case errors.As(err, &cause): // we ended it
+		return err
+	case err != nil:
+		return p.endOfBecome(err, ask)
+	case word != wordBecame:
+		return p.becomeFailure(text, ask)
 	}
 	w.watch = Quote(text)
 	p.setPid(text)
@@ -104,14 +115,38 @@ func (p *Process) noAnswer(limit time.Duration) error {
 		if err != nil {
 			return p.conn.lost(err)
 		}
-		return &Error{Kind: ErrBecome, Err: fmt.Errorf("no answer within %s", limit)}
+		return p.silentMethod(limit)
 	case <-time.After(answerGrace):
 		return &Error{Kind: ErrTimeout, Err: errors.New("the host no longer answers"), Hint: "see its network and load"}
 	}
 }
 
+// silentMethod says what a method that did not end waits behind, which may be a question that we do not know for one.
+func (p *Process) silentMethod(limit time.Duration) error {
+	method, _, _ := p.conn.become.method()
+	e := &Error{
+		Kind: ErrBecome, Err: fmt.Errorf("%s: no answer within %s", method, limit),
+		Hint: "where it takes that long (LDAP, a push to a phone), give it more time: ansible_timeout",
+	}
+	line := p.stderr.unfinished()
+	if t := p.tap.Load(); t != nil {
+		line = t.unfinished()
+	}
+	if line = p.unmarked(line); line != "" {
+		e.Err = fmt.Errorf("%w; it waits behind %q", e.Err, Line(line))
+	}
+	return e
+}
+
+// unmarked takes our own words out of what was said.
+func (p *Process) unmarked(said string) string {
+	return strings.NewReplacer(
+		p.marker+"password:", "", p.marker+" "+wordBegun, "", p.marker+" "+wordAsks, "", p.marker, "",
+	).Replace(said)
+}
+
 // endOfBecome waits for the last words of a become that ended.
-func (p *Process) endOfBecome(err error) error {
+func (p *Process) endOfBecome(err error, ask *prompter) error {
 	select {
 	case <-p.done:
 	case <-time.After(closeGrace):
@@ -122,39 +157,135 @@ func (p *Process) endOfBecome(err error) error {
 	if _, statusErr := p.status(); statusErr != nil {
 		return err
 	}
-	return p.becomeFailure("", false)
+	return p.becomeFailure("", ask)
 }
 
 // becomeScript is run by the login user. It stays as the parent, so that the other user's script can see it go.
 func becomeScript(b Become, marker string, terminal bool) (string, error) {
 	method, user, exe := b.method()
+	program, err := programOf(exe)
+	if err != nil {
+		return "", &Error{Kind: ErrConfig, Err: fmt.Errorf("become_exe %q: %w", Clean(exe), err)}
+	}
+	flags, err := b.flags()
+	if err != nil {
+		return "", &Error{Kind: ErrConfig, Err: fmt.Errorf("become_flags %q: %w", Clean(b.Flags), err)}
+	}
 	shell := waitText(marker, terminal)
-	var plain, asking string
+	var plain, asking, probe string
 	switch method {
-	case "sudo":
-		flags := cmp.Or(b.Flags, "-H")
-		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c %s", flags, Quote(user), withParent(shell))
-		plain = Quote(exe) + " -n" + tail
-		asking = Quote(exe) + " -S -k -p " + Quote(marker+"password:") + tail
-	case "doas":
-		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c %s", b.Flags, Quote(user), withParent(shell))
-		plain, asking = Quote(exe)+" -n"+tail, Quote(exe)+tail
+	case methodSudo:
+		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c %s", flags.text, Quote(user), withParent(shell))
+		probe = fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", exe, flags.text, Quote(user))
+		plain = exe + flags.silent(" -n", " -p "+Quote(marker+"password:")) + tail
+		asking = exe + " -S -k -p " + Quote(marker+"password:") + tail
+		if terminal {
+			asking = exe + " -k -p " + Quote(marker+"password:") + tail
+		}
+	case methodDoas:
+		tail := fmt.Sprintf(" %s -u %s -- /bin/sh -c %s", flags.text, Quote(user), withParent(shell))
+		probe = fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", exe, flags.text, Quote(user))
+		plain, asking = exe+" -n"+tail, exe+tail
 		if !terminal { // it would say "Authentication failed"; -n says what is missing
 			asking = plain
 		}
-	case "su": // the command is read by the user's login shell, whichever that is
-		asking = fmt.Sprintf("%s %s %s -c %s", Quote(exe), b.Flags, Quote(user), withParent("exec /bin/sh -c "+Quote(shell)))
-		plain = asking
+	case methodSu: // the command is read by the user's login shell, whichever that is
+		asking = fmt.Sprintf("%s %s %s -c %s", exe, flags.text, Quote(user), withParent("exec /bin/sh -c "+Quote(shell)))
+		plain, probe = asking, "false"
 	default:
 		return "", &Error{
 			Kind: ErrBecome, Err: fmt.Errorf("method %q is not known", Clean(method)), Hint: "use sudo, doas or su",
 		}
 	}
 	return strings.NewReplacer(
-		"@USER@", Quote(user), "@EXE@", Quote(exe), "@PROBE@", probe(method, exe, user, b.Flags),
+		"@USER@", Quote(user), "@PROGRAM@", program, "@PROBE@", probe,
 		"@PLAIN@", plain, "@ASKING@", asking, "@MARKER@", Quote(marker), "@PASSWORD@", fmt.Sprint(b.Password != ""),
 		"@SELF@", "/bin/sh -c "+withParent(shell),
 	).Replace(becomeText), nil
+}
+
+// programOf is the word of a command that names its program, as the shell reads it: sudo of "LANG=C sudo su -".
+func programOf(exe string) (string, error) {
+	words, err := shellWords(exe)
+	if err != nil {
+		return "", err
+	}
+	for _, w := range words {
+		if !strings.Contains(w, "=") {
+			return w, nil
+		}
+	}
+	return "", errors.New("it names no program")
+}
+
+// becomeFlags are the flags of a method.
+type becomeFlags struct {
+	text  string // without -n
+	given bool   // somebody chose them
+	quiet bool   // -n was among them
+}
+
+// flags are Ansible's: -n says that nothing is asked, so that it goes where there is a password to answer with.
+func (b Become) flags() (becomeFlags, error) {
+	method, _, _ := b.method()
+	if b.Flags == "" && method == methodSudo {
+		return becomeFlags{text: "-H"}, nil
+	}
+	valued := map[string]string{methodSudo: "CDghprRTtUu", methodDoas: "aCu"}[method]
+	words, err := shellWords(b.Flags)
+	if err != nil || valued == "" {
+		return becomeFlags{text: b.Flags, given: b.Flags != ""}, err
+	}
+	f := becomeFlags{given: b.Flags != ""}
+	kept := words[:0]
+	value := false // the word is that of the flag before it
+	for _, w := range words {
+		var quiet bool
+		if !value {
+			w, quiet, value = withoutQuiet(w, valued)
+			f.quiet = f.quiet || quiet
+		} else {
+			value = false
+		}
+		if w != "" {
+			kept = append(kept, w)
+		}
+	}
+	f.text = strings.Join(kept, " ")
+	return f, nil
+}
+
+// withoutQuiet takes -n out of a word of flags; it may stand among others (-HSn). value says that the next word belongs
+// to this one.
+func withoutQuiet(w, valued string) (rest string, quiet, value bool) {
+	switch {
+	case w == "--non-interactive":
+		return "", true, false
+	case len(w) < 2 || w[0] != '-' || w[1] == '-':
+		return w, false, false
+	}
+	for i := 1; i < len(w); i++ {
+		switch {
+		case strings.IndexByte(valued, w[i]) >= 0:
+			return w, quiet, i == len(w)-1
+		case w[i] == 'n':
+			w, quiet = w[:i]+w[i+1:], true
+			i--
+		}
+	}
+	if w == "-" {
+		w = ""
+	}
+	return w, quiet, false
+}
+
+// silent chooses what a method that nobody answers is told: not to ask; or, where flags were chosen without -n (for PAM
+// modules that need no answer), with which prompt.
+func (f becomeFlags) silent(quietly, prompting string) string {
+	if f.given && !f.quiet {
+		return prompting
+	}
+	return quietly
 }
 
 // waitText is the other user's shell: it says that it is there, throws away what was meant for the method and was not
@@ -169,17 +300,6 @@ const parentMark = "FLEETCTL_PARENT"
 
 // withParent quotes a text for becomeText, which puts the number of its process in.
 func withParent(s string) string { return strings.ReplaceAll(Quote(s), parentMark, `'"$p"'`) }
-
-// probe is a command that succeeds when no password is asked for.
-func probe(method, exe, user, flags string) string {
-	switch method {
-	case "sudo":
-		return fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", Quote(exe), cmp.Or(flags, "-H"), Quote(user))
-	case "doas":
-		return fmt.Sprintf("%s -n %s -u %s -- /bin/sh -c :", Quote(exe), flags, Quote(user))
-	}
-	return "false"
-}
 
 // becomeText watches the connection as wrapperText does, and for the same reasons in the same order.
 const becomeText = `fleetctl_become() {
@@ -202,8 +322,8 @@ trap 'stop 129' HUP; trap 'stop 130' INT; trap 'stop 141' PIPE; trap 'stop 143' 
 echo @MARKER@ ASKS >&2
 if [ "$(id -un)" = @USER@ ]; then
   @SELF@ <&3 3<&- &
-elif ! command -v @EXE@ >/dev/null 2>&1; then
-  printf '%s\n' "fleetctl: "@EXE@": not found" >&2
+elif ! command -v @PROGRAM@ >/dev/null 2>&1; then
+  printf 'fleetctl: %s: not found\n' @PROGRAM@ >&2
   exit 127
 elif [ @PASSWORD@ = false ] || @PROBE@ </dev/null >/dev/null 2>&1 3<&-; then
   @PLAIN@ <&3 3<&- &
@@ -220,35 +340,49 @@ fleetctl_become; exit
 `
 
 // becomeFailure tells apart why become failed, from what the program said.
-func (p *Process) becomeFailure(text string, wrong bool) error {
+func (p *Process) becomeFailure(text string, ask *prompter) error {
 	said := p.stderr.text()
 	if t := p.tap.Load(); t != nil {
 		said = t.text() + said
 	}
-	said = strings.NewReplacer(p.marker+"password:", "", p.marker+" "+wordBegun, "", p.marker+" "+wordAsks, "").Replace(said)
-	if wrong {
-		return &Error{Kind: ErrBecomePassword, Hint: "check the password that was given, or ansible_become_password"}
-	}
+	said = p.unmarked(said)
+	p.drain()
 	method, user, exe := p.conn.become.method()
-	hint, kind := sortBecome(strings.ToLower(said + text))
-	if kind == nil {
-		kind = ErrBecome
-	}
-	if errors.Is(kind, ErrBecomeNeedsPass) && p.conn.become.Password != "" && (method != "doas" || p.terminal) {
-		kind = ErrBecomePassword
+	hint, kind := sortBecome(strings.ToLower(said + text + string(p.noise.bytes())))
+	hint, kind = sentOrNot(ask, hint, kind)
+	if ask.twice() && errors.Is(kind, ErrBecomePassword) {
+		return &Error{Kind: ErrBecomePassword, Hint: "check the password that was given, or ansible_become_password"}
 	}
 	if errors.Is(kind, ErrBecomeNeedsPass) && p.conn.withheld {
 		hint = "no password is sent to a host whose key has changed: if it was reinstalled, remove its old key"
 	}
 	if hint == "" {
-		hint = fmt.Sprintf("try it by hand on the host: %s, to become %s", exe, Clean(user))
+		hint = fmt.Sprintf("try it by hand on the host: %s, to become %s", Clean(exe), Clean(user))
 	}
 	return &Error{
-		Kind: kind, Err: fmt.Errorf("%s: %s", method, cmp.Or(Line(said), "it ended without a word")), Hint: hint,
+		Kind: kind, Err: fmt.Errorf("%s: %s", method, cmp.Or(p.heard(said), "it ended without a word")), Hint: hint,
 	}
 }
 
-// becomeCauses are what sudo 1.8 to 1.9, doas, su and PAM say, in lower case and in the C locale.
+// sentOrNot holds what a method says of passwords against whether it was given one.
+func sentOrNot(ask *prompter, hint string, kind error) (string, error) {
+	sent := ask.sent()
+	switch {
+	case kind == nil && ask.twice():
+		return "", ErrBecomePassword
+	case kind == nil && ask.asked() > 0 && !sent:
+		return "it wants a password, and none was given", ErrBecomeNeedsPass
+	case kind == nil:
+		return hint, ErrBecome
+	case errors.Is(kind, ErrBecomeNeedsPass) && sent:
+		return "", ErrBecomePassword
+	case errors.Is(kind, ErrBecomePassword) && !sent:
+		return "it refused without asking for the password: see what it logged on the host, and its PAM stack", ErrBecome
+	}
+	return hint, kind
+}
+
+// becomeCauses are what sudo 1.8 to 1.9, sudo-rs, doas, su and PAM say, in lower case and in the C locale.
 func becomeCauses() []struct {
 	text string
 	kind error
@@ -267,15 +401,18 @@ func becomeCauses() []struct {
 		{"account or password is expired", ErrBecome, "the password has expired: change it on the host"},
 		{"account validation failure", ErrBecome, "the account is locked or expired"},
 		{"new password", ErrBecome, "the password has expired: change it on the host"},
+		{"i'm afraid i can't do that", ErrBecomeNotAllowed, "give the user a sudoers rule"}, // sudo-rs, also where there is one for others
 		{"not in the sudoers file", ErrBecomeNotAllowed, "give the user a sudoers rule"},
 		{"is not allowed to", ErrBecomeNotAllowed, "give the user a sudoers rule for this target user"},
-		{"may not run sudo", ErrBecomeNotAllowed, "give the user a sudoers rule"},
+		{"may not run ", ErrBecomeNotAllowed, "give the user a sudoers rule"},
 		{"operation not permitted", ErrBecomeNotAllowed, "give the user a rule in doas.conf"},
 		{"permission denied", ErrBecomeNotAllowed, ""},
 		{"incorrect password", ErrBecomePassword, ""},
 		{"sorry, try again", ErrBecomePassword, ""},
 		{"authentication failure", ErrBecomePassword, ""},
 		{"authentication failed", ErrBecomePassword, ""},
+		{"incorrect authentication attempt", ErrBecomePassword, ""},
+		{"interactive authentication is required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
 		{"a password is required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
 		{"no password was provided", ErrBecomeNeedsPass, "it wants a password, and none was given"},
 		{"a terminal is required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
@@ -284,11 +421,15 @@ func becomeCauses() []struct {
 		{"a tty is required", ErrBecomeNeedsPass, "it wants a password, and none was given"},
 		{"must be run from a terminal", ErrBecomeNeedsPass, "it wants a password, and none was given"},
 		{"password:", ErrBecomeNeedsPass, "it wants a password, and none was given"},
+		{"' not found", ErrBecome, "the user to become is not there: see become_user"}, // sudo-rs: user 'x' not found
 		{"not found", ErrBecome, "the become method is not installed on the host: set ansible_become_method"},
+		{"account is currently not available", ErrBecome, "the user to become has a login shell that runs nothing"},
 		{"no new privileges", ErrBecome, "the session may not gain privileges"},
 		{"effective uid is not 0", ErrBecome, "sudo is not setuid root, or its file system is nosuid"},
+		{"must be owned by uid 0", ErrBecome, "sudo is not setuid root"},
 		{"unknown user", ErrBecome, "the user to become is not there: see become_user"},
 		{"does not exist", ErrBecome, "the user to become is not there: see become_user"},
+		{"no such file or directory", ErrBecome, "the become method is not installed on the host: set ansible_become_method"},
 	}
 }
 

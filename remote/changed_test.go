@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -217,17 +218,39 @@ func TestOneNewKeyIsTrustedForOneName(t *testing.T) {
 	}
 }
 
-func TestAKeyThatCannotBeWrittenIsNotTrusted(t *testing.T) {
+// TestAKeyThatCannotBeRecorded is trusted for the connection, as ssh does it, and said once; another key for the same name is
+// not, in any list of files.
+func TestAKeyThatCannotBeRecorded(t *testing.T) {
 	t.Parallel()
-	hosts := startFleet(t, 1, nil)
+	known := "/proc/no-such-directory/known_hosts"
+	var shows atomic.Int32
+	keys := []ssh.Signer{newKey(t), newKey(t)}
+	hosts := startFleet(t, 1, func(h *remotetest.Host) { h.HostKeys = []ssh.Signer{keys[shows.Load()]} })
+	var accepted, warned atomic.Int32
+	d := newDialer(t, remote.Options{
+		HostKeyChecking: "accept-new", Accepted: func(string, string) { accepted.Add(1) },
+		Warn: func(text string) {
+			if warned.Add(1); !strings.Contains(text, "cannot be recorded") || !strings.Contains(text, known) {
+				t.Errorf("heard %q", text)
+			}
+		},
+	})
 	target := hosts.target(0)
-	target.SSHArgs = remotetest.Isolated("/proc/no-such-directory/known_hosts")
-	d := newDialer(t, remote.Options{HostKeyChecking: "accept-new", Accepted: func(host, _ string) { t.Errorf("%s was trusted", host) }})
+	target.SSHArgs = remotetest.Isolated(known)
 	for range 2 {
-		err := runOnce(t.Context(), d, target, "x")
-		if !errors.Is(err, remote.ErrConfig) || !strings.Contains(err.Error(), "cannot be recorded") {
-			t.Errorf("got %v", err)
+		if err := runOnce(t.Context(), d, target, "x"); err != nil {
+			t.Error(err)
 		}
+	}
+	shows.Store(1)
+	for _, files := range []string{known, known + " /proc/other"} {
+		target.SSHArgs = remotetest.Isolated(files)
+		if err := runOnce(t.Context(), d, target, "x"); !errors.Is(err, remote.ErrHostKeyChanged) {
+			t.Errorf("another key: %v", err)
+		}
+	}
+	if accepted.Load() != 1 || warned.Load() != 1 {
+		t.Errorf("accepted %d times, warned %d times", accepted.Load(), warned.Load())
 	}
 }
 

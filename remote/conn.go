@@ -14,14 +14,15 @@ import (
 
 // Conn is a connection to one host; safe for use by several goroutines.
 type Conn struct {
-	client   *ssh.Client
-	opts     Options
-	become   Become
-	user     string
-	addr     string // what was dialled
-	withheld bool   // the host key is not the known one: no password goes to this host
-	release  func()
-	stopKeep func()
+	client    *ssh.Client
+	opts      Options
+	become    Become
+	user      string
+	addr      string        // what was dialled
+	authLimit time.Duration // for a become
+	withheld  bool          // the host key is not the known one: no password goes to this host
+	release   func()
+	stopKeep  func()
 
 	terminal atomic.Bool // become needs one
 
@@ -33,6 +34,7 @@ type Conn struct {
 func newConn(d *Dialer, t Target, s *settings, l *link) *Conn {
 	c := &Conn{
 		client: l.client, opts: d.opts, become: t.Become, user: s.user, addr: s.addr(), withheld: l.withheld, release: l.end,
+		authLimit: d.authLimit(s),
 	}
 	if c.withheld {
 		c.become.Password = ""

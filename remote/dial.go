@@ -31,10 +31,31 @@ type Dialer struct {
 	jumps    jumpHosts
 	commands atomic.Bool // a target that was preloaded has a ProxyCommand
 
-	mu    sync.Mutex
-	known map[string]*knownFiles // by list of files
+	mu     sync.Mutex
+	known  map[string]*knownFiles // by list of files
+	warned map[string]bool        // by what it was about
 
-	accepting sync.Mutex // a new host key is recorded
+	accepting sync.Mutex        // a new host key is recorded
+	unwritten map[string]string // keys that this run trusted and could not record, by name; under accepting
+
+	penalties penalties
+	system    system
+}
+
+// warn tells a person something once.
+func (d *Dialer) warn(about, text string) {
+	d.mu.Lock()
+	said := d.warned[about]
+	d.warned[about] = true
+	d.mu.Unlock()
+	if said {
+		return
+	}
+	if d.opts.Warn != nil {
+		d.opts.Warn(text)
+		return
+	}
+	d.opts.Logf("%s", text)
 }
 
 // knownFiles are known_hosts files that were read once.
@@ -59,13 +80,18 @@ func NewDialer(opts Options) (*Dialer, error) {
 	if opts.Logf == nil {
 		opts.Logf = func(string, ...any) {}
 	}
-	opts.HandshakeTimeout = orDefault(opts.HandshakeTimeout, 20*time.Second)
-	opts.AuthTimeout = orDefault(opts.AuthTimeout, 20*time.Second)
+	if opts.Debugf == nil {
+		opts.Debugf = func(string, ...any) {}
+	}
+	opts.PenaltyPause = orDefault(opts.PenaltyPause, 5*time.Second)
 	opts.Retries = orDefault(opts.Retries, 3)
 	opts.JumpDials = orDefault(opts.JumpDials, 8)
 	d := &Dialer{
-		opts: opts, resolver: sshconfig.NewResolver(opts.SSH), keys: newKeyRing(opts), known: map[string]*knownFiles{},
+		opts: opts, resolver: sshconfig.NewResolver(opts.SSH), known: map[string]*knownFiles{}, warned: map[string]bool{},
+		unwritten: map[string]string{}, penalties: penalties{until: map[string]time.Time{}},
+		system: system{"/etc/nsswitch.conf", "getent"},
 	}
+	d.keys = newKeyRing(opts, d.warn)
 	d.jumps.hosts, d.jumps.slots = map[string]*jumpHost{}, map[string]chan struct{}{}
 	return d, nil
 }
@@ -148,6 +174,8 @@ func ctxError(ctx context.Context, err error) error {
 type attemptError struct {
 	err   *Error
 	retry bool     // after a pause
+	lacks bool     // the host has none of the host key algorithms that were asked for
+	paced bool     // after a long pause: sshd penalises this machine
 	again bool     // at once: with other keys
 	algs  []string // at once: asking for these host keys
 
@@ -174,7 +202,7 @@ func (d *Dialer) connect(ctx context.Context, t Target, s *settings) (*link, err
 	}
 	var algs []string
 	var alarm *Error
-	tries := 0
+	tries, penalised := 0, 0
 	for range 64 { // a bound for what is tried at once
 		made, fail := d.attempt(ctx, t, s, l, algs)
 		if fail == nil {
@@ -189,6 +217,11 @@ func (d *Dialer) connect(ctx context.Context, t Target, s *settings) (*link, err
 		case fail.algs != nil && algs == nil:
 			algs, alarm = fail.algs, fail.err
 		case fail.again:
+		case fail.paced:
+			if !d.penalties.add(ctx, s.addr(), d.opts.PenaltyPause, &penalised) {
+				return nil, fail.err
+			}
+			d.opts.Logf("%s: %v; waiting until it may be over", t.Name, fail.err)
 		case fail.retry && tries < d.opts.Retries:
 			tries++
 			d.opts.Logf("%s: %v; try %d of %d follows", t.Name, fail.err, tries, d.opts.Retries)
@@ -217,12 +250,16 @@ func pause(ctx context.Context, try int) error {
 
 // attempt makes one connection and logs in.
 func (d *Dialer) attempt(ctx context.Context, t Target, s *settings, l *login, algs []string) (*link, *attemptError) {
+	if err := d.penalties.wait(ctx, s.addr()); err != nil {
+		return nil, connectFailure(err)
+	}
 	conn, release, err := d.transport(ctx, s)
 	if err != nil {
 		return nil, s.at(connectFailure(err))
 	}
 	defer release()
 	client, fail := d.handshake(ctx, conn, t, s, l, algs)
+	d.tell(t, s, l, client)
 	if fail != nil {
 		_ = conn.Close()
 		if command, ok := conn.(*commandConn); ok {
@@ -236,6 +273,22 @@ func (d *Dialer) attempt(ctx context.Context, t Target, s *settings, l *login, a
 		d.opts.Logf("%s: %s: the host key has changed: no password is sent", t.Name, s.addr())
 	}
 	return made, nil
+}
+
+// connectLimit is the time for a connection; Options explain it.
+func (d *Dialer) connectLimit(s *settings) time.Duration {
+	return cmp.Or(d.opts.ConnectTimeout, s.timeout, s.connectTimeout, 10*time.Second)
+}
+
+// handshakeLimit is the time for the version and the key exchange.
+func (d *Dialer) handshakeLimit(s *settings) time.Duration {
+	return cmp.Or(d.opts.HandshakeTimeout, max(20*time.Second, d.connectLimit(s)))
+}
+
+// authLimit is the time for a login, and for a become. Whoever gives a connection more time knows of something slow, which
+// most often is the login.
+func (d *Dialer) authLimit(s *settings) time.Duration {
+	return cmp.Or(d.opts.AuthTimeout, max(20*time.Second, d.connectLimit(s)))
 }
 
 // addr is what is dialled.
@@ -255,12 +308,12 @@ func (s *settings) at(fail *attemptError) *attemptError {
 // transport opens the byte stream to the host: TCP, a command's stdin and stdout, or a channel of a jump host. release
 // must be called when the handshake is over.
 func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), error) {
-	timeout := cmp.Or(d.opts.ConnectTimeout, s.connectTimeout, 10*time.Second)
+	timeout := d.connectLimit(s)
 	addr := s.addr()
 	nothing := func() {}
 	switch {
 	case s.proxyCommand != "" && s.proxyCommand != "none":
-		conn, err := proxyCommand(s.expandTokens(s.proxyCommand))
+		conn, err := proxyCommand(s.proxyCommand)
 		return conn, nothing, err
 	case s.proxyJump != "" && s.proxyJump != "none":
 		return d.viaJump(ctx, s, addr, timeout)
@@ -280,7 +333,7 @@ func (d *Dialer) transport(ctx context.Context, s *settings) (net.Conn, func(), 
 	case "inet6":
 		network = "tcp6"
 	}
-	conn, err := dialer.DialContext(ctx, network, addr)
+	conn, err := d.system.dial(ctx, &dialer, network, s)
 	if errors.Is(err, syscall.EADDRNOTAVAIL) && s.bindAddress == "" && portsUsedUp(ctx, network, addr) {
 		err = &Error{Kind: ErrShortage, Err: err, Hint: "work on fewer hosts at once, or widen net.ipv4.ip_local_port_range"}
 	}

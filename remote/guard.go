@@ -1,8 +1,10 @@
 package remote
 
 import (
+	"bytes"
 	"errors"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +46,31 @@ type guardedConn struct {
 	since   time.Time // of the first of them
 	closed  bool
 	unpaced int // bytes since the last pause; the reader's alone
+
+	first []byte // what the host said first, until it said which SSH it speaks
+	named bool   // it did
+}
+
+// maxFirst bounds what is kept of the words before the version, in bytes.
+const maxFirst = 1 << 10
+
+// hear keeps what comes before the version.
+func (g *guardedConn) hear(p []byte) {
+	if g.named || len(g.first) >= maxFirst {
+		return
+	}
+	g.first = append(g.first, p[:min(len(p), maxFirst-len(g.first))]...)
+	before, _, named := bytes.Cut(append([]byte("\n"), g.first...), []byte("\nSSH-"))
+	if g.named = named; named {
+		g.first = before
+	}
+}
+
+// words are what the host said before its version, for people.
+func (g *guardedConn) words() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Line(strings.TrimSpace(string(g.first)))
 }
 
 func guard(c net.Conn) *guardedConn {
@@ -77,6 +104,7 @@ func (g *guardedConn) Read(p []byte) (int, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.hear(p[:max(0, n)])
 	if !g.admit || g.stuck() {
 		g.left -= n
 	}

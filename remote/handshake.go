@@ -38,17 +38,17 @@ func (d *Dialer) handshake(
 			_ = conn.Close()
 		}
 	}
-	kexTimer := time.AfterFunc(d.opts.HandshakeTimeout, expire("no key exchange"))
+	kexTimer := time.AfterFunc(d.handshakeLimit(s), expire("no key exchange"))
 	defer kexTimer.Stop()
 	var authTimer *time.Timer
 	inAuth := func() {
 		kexTimer.Stop()
-		authTimer = time.AfterFunc(d.opts.AuthTimeout, expire("no answer to the authentication"))
+		authTimer = time.AfterFunc(d.authLimit(s), expire("no answer to the authentication"))
 		ph.mu.Lock()
 		ph.auth = true
 		ph.mu.Unlock()
 	}
-	cfg, err := d.clientConfig(t, s, l, algs, ph, inAuth)
+	cfg, err := d.clientConfig(ctx, t, s, l, algs, ph, inAuth)
 	if err != nil {
 		return nil, connectFailure(err)
 	}
@@ -71,15 +71,15 @@ func (d *Dialer) handshake(
 		guarded.admitted()
 		done <- result{client: newClient(c, chans, reqs)}
 	}()
-	r := waitResult(ctx, done, d.opts.HandshakeTimeout+d.opts.AuthTimeout+time.Second)
+	r := waitResult(ctx, done, d.handshakeLimit(s)+d.authLimit(s)+time.Second)
 	if r == nil {
-		return nil, ph.failure(l, context.DeadlineExceeded)
+		return nil, ph.failure(l, guarded.words(), context.DeadlineExceeded)
 	}
 	switch {
 	case r.err != nil && guarded.talksTooMuch():
 		return nil, &attemptError{err: errTooLong("the connection, before the login")}
 	case r.err != nil:
-		return nil, ph.failure(l, r.err)
+		return nil, ph.failure(l, guarded.words(), r.err)
 	}
 	return r.client, nil
 }
@@ -104,33 +104,76 @@ func waitResult[T any](ctx context.Context, done <-chan T, limit time.Duration) 
 	}
 }
 
-// failure sorts the error of a handshake, as one place that knows what a retry can help.
-func (p *phase) failure(l *login, err error) *attemptError {
+// failure sorts the error of a handshake, as one place that knows what a retry can help. words are what the host said
+// before its version.
+func (p *phase) failure(l *login, words string, err error) *attemptError {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var algorithms *ssh.AlgorithmNegotiationError
 	switch {
 	case p.hostKey != nil:
 		e := &Error{Kind: p.hostKey.Kind, Err: errors.New(p.hostKey.Text), Hint: p.hostKey.Hint}
 		return &attemptError{err: e, algs: p.hostKey.Retry, again: p.again}
 	case p.timeout != "":
 		return &attemptError{
-			err: &Error{Kind: ErrTimeout, Err: errors.New(p.timeout)}, retry: !l.started(), verified: p.auth,
+			err: &Error{Kind: ErrTimeout, Err: withWords(p.timeout, words)}, retry: !p.auth, verified: p.auth,
 		}
 	case p.auth:
 		fail := l.sort(err)
 		fail.verified = true
 		return fail
 	case isDrop(err), strings.Contains(err.Error(), "ssh: disconnect"):
-		return &attemptError{err: &Error{
-			Kind: ErrDisconnected, Err: fmt.Errorf("before authentication: %s", Line(err.Error())),
-			Hint: "sshd drops connections beyond its MaxStartups: fewer hosts at once may help",
-		}, retry: true}
-	case strings.Contains(err.Error(), "no common algorithm"):
-		return &attemptError{err: &Error{Kind: ErrConfig, Err: errors.New(Line(err.Error()))}}
+		return dropped(words, err)
+	case errors.As(err, &algorithms):
+		return &attemptError{lacks: algorithms.What == "host key", err: &Error{
+			Kind: ErrConfig, Hint: "let its sshd offer one of ours, or the OpenSSH configuration allow one that is known here",
+			Err: fmt.Errorf("no common algorithm for %s: it offers %s; we offer %s", algorithms.What,
+				list(algorithms.RequestedAlgorithms), list(algorithms.SupportedAlgorithms)),
+		}}
 	}
 	return &attemptError{err: &Error{
-		Kind: ErrUnreachable, Err: fmt.Errorf("no SSH server: %s", Line(err.Error())), Hint: "is this the SSH port?",
+		Kind: ErrUnreachable, Err: withWords("no SSH server: "+Line(err.Error()), words), Hint: "is this the SSH port?",
 	}}
+}
+
+func list(names []string) string { return Line(Head(strings.Join(names, ", "), 1000)) }
+
+// withWords adds what a host said to what was noticed.
+func withWords(noticed, words string) error {
+	if words == "" {
+		return errors.New(noticed)
+	}
+	return fmt.Errorf("%s; it said %q", noticed, words)
+}
+
+// dropped sorts a connection that the host ended before its key was seen, by what it said instead of its version.
+func dropped(words string, err error) *attemptError {
+	e := &Error{Kind: ErrDisconnected, Err: withWords("before authentication: "+Line(err.Error()), words)}
+	switch {
+	case penalised(words):
+		e.Kind = ErrUnreachable
+		e.Hint = "its sshd holds failed logins or abandoned connections against this machine (PerSourcePenalties): mend those, and wait"
+		return &attemptError{err: e, paced: true}
+	case strings.Contains(words, "MaxStartups"):
+		e.Hint = "its sshd drops connections beyond its MaxStartups: fewer hosts at once may help"
+	case speaksElse(words):
+		e.Kind, e.Hint = ErrUnreachable, "is this the SSH port?"
+		e.Err = withWords("no SSH server", words)
+		return &attemptError{err: e}
+	case words == "":
+		e.Hint = "sshd drops connections beyond its MaxStartups: fewer hosts at once may help"
+	}
+	return &attemptError{err: e, retry: true}
+}
+
+// speaksElse recognises the greetings of other servers: HTTP, SMTP and FTP, POP, IMAP, RFB, TLS's refusal.
+func speaksElse(words string) bool {
+	for _, greeting := range []string{"HTTP/", "<", "+OK", "-ERR", "* OK", "* BYE", "RFB ", `\x15\x03`} {
+		if strings.HasPrefix(words, greeting) {
+			return true
+		}
+	}
+	return len(words) > 3 && strings.Trim(words[:3], "0123456789") == "" && (words[3] == ' ' || words[3] == '-')
 }
 
 // sort sorts errors of the authentication.
@@ -141,14 +184,18 @@ func (l *login) sort(err error) *attemptError {
 	switch {
 	case disconnect && l.started():
 		return &attemptError{err: l.failure(err), again: l.left()}
-	case (dropped || disconnect) && !l.sentPassword():
+	case (dropped || disconnect) && !l.answered():
 		l.forgetOffers()
 		return &attemptError{err: &Error{
 			Kind: ErrDisconnected, Err: fmt.Errorf("during authentication: %s", Line(text)),
 		}, retry: true}
 	case dropped:
+		what := "a key was used"
+		if l.sentPassword() {
+			what = "the password was sent"
+		}
 		return &attemptError{err: &Error{
-			Kind: ErrDisconnected, Err: errors.New("during authentication, after the password was sent"),
+			Kind: ErrDisconnected, Err: fmt.Errorf("during authentication, after %s", what),
 		}}
 	}
 	return &attemptError{err: l.failure(err)}
@@ -156,15 +203,15 @@ func (l *login) sort(err error) *attemptError {
 
 // clientConfig builds what the handshake needs. inAuth is called when the host key is accepted.
 func (d *Dialer) clientConfig(
-	t Target, s *settings, l *login, algs []string, ph *phase, inAuth func(),
+	ctx context.Context, t Target, s *settings, l *login, algs []string, ph *phase, inAuth func(),
 ) (*ssh.ClientConfig, error) {
 	known, err := d.knownHosts(s)
 	if err != nil {
 		return nil, err
 	}
-	names := hostkeys.HostNames(s.host, s.port)
-	if s.keyAlias != "" {
-		names = hostkeys.HostNames(s.keyAlias, 22)
+	names := s.knownNames()
+	if err := d.ask(ctx, s, known, "ORDER", names[0], nil); err != nil {
+		return nil, err
 	}
 	if algs == nil {
 		algs = known.Algorithms(names)
@@ -172,16 +219,25 @@ func (d *Dialer) clientConfig(
 	if algs = restrict(algs, s.algorithms.hostKeys); len(algs) == 0 { // which would mean any
 		return nil, &Error{Kind: ErrConfig, Err: errors.New("HostKeyAlgorithms allows none that the host is known by")}
 	}
+	can := ssh.SupportedAlgorithms() // all of which OpenSSH offers, too
 	return &ssh.ClientConfig{
 		Config: ssh.Config{
-			KeyExchanges: s.algorithms.kex, Ciphers: cipherOrder(s.algorithms.ciphers), MACs: s.algorithms.macs,
+			KeyExchanges: orAll(s.algorithms.kex, can.KeyExchanges), MACs: orAll(s.algorithms.macs, can.MACs),
+			Ciphers: cipherOrder(s.algorithms.ciphers),
 		},
 		User:              s.user,
 		Auth:              l.methods(),
 		HostKeyAlgorithms: algs,
 		ClientVersion:     "SSH-2.0-fleetctl",
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			err := d.checkHostKey(t, s, known, names, key)
+			if l.look != nil {
+				l.look(key)
+				return ph.refuse(errLooked, false)
+			}
+			err := d.ask(ctx, s, known, "HOSTNAME", names[0], key)
+			if err == nil {
+				err = d.checkHostKey(t, s, known, names, key)
+			}
 			if err == nil {
 				if !ph.auth {
 					inAuth()
@@ -189,7 +245,7 @@ func (d *Dialer) clientConfig(
 				return nil
 			}
 			if d.opts.HostKeyChecking == "off" && errors.Is(err, ErrHostKeyChanged) {
-				if !l.withhold(ph.auth) {
+				if !l.withhold(ph.auth, hintOf(err)) {
 					inAuth()
 					return nil
 				}
@@ -200,13 +256,21 @@ func (d *Dialer) clientConfig(
 	}, nil
 }
 
+// knownNames are the names by which the host may be known.
+func (s *settings) knownNames() []string {
+	if s.keyAlias != "" {
+		return hostkeys.HostNames(s.keyAlias, 22)
+	}
+	return hostkeys.HostNames(s.host, s.port)
+}
+
 // refuse notes why a host key was, and whether the same host is tried again at once.
 func (p *phase) refuse(err error, again bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.again = again
 	if !errors.As(err, &p.hostKey) {
-		p.hostKey = &hostkeys.Error{Kind: ErrConfig, Text: err.Error()}
+		p.hostKey = &hostkeys.Error{Kind: ErrConfig, Text: cause(err).Error()}
 	}
 	return err
 }

@@ -107,7 +107,7 @@ func (j *jumpHosts) close() error {
 func (d *Dialer) viaJump(
 	ctx context.Context, s *settings, addr string, timeout time.Duration,
 ) (net.Conn, func(), error) {
-	chain := s.expandTokens(s.proxyJump)
+	chain := s.proxyJump
 	key := s.config + "\x00" + chain
 	h, err := d.jumps.get(key)
 	if err != nil {

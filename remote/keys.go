@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -22,11 +24,13 @@ import (
 type keyRing struct {
 	passphrase func(string) (string, error)
 	logf       func(string, ...any)
+	warn       func(about, text string)
 
 	mu     sync.Mutex
 	files  map[string]*keyFile
 	agents map[string]*agentConn
-	good   map[string]int // public keys that hosts accepted, and how often
+	good   map[string]int    // public keys that hosts accepted, and how often
+	from   map[string]string // where public keys come from
 }
 
 // keyFile is a private key, or only its public half when the private one is elsewhere or cannot be used.
@@ -38,10 +42,11 @@ type keyFile struct {
 	err    error
 }
 
-func newKeyRing(opts Options) *keyRing {
+func newKeyRing(opts Options, warn func(about, text string)) *keyRing {
 	return &keyRing{
-		passphrase: opts.Passphrase, logf: opts.Logf,
+		passphrase: opts.Passphrase, logf: opts.Logf, warn: warn,
 		files: map[string]*keyFile{}, agents: map[string]*agentConn{}, good: map[string]int{},
+		from: map[string]string{},
 	}
 }
 
@@ -62,9 +67,6 @@ func (r *keyRing) file(path string, inAgent func(ssh.PublicKey) bool) *keyFile {
 			r.mu.Unlock()
 			return
 		}
-		if k.err != nil && !errors.Is(k.err, fs.ErrNotExist) {
-			r.logf("key %s: %v", path, k.err)
-		}
 	})
 	return k
 }
@@ -74,7 +76,7 @@ func (k *keyFile) load(path string, ask func(string) (string, error), inAgent fu
 	if cert, ok := readPublic(path + "-cert.pub").(*ssh.Certificate); ok {
 		k.cert = cert
 	}
-	data, err := os.ReadFile(path)
+	data, err := readKey(path)
 	if err != nil {
 		k.err = err
 		return
@@ -100,6 +102,52 @@ func (k *keyFile) load(path string, ask func(string) (string, error), inAgent fu
 		return
 	}
 	k.public = k.signer.PublicKey()
+}
+
+// readKey reads a key file. One that others may look into is not used, as OpenSSH does.
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	owner, ok := st.Sys().(*syscall.Stat_t)
+	if ok && int(owner.Uid) == os.Getuid() && st.Mode().Perm()&0o077 != 0 && parsePublic(data) == nil {
+		return nil, fmt.Errorf("%w (mode %04o): chmod 600 %s", errOpen, st.Mode().Perm(), Quote(path))
+	}
+	return data, nil
+}
+
+// errOpen is why a key that others may look into is not used.
+var errOpen = errors.New("is open to others")
+
+// maxKeyFile is more than any key file has, in bytes.
+const maxKeyFile = 1 << 20
+
+// CheckKey says why a file can be used as no private key, without asking for a passphrase.
+func CheckKey(path string) error {
+	_, err := readKey(path)
+	return keyError(path, err)
+}
+
+// keyError names the file, which not every error does.
+func keyError(path string, err error) error {
+	var p *fs.PathError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &p):
+		return fmt.Errorf("%s: %w", path, p.Err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 func (k *keyFile) unlock(path string, data []byte, ask func(string) (string, error), inAgent func(ssh.PublicKey) bool) {
@@ -236,23 +284,31 @@ func agentPath(s *settings) string {
 }
 
 // candidates are the keys to offer to a host, the likeliest first, since sshd counts each offer (MaxAuthTries): the
-// named ones, then those that hosts of this run took, then the agent's, then OpenSSH's default files. The error is
-// ErrShortage: this machine cannot read them now.
-func (r *keyRing) candidates(ctx context.Context, s *settings) ([]ssh.Signer, error) {
+// named ones, then those that hosts of this run took, then the agent's, then OpenSSH's default files. unusable says which
+// files cannot be used that were named, or are there, and why. The error is ErrShortage: this machine cannot read them now.
+func (r *keyRing) candidates(ctx context.Context, s *settings) (keys []ssh.Signer, unusable []string, err error) {
 	var inAgent []ssh.Signer
 	if path := agentPath(s); path != "" {
-		var err error
 		if inAgent, err = r.agent(path).keys(ctx); fault.Short(err) {
-			return nil, &Error{Kind: ErrShortage, Err: err}
+			return nil, nil, &Error{Kind: ErrShortage, Err: err}
 		} else if err != nil {
 			r.logf("%v", err)
 		}
 	}
+	r.origin("ssh-agent", inAgent)
 	var named, defaults []ssh.Signer
 	for _, id := range s.identities {
-		signers, err := r.identity(id.path, inAgent, s.certs)
-		if err != nil {
-			return nil, err
+		signers, keyErr := r.identity(id.path, inAgent, s.certs)
+		if fault.Short(keyErr) {
+			return nil, nil, &Error{Kind: ErrShortage, Err: keyErr}
+		}
+		r.origin(id.path, signers)
+		switch {
+		case keyErr == nil, len(signers) > 0, !id.explicit && errors.Is(keyErr, fs.ErrNotExist):
+		case id.explicit, errors.Is(keyErr, errOpen), errors.Is(keyErr, fs.ErrPermission):
+			unusable = append(unusable, r.unusable(id, keyErr))
+		default: // one of OpenSSH's defaults, with a passphrase that nobody gives
+			r.logf("key %v", keyError(id.path, keyErr))
 		}
 		if id.explicit {
 			named = append(named, signers...)
@@ -270,7 +326,18 @@ func (r *keyRing) candidates(ctx context.Context, s *settings) ([]ssh.Signer, er
 			out = append(out, k)
 		}
 	}
-	return out, nil
+	return out, unusable, nil
+}
+
+// unusable says of a key file, once a run, why it cannot be used and who named it, and returns the first half of it.
+func (r *keyRing) unusable(id identity, err error) string {
+	said := keyError(id.path, err).Error()
+	if id.place != "" {
+		r.warn("key "+id.path, fmt.Sprintf("key %s (%s): other keys are tried", said, id.place))
+	} else {
+		r.warn("key "+id.path, fmt.Sprintf("key %s: other keys are tried", said))
+	}
+	return said
 }
 
 // identity returns the signers of one key file: with its certificates, and alone.
@@ -285,14 +352,14 @@ func (r *keyRing) identity(path string, inAgent []ssh.Signer, certFiles []string
 	}
 	k := r.file(path, func(pub ssh.PublicKey) bool { return find(pub) != nil })
 	if fault.Short(k.err) {
-		return nil, &Error{Kind: ErrShortage, Err: k.err}
+		return nil, k.err
 	}
 	signer := k.signer
 	if signer == nil && k.public != nil {
 		signer = find(k.public)
 	}
 	if signer == nil {
-		return nil, nil
+		return nil, k.err
 	}
 	certs := []*ssh.Certificate{k.cert}
 	for _, f := range certFiles {
@@ -309,6 +376,24 @@ func (r *keyRing) identity(path string, inAgent []ssh.Signer, certFiles []string
 		}
 	}
 	return append(out, signer), nil
+}
+
+// origin remembers where keys come from.
+func (r *keyRing) origin(from string, signers []ssh.Signer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range signers {
+		if blob := string(s.PublicKey().Marshal()); r.from[blob] == "" {
+			r.from[blob] = from
+		}
+	}
+}
+
+// describe names a key for people.
+func (r *keyRing) describe(pub ssh.PublicKey) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fmt.Sprintf("%s %s (%s)", pub.Type(), ssh.FingerprintSHA256(pub), r.from[string(pub.Marshal())])
 }
 
 // goodFirst moves keys that were accepted before to the front, the most often accepted one first.

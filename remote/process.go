@@ -36,6 +36,7 @@ type Process struct {
 	raw     *bufio.Reader // reads from ahead
 	ahead   *spool        // stdout that nobody has read yet; closed with the cause when we end the process
 	stderr  *stderrSink
+	noise   headTail // of stdout since the last word of ours; whoever calls next has it
 	marker  string
 	done    chan struct{} // closed when the session has ended on the host
 	aborted chan struct{} // closed when cause is set
@@ -286,9 +287,11 @@ func (p *Process) next() (word, text string, err error) {
 		part, err := p.raw.ReadSlice('\n')
 		line = append(line, part...)
 		if i := bytes.Index(line, marker); i >= 0 && err == nil {
+			p.noise = headTail{}
 			word, text, _ = strings.Cut(strings.TrimRight(string(line[i+len(marker):]), "\r\n"), " ")
 			return word, text, nil
 		}
+		p.noise.write(part)
 		if seen += len(part); seen > maxNoise {
 			return "", "", errTooLong("stdout, before the script started")
 		}
@@ -323,7 +326,7 @@ func (p *Process) explain(err error) error {
 		return cause
 	}
 	said := p.stderr.text()
-	if asksNewPassword(strings.ToLower(said)) {
+	if demandsPassword(said) {
 		return &Error{Kind: ErrAuth, Err: errPasswordExpired, Hint: "log in by hand once and change the password"}
 	}
 	select {
@@ -336,8 +339,34 @@ func (p *Process) explain(err error) error {
 		return p.conn.lost(ended)
 	}
 	return &Error{
-		Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(Line(said), "it said nothing")),
+		Kind: ErrLoginShell, Err: fmt.Errorf("it ended with status %d: %s", code, cmp.Or(p.heard(said), "it said nothing")),
 	}
+}
+
+// heard is what a host said on stderr and, since the last word of ours, on stdout, where nologin and sftp-only accounts say
+// what they are.
+func (p *Process) heard(stderr string) string {
+	p.drain()
+	return Line(strings.TrimSpace(strings.TrimSpace(stderr) + "\n" + strings.TrimSpace(string(p.noise.bytes()))))
+}
+
+// drain reads what a session that has ended said last: a script may not have been taken any more.
+func (p *Process) drain() {
+	select {
+	case <-p.done:
+	default:
+		return
+	}
+	for {
+		if _, _, err := p.next(); err != nil {
+			return
+		}
+	}
+}
+
+// demandsPassword recognises how OpenSSH's sshd ends a session without a terminal for a user whose password has expired.
+func demandsPassword(said string) bool {
+	return strings.Contains("\n"+said, "\nPassword change required but no TTY available.")
 }
 
 // abort ends the process without waiting. The first cause stays.

@@ -2,7 +2,9 @@ package remote
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
 )
@@ -19,8 +21,8 @@ const (
 // prompter answers one password prompt.
 type prompter struct {
 	p        *Process
-	prompt   string // that we gave the method; no other text has it
-	named    bool   // the method takes no prompt of ours: a question is known by its words
+	prompt   string            // that we gave the method; no other text has it
+	question func(string) bool // knows a question by its words, where the method or PAM asks in its own
 	password string
 
 	mu      sync.Mutex
@@ -34,10 +36,24 @@ func (a *prompter) judge(line string, began bool) verdict {
 	switch {
 	case strings.Contains(line, a.prompt):
 		return asksForSure
-	case began && (asksForNewPassword(line) || a.named && asksForPassword(line)):
+	case began && (asksForNewPassword(line) || a.question(line)):
 		return asksPerhaps
 	}
 	return asksNothing
+}
+
+// question recognises what the method asks for a password with: by the user's expression, else by its words.
+func (b Become) question() (func(line string) bool, error) {
+	if b.Prompt == "" {
+		return asksForPassword, nil
+	}
+	re, err := regexp.Compile(b.Prompt)
+	if err != nil {
+		return nil, &Error{
+			Kind: ErrConfig, Err: fmt.Errorf("the prompt of become: %w", err), Hint: "it is a regular expression (RE2)",
+		}
+	}
+	return re.MatchString, nil
 }
 
 // asksForPassword recognises "Password: " of su and PAM, and "doas (user@host) password: ".
@@ -94,7 +110,11 @@ func (a *prompter) end() {
 	}
 }
 
-func (a *prompter) twice() bool { return a.asked() > 1 }
+// twice reports whether the method asked again for a password that it was given.
+func (a *prompter) twice() bool { return a.asked() > 1 && a.password != "" }
+
+// sent reports whether the method was given the password.
+func (a *prompter) sent() bool { return a.asked() > 0 && a.password != "" }
 
 // asked is how often the method asked so far. It may ask, and be refused, before we have read that it began.
 func (a *prompter) asked() int {

@@ -62,7 +62,9 @@ type Target struct {
 	User           string
 	Password       string
 	PrivateKeyFile string
-	SSHArgs        []string // -o, -J, -i, -F, -p, -l as OpenSSH takes them
+	KeyPlace       string        // who names PrivateKeyFile, and where, for what is said of it
+	SSHArgs        []string      // -o, -J, -i, -F, -p, -l as OpenSSH takes them
+	Timeout        time.Duration // ansible_timeout: for the connection, and for login and become at the least; 0: none is said
 	Become         Become
 }
 
@@ -71,17 +73,20 @@ type Become struct {
 	Method   string // sudo (default), doas or su
 	User     string // default root
 	Password string
-	Exe      string
-	Flags    string
+	Exe      string // the command, of one or more words as a POSIX shell reads them; default the method's name
+	Flags    string // words as a POSIX shell reads them; default -H for sudo
+	Prompt   string // a regular expression (RE2) for the question for the password; "": one that says "password" and ends with a colon
 }
 
 // Options of a Dialer; zero values mean the defaults in the comments.
 type Options struct {
 	HostKeyChecking string // strict (default), accept-new or off
 
+	// Where these are 0, a host's Target.Timeout says them, else ConnectTimeout of the OpenSSH configuration, else they are those
+	// in the comments.
 	ConnectTimeout   time.Duration // TCP, or the channel through a jump host, 10 s
-	HandshakeTimeout time.Duration // version and key exchange, 20 s
-	AuthTimeout      time.Duration // authentication, 20 s
+	HandshakeTimeout time.Duration // version and key exchange, 20 s, or as long as ConnectTimeout
+	AuthTimeout      time.Duration // the login, and become each time, 20 s, or as long as ConnectTimeout
 	CommandTimeout   time.Duration // one command, none: the context's deadline
 	IdleTimeout      time.Duration // a command whose host sends and takes nothing, none
 	KeepAlive        time.Duration // ServerAliveInterval, else 15 s; three unanswered ones end the connection
@@ -92,10 +97,15 @@ type Options struct {
 	SSH        string // the OpenSSH client; "" finds ssh in PATH, "none" does without
 	User       string // where neither Target nor the OpenSSH configuration names one; "" is the local user's name
 	PrivateKey string // -i: tried where Target names no key
+	KeyPlace   string // who names PrivateKey
+
+	PenaltyPause time.Duration // before the next try where sshd penalises this machine, doubled each time up to a minute, 5 s
 
 	Accepted   func(host, fingerprint string)       // accept-new: hears of every key that it trusted; may be nil
 	Passphrase func(keyFile string) (string, error) // asked once a key; nil: encrypted keys are skipped
+	Warn       func(text string)                    // hears once of what keeps a setting from being used; may be nil
 	Logf       func(format string, args ...any)     // -v; nil: silent
+	Debugf     func(format string, args ...any)     // -vv; nil: silent
 }
 
 // Cmd is a command to run on the host.

@@ -9,18 +9,22 @@ func TestTokensAreExpandedOnce(t *testing.T) {
 	t.Setenv("FLEETCTL_TEST_TOKENS", "%h${HOME}")
 	s := &settings{host: "h%p", alias: "n%h", port: 2222, user: "u${HOME}%n", keyAlias: "k"}
 	for in, want := range map[string]string{
-		"%h-%n-%p-%r-%k":                "h%p-n%h-2222-u${HOME}%n-k",
-		"%%h":                           "%h",
-		"${FLEETCTL_TEST_TOKENS}%p":     "%h${HOME}2222",
-		"$FLEETCTL_TEST_TOKENS $$ ${ %": "$FLEETCTL_TEST_TOKENS $$ ${ %",
-		"%X":                            "%X",
+		"%h-%n-%p-%r-%k":               "h%p-n%h-2222-u${HOME}%n-k",
+		"%%h":                          "%h",
+		"${FLEETCTL_TEST_TOKENS}%p":    "%h${HOME}2222",
+		"$FLEETCTL_TEST_TOKENS $$ ${ ": "$FLEETCTL_TEST_TOKENS $$ ${ ",
 	} {
-		if got := s.expand(in); got != want {
-			t.Errorf("%q became %q, want %q", in, got, want)
+		if got, err := s.expand(in); got != want || err != nil {
+			t.Errorf("%q became %q, %v, want %q", in, got, err, want)
 		}
 	}
-	if got := s.expandTokens("echo ${HOME} %p"); got != "echo ${HOME} 2222" {
-		t.Errorf("a command became %q", got)
+	if got, err := s.expandTokens("echo ${HOME} %p", "p"); got != "echo ${HOME} 2222" || err != nil {
+		t.Errorf("a command became %q, %v", got, err)
+	}
+	for _, in := range []string{"%X", "a%", "%T", "%h%", "${FLEETCTL_TEST_TOKENS_ABSENT}"} { // ssh ends with these
+		if got, err := s.expand(in); err == nil {
+			t.Errorf("%q became %q", in, got)
+		}
 	}
 }
 
@@ -32,7 +36,10 @@ func FuzzTokens(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in, host string) {
 		s := &settings{host: host, alias: "n", port: 1, user: "u"}
-		got := s.expandTokens(in)
+		got, err := s.expandTokens(in, fileTokens)
+		if err != nil {
+			return
+		}
 		if !strings.Contains(in, "%") && got != in {
 			t.Errorf("%q became %q", in, got)
 		}
@@ -42,7 +49,7 @@ func FuzzTokens(f *testing.F) {
 		if n := strings.Count(strings.ReplaceAll(in, "%%", ""), "%h"); n == 1 && host != "" && !strings.Contains(got, host) {
 			t.Errorf("%q with %q became %q", in, host, got)
 		}
-		_ = s.expand(in)
+		_, _ = s.expand(in)
 	})
 }
 

@@ -24,11 +24,11 @@ func TestAShortageIsNotRemembered(t *testing.T) {
 	if err := dialError(t.Context(), &Error{Kind: ErrUnreachable, Err: syscall.ECONNREFUSED}); errors.Is(err, ErrShortage) {
 		t.Errorf("got %v of a host that refuses", err)
 	}
-	ring := newKeyRing(Options{Logf: func(string, ...any) {}})
+	ring := newKeyRing(Options{Logf: func(string, ...any) {}}, func(string, string) {})
 	path := filepath.Join(t.TempDir(), "id")
 	ring.files[path] = &keyFile{err: fmt.Errorf("open: %w", syscall.EMFILE)}
 	ring.files[path].once.Do(func() {}) // it was read when there was no descriptor
-	if _, err := ring.candidates(t.Context(), &settings{identityAgent: "none", identities: []identity{{path: path}}}); !errors.Is(err, ErrShortage) {
+	if _, _, err := ring.candidates(t.Context(), &settings{identityAgent: "none", identities: []identity{{path: path}}}); !errors.Is(err, ErrShortage) {
 		t.Errorf("got %v: the host would have been told that no key fits", err)
 	}
 }

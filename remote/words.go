@@ -156,12 +156,24 @@ func (l *listener) look() {
 	}
 }
 
-// answer hands the line to who answers it; it is over then.
+// answer hands the line to who answers it; it is over then. What was said before a question that gets an answer (a
+// lecture) explains nothing that comes behind it.
 func (l *listener) answer() {
 	said := string(l.line)
-	l.kept.write(l.line)
+	if l.ask.password != "" && !l.ask.sent() {
+		l.kept = headTail{}
+	} else {
+		l.kept.write(l.line)
+	}
 	l.line, l.timer = l.line[:0], nil
 	l.ask.answer(said)
+}
+
+// unfinished is the line that has not ended.
+func (l *listener) unfinished() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.line)
 }
 
 // watch lets a prompter hear the questions; nil ends that.

@@ -11,7 +11,7 @@ import (
 var advice = map[outcome.Code]string{
 	outcome.InventoryError: "--limit leaves hosts out; --ask-pass and --ask-become-pass ask for passwords that it can't say; " +
 		"--ask-vault-pass, --vault-password-file and --vault-id decrypt, and --ignore-vault does without",
-	outcome.HostKeyUnknown:       "--host-key-checking=accept-new trusts it once",
+	outcome.HostKeyUnknown:       "fleetctl known-hosts collects and compares keys; --host-key-checking=accept-new trusts it once",
 	outcome.AuthFailed:           "--user, --private-key and --ask-pass say what to try",
 	outcome.BecomeFailed:         "--ask-become-pass asks for the password",
 	outcome.NoExecDir:            "--identify-with shell",

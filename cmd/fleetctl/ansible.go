@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -66,6 +65,9 @@ func (a *app) inventoryOptions(c *cli.Context) (inventory.Options, error) {
 			opts.Defaults[name] = s.Value
 		}
 	}
+	if n := cfg.Int(ansiblecfg.Timeout); n > 0 {
+		opts.Defaults["ansible_timeout"] = n
+	}
 	for _, method := range ansiblecfg.Methods {
 		for _, setting := range []string{ansiblecfg.BecomeExe(method), ansiblecfg.BecomeFlags(method)} {
 			if s, ok := cfg.Get(setting); ok {
@@ -103,14 +105,6 @@ func (a *app) hostKeyChecking(c *cli.Context, cfg *ansiblecfg.Config) string {
 			s.Source)
 	}
 	return c.String("host-key-checking")
-}
-
-// connectTimeout is the flag's, or Ansible's where somebody set that.
-func connectTimeout(c *cli.Context, cfg *ansiblecfg.Config) time.Duration {
-	if n := cfg.Int(ansiblecfg.Timeout); n > 0 && !c.IsSet("connect-timeout") {
-		return time.Duration(n) * time.Second
-	}
-	return c.Duration("connect-timeout")
 }
 
 // settingRow is a setting of Ansible as --show-config shows it.

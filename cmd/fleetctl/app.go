@@ -34,6 +34,7 @@ type app struct {
 	tctl           tctl.Runner        // in place of the program; nil: the program of fleet.yaml
 	args           []string           // the command line, with the program's name
 	ansible        *ansiblecfg.Config // what Ansible's settings say, once they were read
+	verbose        int                // how often -v was said
 	canResume      atomic.Bool        // a run of this command that was interrupted goes on with --resume
 }
 
@@ -72,6 +73,7 @@ func (a *app) commands() []*cli.Command {
 	commands := []*cli.Command{
 		a.initCommand(),
 		a.inventoryCommand(),
+		a.knownHostsCommand(),
 		a.scanCommand(),
 		a.recordsCommand(),
 		a.tokensCommand(),
@@ -110,7 +112,8 @@ func (a *app) commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Value: "fleet.yaml", Usage: "the fleet `FILE`"},
 		&cli.StringFlag{Name: "db", Value: "fleet.db", Usage: "the records' `FILE`"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table, json, jsonl, yaml or csv"},
-		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say on stderr what is done"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Count: &a.verbose,
+			Usage: "say on stderr what is done, and how each host is reached; -vv says more"},
 		&cli.BoolFlag{Name: "no-progress", Usage: "no progress bar"},
 		&cli.StringFlag{Name: "reason", Usage: "why: `TEXT` for the records of runs and of what was changed"},
 		&cli.DurationFlag{Name: "wait", Usage: "wait so long for another run on the same records to end"},
@@ -132,7 +135,8 @@ func (a *app) connectFlags() []cli.Flag {
 		&cli.StringFlag{Name: "forks",
 			Usage: "work on `N` hosts at once (default: rollout.forks, else 50); ansible: as many as Ansible's settings say"},
 		&cli.DurationFlag{Name: "timeout", Value: 3 * time.Minute, Usage: "for one host, all in all"},
-		&cli.DurationFlag{Name: "connect-timeout", Value: 10 * time.Second, Usage: "for one TCP connection"},
+		&cli.DurationFlag{Name: "connect-timeout", Usage: "for one TCP connection (default: ansible_timeout, ConnectTimeout, 10s)"},
+		&cli.DurationFlag{Name: "auth-timeout", Usage: "for a login, and for become (default: as the connection, 20s at the least)"},
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "log in as `USER` where the inventory names none"},
 		&cli.StringFlag{Name: "private-key", Usage: "log in with this key `FILE` where the inventory names none"},
 		&cli.BoolFlag{Name: "ask-pass", Aliases: []string{"k"}, Usage: "ask for the SSH password"},
@@ -140,6 +144,7 @@ func (a *app) connectFlags() []cli.Flag {
 		&cli.StringFlag{Name: "become-password-file", Usage: "read the become password from the first line of `FILE`"},
 		&cli.StringFlag{Name: "become-method", Usage: "sudo, doas or su (default: sudo)"},
 		&cli.StringFlag{Name: "become-user", Usage: "become `USER` where the inventory names none (default: root)"},
+		&cli.StringFlag{Name: "become-prompt", Usage: "what su or PAM asks for the password with: `REGEX`, where they use other words"},
 		&cli.StringFlag{Name: "host-key-checking", Value: "strict", Usage: "strict, accept-new (trust on first use) or off"},
 		&cli.StringFlag{Name: "ssh-config", Aliases: []string{"F"}, Usage: "the OpenSSH configuration `FILE`"},
 	}

@@ -112,6 +112,12 @@ func (k *console) Note(n enroll.Note) {
 		k.kept(n.Kept)
 	case enroll.HostsLeave:
 		k.leave(n.Hosts)
+	case enroll.KeysToTrust:
+		for _, h := range n.Hosts {
+			for _, key := range h.Keys {
+				k.host(h.Host, keyText(h, key), "")
+			}
+		}
 	case enroll.NotLocked:
 		k.host(n.Instance.Host, "could not be locked: "+n.Err.Error(), "")
 	case enroll.CAsLeftOut:

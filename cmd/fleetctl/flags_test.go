@@ -45,6 +45,7 @@ var otherFlags = []struct{ in, text string }{
 	{"enroll/host/", "--connect-timeout 20"},                      // curl
 	{"enroll/", "--format=json"},                                  // tctl
 	{"enroll/token/document.go", "(or: fleetctl tokens --apply)"}, // a comment in the user's file
+	{"enroll/versions/", "without `--write`"},                     // tctl
 	{"inventory/", "`ansible-inventory -i %s --list"},
 	{"inventory/vault/", "--vault-id"}, // of password programs, as Ansible has it
 	{"inventory/script.go", "--list"},  // of inventory scripts, as Ansible has it

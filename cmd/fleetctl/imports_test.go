@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"fleetctl/remote/fault":         {},
 	"fleetctl/remote/sshconfig":     {"remote/fault", "remote/text"},
 	"fleetctl/remote/hostkeys":      {"remote/fault", "remote/sshconfig", "remote/text"},
+	"fleetctl/remote/sshfp":         {},
 	"fleetctl/remote":               {"remote/fault", "remote/hostkeys", "remote/sshconfig", "remote/text"},
 	"fleetctl/templates":            {},
 	"fleetctl/enroll/store":         {},
@@ -52,11 +53,11 @@ var mayImport = map[string][]string{
 	},
 	"fleetctl/enroll": {
 		"enroll/child", "enroll/claim", "enroll/config", "enroll/halt", "enroll/host", "enroll/host/origin", "enroll/outcome", "enroll/records", "enroll/redact",
-		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "templates",
+		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "remote/sshfp", "templates",
 	},
 	"fleetctl/cmd/fleetctl": {
 		"enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/scan", "enroll/store", "enroll/tctl",
-		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "templates",
+		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.
 	"fleetctl/cmd/identify":                 {"enroll/tpm/device", "enroll/tpm/ekcert", "enroll/tpm/wire"},

@@ -8,7 +8,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/records"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -24,6 +26,8 @@ func (a *app) inventoryCommand() *cli.Command {
 			&cli.BoolFlag{Name: "show-secrets", Usage: "with --list or --host: what can be decrypted, in clear"},
 			&cli.StringFlag{Name: "why", Usage: "where `VAR` of the host that is the last argument is set, and what counts"},
 			&cli.BoolFlag{Name: "show-config", Usage: "what ansible.cfg and ANSIBLE_* say, and where"},
+			&cli.BoolFlag{Name: "from-records",
+				Usage: "what the records know, as an inventory for Ansible with groups by state, vendor and token"},
 			&cli.BoolFlag{Name: "graph", Usage: "the tree of groups, as ansible-inventory --graph prints it"},
 		}),
 		Action: a.showInventory,
@@ -42,19 +46,24 @@ func (a *app) showInventory(c *cli.Context) error {
 		return a.why(c, p)
 	}
 	chosen := 0
-	for _, name := range []string{"list", "host", "graph"} {
+	for _, name := range []string{"list", "host", "graph", "from-records"} {
 		if c.IsSet(name) {
 			chosen++
 		}
 	}
 	if chosen > 1 || chosen == 1 && (c.IsSet("limit") || c.IsSet("output")) {
-		return usage("--list, --host and --graph exclude each other, --limit and -o")
+		return usage("--list, --host, --graph and --from-records exclude each other, --limit and -o")
 	}
 	if c.Bool("show-secrets") && !c.Bool("list") && !c.IsSet("host") {
 		return usage("--show-secrets goes with --list or --host")
 	}
 	if chosen == 0 {
 		return a.inventoryTable(c, p)
+	}
+	if c.Bool("from-records") {
+		return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
+			return records.ToInventory(c.Context, f.Store, f.Inventory, a.stdout)
+		})
 	}
 	cfg, err := a.config(c, false)
 	if err != nil {

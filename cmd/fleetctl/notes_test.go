@@ -45,6 +45,9 @@ var everyNote = []struct {
 	{enroll.ClusterSilent{About: enroll.AboutFleet, Err: errors.New("denied")}, "it is not known whether the fleet has tokens that these records don't know (as after they were lost): denied"},
 	{enroll.ClusterSilent{About: enroll.AboutVersion, Err: errors.New("denied")}, "the cluster's version is not known: denied"},
 	{enroll.ClusterSilent{About: enroll.AboutAll, Err: errors.New("no tctl")}, "the cluster is not asked: no tctl"},
+	{enroll.KeysToTrust{Hosts: []enroll.KnownHost{{Host: "web-01", Address: "h:22", Keys: []enroll.KnownKey{
+		{Type: "ssh-ed25519", Fingerprint: "SHA256:x"}, {Type: "ssh-rsa", Fingerprint: "SHA256:y", Vouched: enroll.ByFile}}}}},
+		"web-01: h:22 ssh-ed25519 SHA256:x: trusted on first use\nfleetctl: web-01: h:22 ssh-rsa SHA256:y: fingerprints\n"},
 	{enroll.RuleAdopted{Adoption: enroll.Adoption{Host: "old", Token: "fleet"}}, "old: adopted from token fleet, unproven"},
 	{enroll.RuleNotAdopted{Why: "it has no hash"}, "not adopted: it has no hash"},
 	{enroll.HostRefused{Result: outcome.Result{Host: "web-01", Outcome: outcome.Failed, Reason: outcome.Because(outcome.DuplicateEK, "like web-02")}}, "web-01: duplicate-ek: like web-02"},

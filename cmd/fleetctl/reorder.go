@@ -32,6 +32,10 @@ func reorder(app *cli.App, everywhere []cli.Flag, args []string) []string {
 			rest = append(rest, arg)
 			continue
 		}
+		if strings.Trim(arg[1:], "v") == "" { // -vv is -v twice
+			flags = append(flags, slices.Repeat([]string{"-v"}, len(arg)-1)...)
+			continue
+		}
 		flags = append(flags, arg)
 		if len(args) > 0 && takesValue(known, arg) {
 			flags = append(flags, args[0])

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -228,6 +229,9 @@ func (a *app) open(c *cli.Context, existing bool) (store.Store, error) {
 // access asks for the secrets, once and before any host is contacted, and makes the dialer.
 func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hosts []inventory.Host) (work.Reach, func(), error) {
 	ansible, err := a.ansibleConfig(c)
+	if err == nil {
+		err = checkAccess(c)
+	}
 	if err != nil {
 		return work.Reach{}, nil, err
 	}
@@ -235,6 +239,7 @@ func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hos
 		Become: work.Become{
 			Method: cmp.Or(c.String("become-method"), ansible.Text(ansiblecfg.BecomeMethod)),
 			User:   cmp.Or(c.String("become-user"), ansible.Text(ansiblecfg.BecomeUser)),
+			Prompt: c.String("become-prompt"),
 		},
 		Timeout: c.Duration("timeout"),
 	}
@@ -260,17 +265,39 @@ func (a *app) access(ctx context.Context, c *cli.Context, cfg config.Config, hos
 func (a *app) dialOptions(c *cli.Context, ansible *ansiblecfg.Config) remote.Options {
 	opts := remote.Options{
 		HostKeyChecking: a.hostKeyChecking(c, ansible),
-		ConnectTimeout:  connectTimeout(c, ansible),
+		ConnectTimeout:  c.Duration("connect-timeout"),
+		AuthTimeout:     c.Duration("auth-timeout"),
 		SSHConfig:       c.String("ssh-config"),
 		User:            cmp.Or(c.String("user"), ansible.Text(ansiblecfg.RemoteUser)),
 		PrivateKey:      cmp.Or(c.String("private-key"), ansible.Text(ansiblecfg.PrivateKeyFile)),
 		Passphrase:      func(file string) (string, error) { return a.prompt(c.Context, "passphrase of "+file) },
+		Warn:            func(text string) { a.say("warning: %s", text) },
 		Accepted:        func(host, key string) { a.say("accepted the host key of %s: %s", host, key) },
 	}
 	if c.Bool("verbose") {
 		opts.Logf = a.say
 	}
+	if a.verbose > 1 {
+		opts.Debugf = a.say
+	}
+	opts.KeyPlace = "--private-key"
+	if s, ok := ansible.Get(ansiblecfg.PrivateKeyFile); ok && c.String("private-key") == "" {
+		opts.KeyPlace = s.Source
+	}
 	return opts
+}
+
+// checkAccess refuses flags about access that cannot be meant, before anybody is asked for a password.
+func checkAccess(c *cli.Context) error {
+	if key := c.String("private-key"); key != "" {
+		if err := remote.CheckKey(key); err != nil {
+			return inputError(fmt.Errorf("--private-key %w", err))
+		}
+	}
+	if _, err := regexp.Compile(c.String("become-prompt")); err != nil {
+		return usage("--become-prompt: %v", err)
+	}
+	return nil
 }
 
 func forks(c *cli.Context, cfg config.Config, ansible *ansiblecfg.Config) (int, error) {

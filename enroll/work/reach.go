@@ -32,6 +32,7 @@ type Become struct {
 	Method   string
 	User     string
 	Password string
+	Prompt   string // a regular expression; see remote.Become
 }
 
 // Dial connects to a host. What this machine is short of (descriptors, ports, processes) is waited for.
@@ -101,13 +102,16 @@ func (r Reach) Target(h inventory.Host) (remote.Target, error) {
 		User:           c.User,
 		Password:       cmp.Or(c.Password, r.Password),
 		PrivateKeyFile: c.PrivateKeyFile,
+		KeyPlace:       "ansible_ssh_private_key_file of " + h.Name + ", " + h.Pos.String(),
 		SSHArgs:        c.SSHArgs,
+		Timeout:        c.Timeout,
 		Become: remote.Become{
 			Method:   cmp.Or(c.BecomeMethod, r.Become.Method, "sudo"),
 			User:     cmp.Or(c.BecomeUser, r.Become.User, "root"),
 			Password: cmp.Or(c.BecomePassword, r.Become.Password),
 			Exe:      c.BecomeExe,
 			Flags:    c.BecomeFlags,
+			Prompt:   cmp.Or(c.BecomePrompt, r.Become.Prompt),
 		},
 	}, nil
 }

@@ -48,6 +48,35 @@ func (k *KnownHosts) Accept(file, name string, key ssh.PublicKey, hashed bool) e
 	return errors.Join(k.acceptOnce(name, key, file, func() error { return k.write(file, f, name, key, hashed) }), f.Close())
 }
 
+// Record adds several keys of a name of which nothing was known to a file, as Accept does with one.
+func (k *KnownHosts) Record(file, name string, hashed bool, keys ...ssh.PublicKey) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !recordable(name) {
+		return &Error{Kind: fault.ErrHostKeyUnknown, Text: "its name would be a pattern in known_hosts", Hint: "add the keys by hand"}
+	}
+	f, err := openLocked(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := k.catchUp(file, f); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := k.check([]string{name}, key, nil); !errors.Is(err, fault.ErrHostKeyUnknown) {
+			return err // nil: somebody else just did
+		}
+	}
+	for _, key := range keys {
+		if err := k.write(file, f, name, key, hashed); err != nil {
+			return err
+		}
+		k.add(newKnownKey(key, name, file, 0), "")
+	}
+	return nil
+}
+
 // acceptOnce trusts a key where nothing else is known, once it is written.
 func (k *KnownHosts) acceptOnce(name string, key ssh.PublicKey, file string, write func() error) error {
 	err := k.check([]string{name}, key, nil)

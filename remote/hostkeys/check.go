@@ -28,6 +28,10 @@ type Error struct {
 	Text  string
 	Hint  string
 	Retry []string // algorithms by which the host is known after all; nil: none
+
+	Name  string   // by which the host is known, or would be
+	Files []string // that have another key of the name itself
+	Lines []string // file:line, that have another key for a pattern of names
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -66,7 +70,7 @@ func (k *KnownHosts) check(names []string, key ssh.PublicKey, caAlgorithms []str
 	if len(known) == 0 && slices.ContainsFunc(names[1:], func(name string) bool { return k.has(name, blob) }) {
 		return nil
 	}
-	return refusal(known, key, certErr)
+	return refusal(names[0], known, key, certErr)
 }
 
 // has reports whether a name is known by a plain key. It hashes the name once a hashed line with this key.
@@ -155,23 +159,27 @@ func certFor(host string, cert *ssh.Certificate, caAlgorithms []string) error {
 func principal(names []string) string { return names[len(names)-1] }
 
 // refusal tells a changed key from an unknown host.
-func refusal(known []*knownKey, key ssh.PublicKey, certErr error) error {
+func refusal(name string, known []*knownKey, key ssh.PublicKey, certErr error) error {
 	shown := fmt.Sprintf("%s key %s", key.Type(), ssh.FingerprintSHA256(key))
 	if len(known) == 0 {
 		text := "it shows " + shown
 		if certErr != nil {
 			text += "; " + certErr.Error()
 		}
-		return &Error{
-			Kind: fault.ErrHostKeyUnknown, Text: text,
-			Hint: "compare the fingerprint with the host's own, then add it: ssh-keyscan -H HOST >> ~/.ssh/known_hosts",
-		}
+		return &Error{Kind: fault.ErrHostKeyUnknown, Text: text, Name: name}
 	}
 	e := &Error{
-		Kind: fault.ErrHostKeyChanged,
+		Kind: fault.ErrHostKeyChanged, Name: name,
 		Text: fmt.Sprintf("it shows %s, but %s:%d has %s %s", shown, known[0].file, known[0].line,
 			known[0].kind, known[0].fingerprint()),
-		Hint: "someone may be in the middle; if the host was reinstalled, remove the old key: ssh-keygen -R HOST",
+	}
+	for _, k := range known {
+		switch {
+		case k.sum == nil && !slices.Contains(k.names, name):
+			e.Lines = append(e.Lines, fmt.Sprintf("%s:%d", k.file, k.line))
+		case !slices.Contains(e.Files, k.file):
+			e.Files = append(e.Files, k.file)
+		}
 	}
 	if !slices.ContainsFunc(known, func(e *knownKey) bool { return e.kind == key.Type() }) {
 		for _, other := range known {

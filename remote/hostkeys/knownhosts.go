@@ -53,17 +53,32 @@ type knownKey struct {
 func Load(files []string, logf func(string, ...any)) (*KnownHosts, error) {
 	k := newKnownHosts()
 	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		if err := k.Read(f, logf); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, &fault.Error{Kind: fault.ErrConfig, Err: fmt.Errorf("known_hosts: %w", err)}
-		}
-		k.parse(f, data, logf)
-		k.seen[f] = wholeLines(data)
 	}
 	return k, nil
+}
+
+// Read adds a file, as Load does.
+func (k *KnownHosts) Read(file string, logf func(string, ...any)) error {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &fault.Error{Kind: fault.ErrConfig, Err: fmt.Errorf("known_hosts: %w", err)}
+	}
+	k.parse(file, data, logf)
+	k.seen[file] = wholeLines(data)
+	return nil
+}
+
+// Add adds lines of a known_hosts file that are in none; where is what they came from.
+func (k *KnownHosts) Add(where string, lines []byte, logf func(string, ...any)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.parse(where, lines, logf)
 }
 
 func newKnownHosts() *KnownHosts {

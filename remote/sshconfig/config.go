@@ -115,6 +115,9 @@ func parseConfigLine(raw string) configLine {
 	return configLine{key: strings.ToLower(line[:i]), args: splitConfigWords(rest)}
 }
 
+// Words splits a value where ssh_config(5) does, at blanks that are not quoted.
+func Words(s string) []string { return splitConfigWords(s) }
+
 func splitConfigWords(s string) []string {
 	var words []string
 	var word strings.Builder
@@ -165,7 +168,7 @@ func expandHost(raw, host string) string {
 }
 
 // perHostKeys are options that may hold %h and that ssh -G prints expanded.
-var perHostKeys = []string{"userknownhostsfile", "globalknownhostsfile", "revokedhostkeys", "hostkeyalias", "tag"}
+var perHostKeys = []string{"userknownhostsfile", "globalknownhostsfile", "revokedhostkeys", "hostkeyalias", "identityagent", "tag"}
 
 // classifier walks the configuration for one host, noting what it matched.
 type classifier struct {
@@ -365,7 +368,7 @@ var fallbackKeys = []string{
 	"proxyjump", "proxycommand", "connecttimeout", "serveraliveinterval", "addressfamily", "bindaddress",
 	"pubkeyauthentication", "passwordauthentication", "kbdinteractiveauthentication", "preferredauthentications",
 	"userknownhostsfile", "globalknownhostsfile", "identityfile", "certificatefile", "ciphers", "kexalgorithms", "macs",
-	"hostkeyalgorithms", "casignaturealgorithms", "pubkeyacceptedalgorithms",
+	"hostkeyalgorithms", "casignaturealgorithms", "pubkeyacceptedalgorithms", "knownhostscommand",
 }
 
 // fallback resolves without OpenSSH, by kevinburke/ssh_config, which knows no Match but "all" and "host".

@@ -1,10 +1,15 @@
 package sshconfig
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"os/exec"
 	"syscall"
 	"time"
+
+	"fleetctl/remote/text"
 )
 
 // runGroup runs a command of exec.CommandContext in a process group of its own. When the context ends the group is told
@@ -23,4 +28,36 @@ func runGroup(cmd *exec.Cmd) error {
 		return nil // it ended well, and what it left behind held its output open
 	}
 	return err
+}
+
+// Output runs a command as runGroup does, and returns at most limit bytes of what it prints; more is an error.
+func Output(cmd *exec.Cmd, limit int) ([]byte, error) {
+	out, errOut := bounded{left: limit, stop: true}, bounded{left: 4 << 10}
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := runGroup(cmd)
+	switch {
+	case out.more:
+		return nil, fmt.Errorf("it printed more than %d bytes", limit)
+	case err != nil && errOut.kept.Len() > 0:
+		return nil, fmt.Errorf("%w: %s", err, text.Line(errOut.kept.String()))
+	}
+	return out.kept.Bytes(), err
+}
+
+// bounded keeps the beginning of what is written to it.
+type bounded struct {
+	kept bytes.Buffer
+	left int
+	stop bool // nobody reads on when there is more: the command ends
+	more bool // there was
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	n := min(len(p), b.left)
+	b.kept.Write(p[:n])
+	b.left -= n
+	if b.more = b.more || n < len(p); b.more && b.stop {
+		return n, io.ErrShortWrite
+	}
+	return len(p), nil
 }

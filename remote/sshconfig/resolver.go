@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -19,6 +20,7 @@ import (
 // Query is what a host's configuration may depend on.
 type Query struct {
 	Host string
+	Port int // 0: the configuration's
 	User string
 	Args sshArgs
 }
@@ -90,8 +92,9 @@ func (r *Resolver) Lookup(ctx context.Context, q Query) (Values, error) {
 	}
 	class := cfg.classify(q)
 	if class.perHost {
-		return r.ask(ctx, q, class.key+"\x00"+q.Host)
+		return r.askAlone(ctx, q, class)
 	}
+	q.Port = 0 // nothing depends on it
 	v, err := r.ask(ctx, q, class.key)
 	if err != nil {
 		return nil, err
@@ -101,12 +104,20 @@ func (r *Resolver) Lookup(ctx context.Context, q Query) (Values, error) {
 	}
 	asked := r.askedHost(class.key)
 	if v.First("hostname") != class.hostname(asked) { // our reading of HostName is not ssh's: trust only ssh
-		return r.ask(ctx, q, class.key+"\x00"+q.Host)
+		return r.askAlone(ctx, q, class)
 	}
 	v = maps.Clone(v)
 	v["hostname"] = []string{class.hostname(q.Host)}
 	return v, nil
 }
+
+// askAlone asks for one host.
+func (r *Resolver) askAlone(ctx context.Context, q Query, c class) (Values, error) {
+	return r.ask(ctx, q, fmt.Sprintf("%s\x00%s\x00%d", c.key, q.Host, q.Port))
+}
+
+// Asks says whether ssh -G is asked. It replaces the tokens in IdentityAgent and UserKnownHostsFile.
+func (r *Resolver) Asks() bool { return r.ssh != "" }
 
 func (r *Resolver) config(path string) (*sshConfig, error) {
 	r.mu.Lock()
@@ -147,6 +158,9 @@ func (r *Resolver) ask(ctx context.Context, q Query, key string) (Values, error)
 		}
 		if q.User != "" {
 			argv = append(argv, "-l", q.User)
+		}
+		if q.Port != 0 {
+			argv = append(argv, "-p", strconv.Itoa(q.Port))
 		}
 		argv = append(argv, q.Args.argv...)
 		a.values, a.err = r.run(ctx, append(argv, "--", a.host))

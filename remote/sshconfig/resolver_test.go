@@ -48,6 +48,7 @@ var configCases = []struct {
 	{"Match exec with %h", "Match exec \"test %h = web2\"\n User second\n", 6},
 	{"Match final", "Host web*\n HostName x%h\nMatch final host xweb1\n User finally\nMatch final all\n Port 7\n", 4},
 	{"UserKnownHostsFile with %h", "UserKnownHostsFile /tmp/known_%h\n", 6},
+	{"IdentityAgent with %h", "IdentityAgent /tmp/agent_%h\n", 6},
 	{"ProxyJump with tokens", "Host web*\n ProxyJump %r@jump:2200,second\nHost db*\n ProxyCommand nc %h %p\n", 3},
 	{"quotes and comments", "Host \"web1\" web2 # web3\n User \"a b\"\n", 3},
 	{"Match all and unknown case", "MATCH ALL\n USER x\n identityfile /a/%h\n", 1},
