@@ -197,6 +197,8 @@ func (r *recovery) admissions() {
 	r.admits = map[string][]store.Rule{}
 	for _, t := range r.found {
 		said := RecoveredToken{Name: t.Name, Marked: t.Ours, Rules: len(t.Rules)}
+		was := r.stored[t.Name]
+		newer := was.Behind || t.Epoch > max(was.Epoch, was.Seen)
 		for _, rule := range t.Rules {
 			switch known := r.known[rule.EKHash]; {
 			case r.out[rule.EKHash]:
@@ -207,7 +209,7 @@ func (r *recovery) admissions() {
 				continue
 			}
 			r.admits[rule.EKHash] = append(r.admits[rule.EKHash], rule)
-			r.way(rule.EKHash, rule.Token)
+			r.way(rule.EKHash, rule.Token, newer)
 			r.next.Rules = append(r.next.Rules, r.ruleOf(rule))
 		}
 		r.report.Tokens = append(r.report.Tokens, said)
@@ -224,10 +226,10 @@ func (r *recovery) ruleOf(rule store.Rule) store.Rule {
 }
 
 // way notes a token that a machine may be configured with, unless the records know it: newer evidence would only keep a rule
-// that a join has ended.
-func (r *recovery) way(ek, name string) {
+// that a join has ended. Of a token that the cluster has newer content of (newer) no join in the records says anything.
+func (r *recovery) way(ek, name string, newer bool) {
 	key := store.Way{EKHash: ek, Token: name}
-	if r.ways[key] {
+	if r.ways[key] && !newer {
 		return
 	}
 	r.ways[key] = true
@@ -239,7 +241,7 @@ func (r *recovery) way(ek, name string) {
 func (r *recovery) joined(joins map[string]tctl.Join) {
 	for _, ek := range slices.Sorted(maps.Keys(joins)) {
 		if name := joins[ek].Token; r.ours(name) && r.known[ek] && !r.out[ek] {
-			r.way(ek, name)
+			r.way(ek, name, false)
 		}
 	}
 }

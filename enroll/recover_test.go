@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -446,5 +447,47 @@ func TestEpochsGoOnWhenTheRecordsAreLost(t *testing.T) {
 	after, err := l.Store.Tokens(t.Context())
 	if i := slices.IndexFunc(after, func(k store.Token) bool { return k.Name == "prod" }); err != nil || i < 0 || after[i].Epoch <= before[0].Epoch {
 		t.Errorf("%v, %+v; before %+v", err, after, before)
+	}
+}
+
+// copied keeps a copy of the records where a run makes one.
+type copied struct {
+	store.Store
+	file string
+}
+
+func (c copied) Snapshot(ctx context.Context) error { return c.Backup(ctx, c.file) }
+
+// The copy that a run made before it took a token away knows of a join with the new one; the cluster, of later ones.
+func TestRecoveredRecordsOfBeforeATokenWentKeepTheOneThatCameBack(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	file := filepath.Join(t.TempDir(), "backup.db")
+	l.Store = copied{l.Store, file}
+	l.Config.Token.Name = "prod"
+	if _, err := l.enroll(acceptPolicy); err != nil {
+		t.Fatal(err)
+	}
+	l.Store = l.Store.(copied).Store
+	l.Config.Token.Name = "fleet"
+	if _, err := l.enroll(acceptPolicy); err != nil || l.admits("web-01", "fleet", "prod") != "fleet" {
+		t.Fatalf("%v: %s", err, l.admits("web-01", "fleet", "prod"))
+	}
+	old, err := store.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = old.Close() })
+	l.Store, l.Config.Token.Name = old, "prod"
+	l.recover(RecoverOptions{})
+	if again := l.recover(RecoverOptions{}); !again.Empty() {
+		t.Errorf("done again, it finds %+v", again)
+	}
+	if _, err := l.tokens(TokensOptions{Apply: true, AcceptPolicy: true}); err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Fatal(err)
+	}
+	if got := l.admits("web-01", "fleet", "prod"); got != "fleet prod" {
+		t.Errorf("web-01, which has token fleet, is admitted by %q", got)
 	}
 }
