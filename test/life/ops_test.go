@@ -595,6 +595,9 @@ func (w *world) checkResults(a *actor) {
 		if n == nil || r.Outcome != outcome.OK && r.Outcome != outcome.Changed || strings.HasSuffix(a.op.Kind, "-check") {
 			continue
 		}
+		if a.op.Kind == "install-only" && n.m.scanned != n.m.board.ek {
+			continue // without a scan nobody knows that another board is in it, whose EK another machine joins with
+		}
 		n.m.foreign = false
 		token := n.m.configured()
 		if err := w.admits(n.m, token); err != nil || n.m.running() != token {
