@@ -245,12 +245,23 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 		case rec.Pending != nil && rec.Accepted != nil:
 			e.results[h.Name] = outcome.Judge(outcome.Result{Host: h.Name, EKHash: rec.Pending.EKHash},
 				store.Verdict{Changed: true, Old: rec.Accepted.EKHash})
+		case presentsRemoved(rec):
+			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, EKHash: rec.Last.Identity.EKHash, Reason: outcome.Reason{
+				Code: outcome.RemovedEK, Message: "in the latest scan it presented an EK that was taken out: its tbot would be refused",
+				Hint: "scan it again; if that machine shall be let in: fleetctl records readmit " + rec.Last.Identity.EKHash[:12],
+			}}
 		case !set.SeenIn(h.Name, e.tokenOf(h.Name)):
 			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.RuleNotSeen,
 				"nobody has seen its rule in token "+e.tokenOf(h.Name)+" of the cluster")}
 		}
 	}
 	return nil
+}
+
+// presentsRemoved says whether the latest scan has met another EK on a host than its own, which somebody took out.
+func presentsRemoved(rec store.Record) bool {
+	return rec.Last != nil && rec.Last.Status == string(outcome.RemovedEK) && rec.Last.Identity != nil && rec.Accepted != nil &&
+		rec.Last.Identity.EKHash != rec.Accepted.EKHash
 }
 
 // compareTokens notes what would change in the cluster. When it can't be asked, the hosts' plans are worth having all

@@ -312,6 +312,28 @@ func TestRemovedHardwareThatIsUsedAgain(t *testing.T) {
 	}
 }
 
+// What the latest scan has met on a host counts without another one, too.
+func TestRemovedHardwareIsNotInstalledUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	a, b := l.host["web-01"], l.host["web-02"]
+	taken := a.TPM.EKHash()
+	a.TPM, b.TPM = b.TPM, a.TPM
+	if _, err := l.remove(RemoveOptions{Names: []string{"web-01"}, Offline: true}); err != nil {
+		t.Fatal(err)
+	}
+	l.choose("web-02")
+	if _, err := l.scan(); !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Fatal(err)
+	}
+	report, err := l.enroll(func(o *EnrollOptions) { o.InstallOnly = true })
+	l.check("install", report.Results, err, "web-02 failed removed-ek", outcome.ErrHostsFailed)
+	if len(report.Results) == 1 && (report.Results[0].EKHash != taken || !strings.Contains(report.Results[0].Hint, taken[:12])) {
+		t.Errorf("%+v", report.Results)
+	}
+}
+
 // TestRemovedWithAnEKThatWaits: the new board of a host that goes is not let in by the next scan either.
 func TestRemovedWithAnEKThatWaits(t *testing.T) {
 	t.Parallel()
