@@ -77,7 +77,7 @@ func (d *Dialer) resolve(ctx context.Context, t Target) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := d.fromValues(values, t)
+	s, err := d.fromValues(values, t, func(key string) string { return d.resolver.Where(args.Config, "IdentityFile", key) })
 	if err != nil {
 		return nil, &Error{Kind: ErrConfig, Err: err}
 	}
@@ -120,8 +120,8 @@ func checkHops(chain string) error {
 	return nil
 }
 
-// fromValues turns the configuration's words into settings; what the target says wins.
-func (d *Dialer) fromValues(v sshconfig.Values, t Target) (*settings, error) {
+// fromValues turns the configuration's words into settings; what the target says wins. where says who named a key.
+func (d *Dialer) fromValues(v sshconfig.Values, t Target, where func(key string) string) (*settings, error) {
 	defaults := d.resolver.Defaults()
 	s := &settings{
 		alias: t.Host, host: v.First("hostname"), user: cmp.Or(t.User, v.First("user")), port: t.Port,
@@ -162,7 +162,7 @@ func (d *Dialer) fromValues(v sshconfig.Values, t Target) (*settings, error) {
 	if err := s.readFiles(v, d.resolver.Asks()); err != nil {
 		return nil, err
 	}
-	if err := s.identityFiles(v["identityfile"], defaults["identityfile"], d.named(t)); err != nil {
+	if err := s.identityFiles(v["identityfile"], defaults["identityfile"], d.named(t), where); err != nil {
 		return nil, err
 	}
 	if err := s.readProxy(); err != nil {
@@ -245,7 +245,7 @@ func seconds(s string) time.Duration {
 }
 
 // identityFiles puts the inventory's key first. Defaults are OpenSSH's own, tried when nothing was named.
-func (s *settings) identityFiles(configured, defaults []string, named identity) error {
+func (s *settings) identityFiles(configured, defaults []string, named identity, where func(key string) string) error {
 	add := func(id identity) error {
 		if id.path == "" || id.path == "none" {
 			return nil
@@ -267,7 +267,7 @@ func (s *settings) identityFiles(configured, defaults []string, named identity) 
 	for _, p := range configured {
 		id := identity{path: p, explicit: !isDefault}
 		if id.explicit {
-			id.place = "IdentityFile"
+			id.place = where(p)
 		}
 		if err := add(id); err != nil {
 			return err

@@ -574,6 +574,16 @@ func TestCase20AKeyFileThatCannotBeUsed(t *testing.T) {
 			t.Errorf("it was said: %q", s.warned)
 		}
 	}
+	// So is one of ssh_config.
+	s.warned = nil
+	config := s.write("ssh_config", "Host other\n Port 1\nHost *\n  IdentityFile \""+typo+"\"\n", 0o600)
+	named := host(server, "ansible_user: %s, ansible_ssh_private_key_file: %s, ansible_ssh_extra_args: -F %s", server.User, server.KeyFile, config)
+	if err := s.login(named, "h"); err != nil {
+		t.Error(err)
+	}
+	if len(s.warned) != 1 || !strings.Contains(s.warned[0], typo) || !strings.Contains(s.warned[0], config+":4, IdentityFile") {
+		t.Errorf("it was said: %q", s.warned)
+	}
 	// Others are tried.
 	text := host(server, "ansible_user: %s, ansible_ssh_private_key_file: %s, ansible_ssh_extra_args: -i %s", server.User, typo, server.KeyFile)
 	if err := s.login(text, "h"); err != nil {

@@ -24,12 +24,14 @@ type sshConfig struct {
 }
 
 type configFile struct {
+	path    string
 	lines   []configLine
 	content []byte
 }
 
 // configLine is one directive.
 type configLine struct {
+	number   int    // from 1
 	key      string // lower case
 	args     []string
 	included []*configFile // of an Include
@@ -64,9 +66,10 @@ func readConfigFile(path string, depth int, system bool) (*configFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &configFile{content: data}
-	for _, raw := range strings.Split(string(data), "\n") {
+	f := &configFile{path: path, content: data}
+	for i, raw := range strings.Split(string(data), "\n") {
 		l := parseConfigLine(raw)
+		l.number = i + 1
 		if l.key == "" {
 			continue
 		}
@@ -76,6 +79,21 @@ func readConfigFile(path string, depth int, system bool) (*configFile, error) {
 		f.lines = append(f.lines, l)
 	}
 	return f, nil
+}
+
+// where is the first line that gives an option a value, as file:line; "" where none does.
+func (f *configFile) where(key, value string) string {
+	for _, l := range f.lines {
+		if l.key == key && strings.Join(l.args, " ") == value {
+			return fmt.Sprintf("%s:%d", f.path, l.number)
+		}
+		for _, more := range l.included {
+			if place := more.where(key, value); place != "" {
+				return place
+			}
+		}
+	}
+	return ""
 }
 
 // readIncludes reads what matches, in order; what cannot be read is skipped, as OpenSSH does.

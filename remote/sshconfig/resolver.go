@@ -119,6 +119,21 @@ func (r *Resolver) askAlone(ctx context.Context, q Query, c class) (Values, erro
 // Asks says whether ssh -G is asked. It replaces the tokens in IdentityAgent and UserKnownHostsFile.
 func (r *Resolver) Asks() bool { return r.ssh != "" }
 
+// Where says which line of the configuration (the file of -F, or "") gives an option a value that Lookup has returned, as
+// file:line. Where several do, for other hosts, it is the first; one that comes from elsewhere (-o) is named by the option.
+func (r *Resolver) Where(config, option, value string) string {
+	cfg, err := r.config(config)
+	if err != nil {
+		return option
+	}
+	for _, f := range cfg.files {
+		if place := f.where(strings.ToLower(option), value); place != "" {
+			return place + ", " + option
+		}
+	}
+	return option
+}
+
 func (r *Resolver) config(path string) (*sshConfig, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
