@@ -65,6 +65,7 @@ var mayImport = map[string][]string{
 	"fleetctl/remote/remotetest":            {"remote"},
 	"fleetctl/remote/remotetest/orphan":     {},
 	"fleetctl/enroll/enrolltest/memcluster": {},
+	"fleetctl/enroll/enrolltest/program":    {},
 	"fleetctl/enroll/enrolltest/shparse":    {},
 	"fleetctl/enroll/enrolltest/softtpm":    {"enroll/tpm/wire"},
 	"fleetctl/enroll/enrolltest": {
