@@ -246,9 +246,10 @@ func (e *enrollment) onlySeen(ctx context.Context, set *token.Set) error {
 			e.results[h.Name] = outcome.Judge(outcome.Result{Host: h.Name, EKHash: rec.Pending.EKHash},
 				store.Verdict{Changed: true, Old: rec.Accepted.EKHash})
 		case presentsRemoved(rec):
-			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, EKHash: rec.Last.Identity.EKHash, Reason: outcome.Reason{
+			ek := rec.Last.Identity.EKHash
+			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, EKHash: ek, Reason: outcome.Reason{
 				Code: outcome.RemovedEK, Message: "in the latest scan it presented an EK that was taken out: its tbot would be refused",
-				Hint: "scan it again; if that machine shall be let in: fleetctl records readmit " + rec.Last.Identity.EKHash[:12],
+				Hint: "scan it again; if that machine shall be let in: fleetctl records readmit " + ek[:12],
 			}}
 		case !set.SeenIn(h.Name, e.tokenOf(h.Name)):
 			e.results[h.Name] = outcome.Result{Host: h.Name, Outcome: outcome.Failed, Reason: outcome.Because(outcome.RuleNotSeen,
