@@ -235,7 +235,9 @@ func (f Fleet) writeKeys(ctx context.Context, opts KnownHostsOptions, hosts []Kn
 		question += ", of which nothing but you vouches for some"
 	}
 	if !opts.Yes && (f.Confirm == nil || !f.Confirm(question+"?")) {
-		return fmt.Errorf("%d new hosts: %w", count, ErrUnconfirmedKeys)
+		return outcome.Mark(&outcome.InputError{
+			Msg: fmt.Sprintf("nobody has confirmed the keys of %d new hosts; nothing was written", count),
+		}, ErrUnconfirmedKeys)
 	}
 	var mu sync.Mutex
 	work.Each(ctx, opts.Reach.Forks, 0, hosts, func(ctx context.Context, i int, h KnownHost) {
@@ -269,7 +271,7 @@ func trusted(hosts []KnownHost) []KnownHost {
 }
 
 // ErrUnconfirmedKeys says that nobody has said yes to new keys.
-var ErrUnconfirmedKeys = fmt.Errorf("nobody has confirmed their keys: %w", outcome.ErrInput)
+var ErrUnconfirmedKeys = errors.New("nobody has confirmed the keys")
 
 // Fingerprints are what a file says of hosts: SHA256:… by the host's name, lower case.
 type Fingerprints map[string][]string

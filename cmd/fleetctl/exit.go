@@ -109,12 +109,14 @@ func flatten(err error) []error {
 // hintOf says what to do about an error that ended the run.
 func hintOf(err error) string {
 	for kind, hint := range map[error]string{
-		store.ErrLocked:          "wait for its end, or give --wait",
-		store.ErrNewerSchema:     "use that fleetctl, or a file of its own with --db",
-		store.ErrReadOnly:        "make it writable, or name another file with --db",
-		store.ErrForeign:         "name another file with --db",
-		store.ErrCorrupt:         "put a backup in its place, move it away, or name another file with --db",
-		enroll.ErrUnconfirmed:    "--yes confirms it; where a pattern chooses machines, with --allow-removals and their number",
+		store.ErrLocked:       "wait for its end, or give --wait",
+		store.ErrNewerSchema:  "use that fleetctl, or a file of its own with --db",
+		store.ErrReadOnly:     "make it writable, or name another file with --db",
+		store.ErrForeign:      "name another file with --db",
+		store.ErrCorrupt:      "put a backup in its place, move it away, or name another file with --db",
+		enroll.ErrUnconfirmed: "--yes confirms it; where a pattern chooses machines, with --allow-removals and their number",
+		enroll.ErrUnconfirmedKeys: "compare the fingerprints with the hosts' own, then say so at a terminal, or with --yes; " +
+			"--fingerprints FILE compares them",
 		enroll.ErrRemovalsDiffer: "look at what goes with --check, then give that number to --allow-removals",
 		token.ErrRemovals: "find out why (the records, the inventory, the CA files, the clock?); " +
 			"when it is meant: --allow-removals with just that number",
