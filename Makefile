@@ -85,7 +85,7 @@ inventories: build ## fleetctl and ansible-inventory on inventories of public pr
 
 HISTORIES ?= 20000
 life: ## HISTORIES (20000) random histories of simulated fleets, others each time, held against the life of a rule
-	cd test && go test ./life -run TestLife -count=1 -timeout 0 -life.histories=$(HISTORIES) -rapid.seed=0
+	cd test && go test ./life -run TestLife -count=1 -timeout 0 -life.histories=$(HISTORIES) -life.length=26 -rapid.seed=0
 
 HOSTS ?= 10000
 SEEDS ?= 10

@@ -53,6 +53,7 @@ type actor struct {
 	n       map[string]int
 	wrote   []string // what it changed, or tried to, in the cluster and on hosts
 	notes   []string
+	failed  []string         // what it said of hosts
 	last    map[string]write // what it wrote last, by token
 
 	op         op
@@ -330,7 +331,7 @@ func (*watcher) End()                    {}
 
 func (w *watcher) Host(r outcome.Result) {
 	if r.Bad() {
-		w.notes = append(w.notes, fmt.Sprintf("%s %s %s: %s", r.Host, r.Outcome, r.Code, r.Message))
+		w.failed = append(w.failed, fmt.Sprintf("%s %s %s: %s", r.Host, r.Outcome, r.Code, r.Message))
 	}
 }
 

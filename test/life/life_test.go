@@ -29,7 +29,7 @@ var (
 	flagVerbose   = flag.Bool("life.verbose", false, "with -life.replay: show all that happened, also when nothing is wrong")
 	flagOnly      = flag.String("life.only", "", "what is broken counts only when it begins with this (LOCKED OUT, …)")
 	flagWithout   = flag.String("life.without", "", "kinds of things that don't happen, with commas")
-	flagLength    = flag.Int("life.length", 26, "how many things happen in a history, on the average")
+	flagLength    = flag.Int("life.length", 18, "how many things happen in a history, on the average")
 )
 
 // history is all that happens to a fleet.

@@ -483,6 +483,10 @@ func (w *world) breakTPMs(err error) {
 // ended holds the world against what has to be so at the end of a command.
 func (w *world) ended(a *actor) {
 	w.say("  → %v%s", a.err, map[bool]string{true: " (killed)"}[a.dead])
+	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed)
+	if through { // else it was broken off, and nobody knows before which host
+		a.notes = slices.Concat(a.failed, a.notes)
+	}
 	for _, n := range a.notes {
 		w.say("    %s", n)
 	}
@@ -498,7 +502,6 @@ func (w *world) ended(a *actor) {
 		}
 	}
 	applied := a.op.Kind == "enroll" || a.op.Kind == "apply" || a.op.Kind == "enroll-canary" || a.op.Kind == "enroll-limit"
-	through := a.err == nil || errors.Is(a.err, outcome.ErrHostsFailed)
 	if a.cluster == 0 && (a.op.Kind == "enroll" || a.op.Kind == "apply") && a.err == nil && a.n["tctl"] > 0 && !w.acted {
 		w.outsider = false // it had the whole fleet in its hands
 	}
