@@ -38,6 +38,13 @@ func (k *KnownHosts) Accept(file, name string, key ssh.PublicKey, hashed bool) e
 	if file == "" {
 		return k.acceptOnce(name, key, file, func() error { return nil })
 	}
+	return k.locked(file, func(f *os.File) error {
+		return k.acceptOnce(name, key, file, func() error { return k.write(file, f, name, key, hashed) })
+	})
+}
+
+// locked does something with a file that nobody else writes to meanwhile, and of which everything is known.
+func (k *KnownHosts) locked(file string, do func(f *os.File) error) error {
 	f, err := openLocked(file)
 	if err != nil {
 		return err
@@ -45,7 +52,7 @@ func (k *KnownHosts) Accept(file, name string, key ssh.PublicKey, hashed bool) e
 	if err := k.catchUp(file, f); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	return errors.Join(k.acceptOnce(name, key, file, func() error { return k.write(file, f, name, key, hashed) }), f.Close())
+	return errors.Join(do(f), f.Close())
 }
 
 // Record adds several keys of a name of which nothing was known to a file, as Accept does with one.
@@ -55,26 +62,20 @@ func (k *KnownHosts) Record(file, name string, hashed bool, keys ...ssh.PublicKe
 	if !recordable(name) {
 		return &Error{Kind: fault.ErrHostKeyUnknown, Text: "its name would be a pattern in known_hosts", Hint: "add the keys by hand"}
 	}
-	f, err := openLocked(file)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	if err := k.catchUp(file, f); err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if err := k.check([]string{name}, key, nil); !errors.Is(err, fault.ErrHostKeyUnknown) {
-			return err // nil: somebody else just did
+	return k.locked(file, func(f *os.File) error {
+		for _, key := range keys {
+			if err := k.check([]string{name}, key, nil); !errors.Is(err, fault.ErrHostKeyUnknown) {
+				return err // nil: somebody else just did
+			}
 		}
-	}
-	for _, key := range keys {
-		if err := k.write(file, f, name, key, hashed); err != nil {
-			return err
+		for _, key := range keys {
+			if err := k.write(file, f, name, key, hashed); err != nil {
+				return err
+			}
+			k.add(newKnownKey(key, name, file, 0), "")
 		}
-		k.add(newKnownKey(key, name, file, 0), "")
-	}
-	return nil
+		return nil
+	})
 }
 
 // acceptOnce trusts a key where nothing else is known, once it is written.

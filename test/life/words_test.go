@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"iter"
-	"maps"
 	"os"
 	"slices"
 
@@ -15,7 +14,7 @@ import (
 
 // What people do besides: their word about tokens, and records that move as text.
 
-// tokens applies the tokens by a person's word about them.
+// tokensByWord applies the tokens by a person's word about them.
 func (a *actor) tokensByWord(ctx context.Context, f enroll.Fleet, st store.Store) error {
 	opts := enroll.TokensOptions{Out: a.c.out, Format: "tctl", Apply: true}
 	switch a.op.Kind {
@@ -28,7 +27,7 @@ func (a *actor) tokensByWord(ctx context.Context, f enroll.Fleet, st store.Store
 		opts.Contract = a.names
 	case "adopt":
 		opts.Adopt = true
-		maps.DeleteFunc(a.w.theirs, func(string, string) bool { return true }) // they become ours, as somebody wants it
+		clear(a.w.theirs) // they become ours, as somebody wants it
 	case "prune":
 		if a.w.forgot || a.w.outsider || len(a.w.ctls) > 1 {
 			return nil // rules that others made are some that a person needs
