@@ -458,36 +458,84 @@ type copied struct {
 
 func (c copied) Snapshot(ctx context.Context) error { return c.Backup(ctx, c.file) }
 
-// The copy that a run made before it took a token away knows of a join with the new one; the cluster, of later ones.
-func TestRecoveredRecordsOfBeforeATokenWentKeepTheOneThatCameBack(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, 2)
+// olderCopy gives the lab the copy of the records that a run made before it took token fleet away. Since then the hosts have
+// gone back to fleet.
+func (l *lab) olderCopy() {
+	l.t.Helper()
 	l.enrolled()
-	file := filepath.Join(t.TempDir(), "backup.db")
+	file := filepath.Join(l.t.TempDir(), "backup.db")
 	l.Store = copied{l.Store, file}
 	l.Config.Token.Name = "prod"
 	if _, err := l.enroll(acceptPolicy); err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	l.Store = l.Store.(copied).Store
 	l.Config.Token.Name = "fleet"
 	if _, err := l.enroll(acceptPolicy); err != nil || l.admits("web-01", "fleet", "prod") != "fleet" {
-		t.Fatalf("%v: %s", err, l.admits("web-01", "fleet", "prod"))
+		l.t.Fatalf("%v: %s", err, l.admits("web-01", "fleet", "prod"))
 	}
-	old, err := store.Open(t.Context(), file)
+	old, err := store.Open(l.t.Context(), file)
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = old.Close() })
+	l.t.Cleanup(func() { _ = old.Close() })
 	l.Store, l.Config.Token.Name = old, "prod"
+}
+
+// Such a copy knows of a join with the new token; the cluster, of later ones.
+func TestRecoveredRecordsOfBeforeATokenWentKeepTheOneThatCameBack(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.olderCopy()
 	l.recover(RecoverOptions{})
 	if again := l.recover(RecoverOptions{}); !again.Empty() {
 		t.Errorf("done again, it finds %+v", again)
 	}
-	if _, err := l.tokens(TokensOptions{Apply: true, AcceptPolicy: true}); err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
-		t.Fatal(err)
-	}
+	l.applies()
 	if got := l.admits("web-01", "fleet", "prod"); got != "fleet prod" {
 		t.Errorf("web-01, which has token fleet, is admitted by %q", got)
+	}
+}
+
+// applies applies tokens, whatever has to be looked at.
+func (l *lab) applies() {
+	l.t.Helper()
+	if _, err := l.tokens(TokensOptions{Apply: true, AcceptPolicy: true}); err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
+		l.t.Fatal(err)
+	}
+}
+
+// Who looks at the cluster with such a copy learns nothing of it, and who applies learns that it is old: from then on nothing
+// leaves the token until somebody recovers.
+func TestAnOlderCopyTakesNoTokenAwayThatCameBack(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]func(*lab){
+		"apply": (*lab).applies,
+		"an enroll of one host": func(l *lab) {
+			l.choose("web-02")
+			if _, err := l.enroll(acceptPolicy); !errors.Is(err, outcome.ErrHostsFailed) {
+				l.t.Errorf("an enroll of one host: %v", err)
+			}
+			l.choose("web-01", "web-02")
+		},
+		"a look": func(l *lab) {
+			look := TokensOptions{Check: true, Diff: true, AcceptPolicy: true}
+			if _, err := l.tokens(look); !errors.Is(err, outcome.ErrHostsFailed) && !errors.Is(err, outcome.ErrChanges) {
+				l.t.Errorf("a look: %v", err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 2)
+			l.olderCopy()
+			first(l)
+			for range 2 {
+				l.applies()
+				if got := l.admits("web-01", "fleet", "prod"); got != "fleet prod" {
+					t.Errorf("web-01, which has token fleet, is admitted by %q", got)
+				}
+			}
+		})
 	}
 }

@@ -309,7 +309,7 @@ func (s *Set) Saw(ctx context.Context, st store.Store, d Diff) error {
 			}
 		}
 		epoch := int64(0)
-		if c.Action == ActionNone {
+		if c.Action == ActionNone && !s.unlearned(c) {
 			epoch = c.have.stamp.epoch
 		}
 		if st == nil || len(rules) == 0 && epoch == 0 {
@@ -321,6 +321,10 @@ func (s *Set) Saw(ctx context.Context, st store.Store, d Diff) error {
 	}
 	return nil
 }
+
+// unlearned says whether the cluster has newer content of a token, and of somebody else: noted as seen, it would not be new any
+// more before anybody has learned from it.
+func (s *Set) unlearned(c Change) bool { return c.ahead() && c.WrittenBy() != s.writes[c.Name] }
 
 // waits says whether the cluster's token may not admit machines yet although it has their rules: CAs have to come first.
 func (c Change) waits() bool {

@@ -77,7 +77,7 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 // know from then on its epoch, and that nothing may be taken out of it. The CAs are those that the cluster has: whoever wrote
 // them, machines have joined under these.
 func (s *Set) learnToken(c Change) (t store.Token, differs bool) {
-	ahead := slices.ContainsFunc(c.Alarms, func(a Alarm) bool { return a.Kind == AlarmAhead })
+	ahead := c.ahead()
 	known, published := s.known(c.Name)
 	if t = known.Token; !published {
 		t = store.Token{Name: c.Name, Kind: c.have.kind(), Bot: c.have.bot}

@@ -87,6 +87,11 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published, ahead bool) {
 	}
 }
 
+// ahead says whether the cluster has newer content of it than the records.
+func (c *Change) ahead() bool {
+	return slices.ContainsFunc(c.Alarms, func(a Alarm) bool { return a.Kind == AlarmAhead })
+}
+
 // hasStrangers says whether there are rules for TPMs that we did not write.
 func (c *Change) hasStrangers() bool {
 	return slices.ContainsFunc(c.Foreign, func(f ForeignRule) bool { return store.ValidEKHash(f.EKHash) })

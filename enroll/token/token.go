@@ -129,8 +129,8 @@ func (s *Set) Kept() map[string][]Rule {
 
 // Behind are the tokens that nothing is taken out of, since the cluster had newer content of them than the records.
 func (s *Set) Behind() (names []string) {
-	for _, t := range s.Tokens {
-		if t.behind {
+	for _, t := range s.published {
+		if t.Behind {
 			names = append(names, t.Name)
 		}
 	}
