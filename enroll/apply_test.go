@@ -100,11 +100,13 @@ func (e *enrollChroot) fleet() Fleet {
 // silent is a watcher that nobody listens to.
 type silent struct{}
 
-func (silent) Begin(Stage, int)    {}
-func (silent) Host(outcome.Result) {}
-func (silent) End()                {}
-func (silent) Note(Note)           {}
-func (silent) Logf(string, ...any) {}
+func (silent) Begin(Stage, int)      {}
+func (silent) Host(outcome.Result)   {}
+func (silent) End()                  {}
+func (silent) Note(Note)             {}
+func (silent) At(string, work.Doing) {}
+func (silent) Pace(work.Pace)        {}
+func (silent) Logf(string, ...any)   {}
 
 // enroll takes the host from a token to a verified tbot, as the last stage of Enroll does.
 func (e *enrollChroot) enroll(change func(*EnrollOptions)) outcome.Result {

@@ -11,6 +11,7 @@ import (
 	"fleetctl/enroll/host"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -139,6 +140,7 @@ func (e *installation) witness(ctx context.Context, c change) (witness, error) {
 			return witness{byCluster, j.Instance, &verified{j.At, j.Token}}, nil
 		}
 	}
+	work.At(ctx, work.Joining)
 	h, err := host.Verify(ctx, c.conn, c.facts, c.desired, opts)
 	switch {
 	case err != nil:
@@ -210,6 +212,7 @@ func (e *installation) change(ctx context.Context, c change) outcome.Result {
 	if err := c.openJournal(ctx, e); err != nil {
 		return outcome.Failure(ctx, c.host, err)
 	}
+	work.At(ctx, work.Changing)
 	var w witness
 	err := e.installFirst(ctx, &c)
 	if err == nil {

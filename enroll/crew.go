@@ -190,6 +190,7 @@ func (c *crew) visit(ctx context.Context, h inventory.Host, d host.Desired) (vis
 	if err != nil {
 		return visit{}, err
 	}
+	work.At(ctx, work.Looking)
 	d, f, err := host.Look(ctx, conn, d)
 	if err != nil {
 		_ = conn.Close() // the error says why

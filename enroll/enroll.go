@@ -357,7 +357,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]o
 	r := rollout{
 		pace: newPace(e.Config.Rollout, e.reachHosts.Forks, len(hosts)), n: len(hosts),
 		run: func(ctx context.Context, i int, change bool) deed {
-			res, did := e.oneName(ctx, hosts[order[i]], &before, change)
+			res, did := e.oneName(e.now.Telling(ctx, hosts[order[i]].Name), hosts[order[i]], &before, change)
 			if did.deferred {
 				return did
 			}
@@ -365,6 +365,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]o
 			did.ok = !res.Bad()
 			return did
 		},
+		told:    e.now.OnPace,
 		machine: func(i int) string { return e.now.Machines.Name(hosts[order[i]].Name) },
 		skip:    func(i int, why string) { end(i, notStarted(hosts[order[i]].Name, why)) },
 	}
@@ -375,7 +376,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]o
 	e.Watcher.Begin(StageEnroll, len(hosts))
 	defer e.Watcher.End()
 	if e.check { // looking needs no canary
-		r.pace = pace{workers: r.workers, batch: len(hosts), budget: len(hosts)}
+		r.pace, r.told = pace{workers: r.workers, batch: len(hosts), budget: len(hosts)}, nil
 		r.do(ctx)
 		return results, context.Cause(ctx)
 	}
@@ -387,6 +388,9 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]o
 		e.joins.begin(ctx)
 	}
 	r.do(ctx)
+	if r.left > 0 && r.stopped != whyInterrupted {
+		e.Watcher.Note(RolloutStopped{Why: r.stopped, Left: r.left})
+	}
 	if e.joins != nil {
 		e.joins.end(ctx, results)
 	}

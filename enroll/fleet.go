@@ -64,6 +64,8 @@ type Watcher interface {
 	Host(outcome.Result)          // one of them is through; its record is committed by then
 	End()                         // of the stage
 	Note(Note)                    // something else that a person should hear of
+	At(host string, what work.Doing)
+	Pace(work.Pace) // how far a rollout has come
 	Logf(format string, args ...any)
 }
 
@@ -101,6 +103,16 @@ func (f Fleet) run(id int64) work.Run {
 			turn.Lock()
 			defer turn.Unlock()
 			f.Watcher.Host(r)
+		},
+		OnDoing: func(host string, what work.Doing) {
+			turn.Lock()
+			defer turn.Unlock()
+			f.Watcher.At(host, what)
+		},
+		OnPace: func(p work.Pace) {
+			turn.Lock()
+			defer turn.Unlock()
+			f.Watcher.Pace(p)
 		},
 		Logf: func(format string, args ...any) {
 			turn.Lock()

@@ -307,6 +307,8 @@ type listener struct {
 	results []outcome.Result
 	notes   []Note
 	logs    []string
+	doing   []string // "web-01: connecting"
+	paces   []work.Pace
 }
 
 // turn takes the floor until the function that it returns is called.
@@ -342,6 +344,16 @@ func (w *listener) End() {
 func (w *listener) Note(n Note) {
 	defer w.turn()()
 	w.notes = append(w.notes, n)
+}
+
+func (w *listener) At(host string, what work.Doing) {
+	defer w.turn()()
+	w.doing = append(w.doing, host+": "+string(what))
+}
+
+func (w *listener) Pace(p work.Pace) {
+	defer w.turn()()
+	w.paces = append(w.paces, p)
 }
 
 func (w *listener) Logf(format string, args ...any) {

@@ -15,6 +15,7 @@ import (
 	"fleetctl/enroll/halt"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -70,6 +71,7 @@ func (e *installation) beforeHost(ctx context.Context, c change) error {
 	if hooks.BeforeHost == "" {
 		return nil
 	}
+	work.At(ctx, work.Hooking)
 	in := e.hostHook(ctx, "before_host", c.host)
 	in.Plan = e.stepResults(c.steps)
 	return runHook(ctx, hooks.BeforeHost, in)
@@ -83,6 +85,7 @@ func (e *installation) afterHost(ctx context.Context, h inventory.Host, r *outco
 	}
 	ctx, done := halt.Outlive(ctx, time.Minute)
 	defer done()
+	work.At(ctx, work.Hooking)
 	in := e.hostHook(ctx, "after_host", h)
 	in.Result = r
 	if err := runHook(ctx, hooks.AfterHost, in); err != nil {

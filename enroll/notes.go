@@ -46,6 +46,11 @@ type (
 	}
 	// KeysToTrust are host keys that are about to be recorded, if somebody says yes.
 	KeysToTrust struct{ Hosts []KnownHost }
+	// RolloutStopped is a rollout that ended before all hosts had been started.
+	RolloutStopped struct {
+		Why  string
+		Left int // hosts that were not started
+	}
 	// NothingLeft says that an earlier run finished all of the hosts.
 	NothingLeft struct{ Command string }
 	// RuleGone is a host whose rule and record are gone, and which was not contacted.
@@ -165,6 +170,7 @@ func (HostRefused) note()         {}
 func (HostWarned) note()          {}
 func (KeysToTrust) note()         {}
 func (NothingLeft) note()         {}
+func (RolloutStopped) note()      {}
 func (RuleGone) note()            {}
 func (CredentialsLive) note()     {}
 func (CAsLeftOut) note()          {}

@@ -110,6 +110,7 @@ func (c *crew) remove(ctx context.Context, h inventory.Host, made []host.Thing, 
 	}
 	ctx, finished := halt.Finish(ctx)
 	defer finished()
+	work.At(ctx, work.Changing)
 	if _, err := host.Apply(ctx, v.conn, steps, host.ApplyOptions{}); err != nil {
 		r = outcome.Failure(ctx, h, err)
 		if r.Code == outcome.General {

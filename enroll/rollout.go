@@ -34,12 +34,15 @@ type rollout struct {
 	// run is called on several goroutines. Without change, a host that would be changed is left as it is, and deferred.
 	run  func(ctx context.Context, i int, change bool) deed
 	skip func(i int, why string)
+	told func(work.Pace) // hears how far it has come; nil: nobody does
 
 	machine func(i int) string // which machine host i is: it runs under one name at a time; nil: each is its own
 
 	running  map[int]bool // whether it may change something
+	at       work.Pace
 	failed   int
 	stopped  string // why no new host starts
+	left     int    // hosts that were not started
 	finished chan finish
 }
 
@@ -65,7 +68,9 @@ const (
 func (r *rollout) do(ctx context.Context) {
 	r.running = map[int]bool{}
 	r.finished = make(chan finish)
+	r.tell(work.Pace{Canaries: r.canary})
 	rest := r.canaries(ctx)
+	r.tell(work.Pace{Batches: (len(rest) + r.batch - 1) / r.batch})
 	r.batches(ctx, rest)
 }
 
@@ -113,6 +118,7 @@ func (r *rollout) canaries(ctx context.Context) (rest []int) {
 		queue.Done(f.i)
 		if canary && f.touched && f.ok {
 			proven++
+			r.tell(work.Pace{Canaries: r.canary, Proven: proven})
 		}
 		r.count(f, canary && f.touched)
 	}
@@ -141,6 +147,7 @@ func (r *rollout) batches(ctx context.Context, rest []int) {
 	for {
 		for at, ok := queue.Peek(); ok && r.mayStart(ctx, queue, at); at, ok = queue.Peek() {
 			queue.Take(at)
+			r.begins(at / r.batch)
 			r.start(ctx, at, rest[at], true)
 		}
 		if len(r.running) == 0 {
@@ -155,6 +162,7 @@ func (r *rollout) batches(ctx context.Context, rest []int) {
 	for at, ok := queue.Peek(); ok; at, ok = queue.Peek() {
 		queue.Take(at)
 		queue.Done(at)
+		r.left++
 		r.skip(rest[at], cmp.Or(r.stopped, whyInterrupted))
 	}
 }
@@ -193,12 +201,30 @@ func (r *rollout) count(f finish, canary bool) {
 		return
 	}
 	r.failed++
+	r.tell(r.at)
 	switch {
 	case r.stopped != "":
 	case canary:
 		r.stopped = whyCanary
 	case r.failed > r.budget:
 		r.stopped = fmt.Sprintf("%d hosts failed, and rollout.max_failures allows %d", r.failed, r.budget)
+	}
+}
+
+// begins notes that a host of a batch is begun.
+func (r *rollout) begins(batch int) {
+	if next := r.at; batch+1 > next.Batch {
+		next.Batch = batch + 1
+		r.tell(next)
+	}
+}
+
+// tell says how far it has come.
+func (r *rollout) tell(at work.Pace) {
+	at.Failed, at.Budget = r.failed, r.budget
+	r.at = at
+	if r.told != nil {
+		r.told(at)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll/halt"
 	"fleetctl/enroll/tctl"
 	"fleetctl/inventory/ansiblecfg"
@@ -26,16 +27,21 @@ var version = "dev"
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool               // stderr is one: bars make sense
-	interactive    bool               // stdin and stderr are: somebody can be asked
-	halt           *halt.Halt         // nil: nothing interrupts it
-	secrets        map[string]string  // of the environment, by variable
-	helpers        fs.FS              // identify-linux-ARCH.gz
-	tctl           tctl.Runner        // in place of the program; nil: the program of fleet.yaml
-	args           []string           // the command line, with the program's name
-	ansible        *ansiblecfg.Config // what Ansible's settings say, once they were read
-	verbose        int                // how often -v was said
-	canResume      atomic.Bool        // a run of this command that was interrupted goes on with --resume
+	line           *screen.Line            // stderr, where it is a terminal that can draw a line anew; else nil
+	columns        func() int              // how wide the terminal of stderr is
+	saying         screen.Style            // of stderr
+	showing        screen.Style            // of stdout
+	watching       atomic.Pointer[console] // who hears how the use case gets on; nil: nobody yet
+	terminal       bool                    // stderr is one
+	interactive    bool                    // stdin and stderr are: somebody can be asked
+	halt           *halt.Halt              // nil: nothing interrupts it
+	secrets        map[string]string       // of the environment, by variable
+	helpers        fs.FS                   // identify-linux-ARCH.gz
+	tctl           tctl.Runner             // in place of the program; nil: the program of fleet.yaml
+	args           []string                // the command line, with the program's name
+	ansible        *ansiblecfg.Config      // what Ansible's settings say, once they were read
+	verbose        int                     // how often -v was said
+	canResume      atomic.Bool             // a run of this command that was interrupted goes on with --resume
 }
 
 // run runs one command line and returns the exit code.
@@ -111,10 +117,10 @@ func (a *app) commonFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Value: "fleet.yaml", Usage: "the fleet `FILE`"},
 		&cli.StringFlag{Name: "db", Value: "fleet.db", Usage: "the records' `FILE`"},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table, json, jsonl, yaml or csv"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table, wide (a table of everything), json, jsonl, yaml or csv"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Count: &a.verbose,
 			Usage: "say on stderr what is done, and how each host is reached; -vv says more"},
-		&cli.BoolFlag{Name: "no-progress", Usage: "no progress bar"},
+		&cli.BoolFlag{Name: "no-progress", Usage: "don't say how far it is"},
 		&cli.StringFlag{Name: "reason", Usage: "why: `TEXT` for the records of runs and of what was changed"},
 		&cli.DurationFlag{Name: "wait", Usage: "wait so long for another run on the same records to end"},
 	}

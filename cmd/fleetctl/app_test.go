@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -57,15 +58,19 @@ func TestStderrNamesTheProgram(t *testing.T) {
 	}
 }
 
-// TestBarsAndTroublesOnATerminal: troubles stand in lines of their own between the bars.
-func TestBarsAndTroublesOnATerminal(t *testing.T) {
+// TestProgressAndTroublesOnATerminal: troubles stand in lines of their own above the line that says how far it is.
+func TestProgressAndTroublesOnATerminal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, t.TempDir(), worldOptions{groups: []string{"web=2"}})
 	w.hosts["web-02"].With(func(s *enrolltest.State) { s.Sudo.Denied = true })
-	terminal := func(a *app) { a.terminal = true }
+	terminal := func(a *app) {
+		a.terminal, a.columns = true, func() int { return 100 }
+		a.line = screen.NewLine(a.stderr)
+		a.stderr = a.line
+	}
 	r := w.inProcessWith(context.Background(), terminal, "scan")
 	if r.code != exitHostsFailed || !strings.Contains(r.stderr, "fleetctl: web-02: become-failed: ") ||
-		!regexp.MustCompile(`\rscan .*\d/2`).MatchString(r.stderr) {
+		!regexp.MustCompile(`\r\x1b\[K.*scan \d/2`).MatchString(r.stderr) {
 		t.Errorf("%+v", r)
 	}
 	if r := w.inProcessWith(context.Background(), terminal, "scan", "--no-progress"); strings.Contains(r.stderr, "\r") {

@@ -3,65 +3,177 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"os"
-	"slices"
-	"strings"
+	"sync"
+	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
 
+	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/token"
+	"fleetctl/enroll/work"
 )
 
-// console tells a person on stderr how a use case gets on: a progress bar on a terminal, a line for every host that did
-// not do well, and a line for everything else that happens. It is the enroll.Watcher of the command line.
+// console tells a person on stderr how a use case gets on: a line on a terminal that says how far it is, or a line now and then
+// where there is none; the first host of each kind of trouble, and how many more there are; and a line for everything else
+// that happens. It is the enroll.Watcher of the command line.
 type console struct {
-	app     *app
-	bars    bool // draw progress bars
-	verbose bool
-	quiet   bool // no lines for hosts that did not do well: the results say it all
-	bar     *progressbar.ProgressBar
+	app      *app
+	progress bool // say how far it is
+	verbose  bool
+	limit    time.Duration // for a host; 0: none
+
+	mu       sync.Mutex
+	quiet    bool // no lines for hosts that did not do well: the results say it all
+	run      *screen.Progress
+	bar      bar
+	stop     chan struct{} // ends the ticking
+	ticked   sync.WaitGroup
+	troubles screen.Groups[kind, trouble]
 }
+
+// kind is a kind of trouble: a status, and whether it is a warning's.
+type kind struct {
+	code outcome.Code
+	of   string
+}
+
+// trouble is what is said of a host that is not well.
+type trouble struct{ host, text, hint string }
+
+// fewShapes is how many kinds of messages with one status are told apart.
+const fewShapes = 3
+
+// How often it is said how far a run is.
+const (
+	onTerminal = time.Second
+	elsewhere  = 10 * time.Second
+)
 
 func (a *app) console(c *cli.Context) *console {
-	return &console{app: a, bars: a.terminal && !c.Bool("no-progress"), verbose: c.Bool("verbose")}
+	k := &console{app: a, progress: !c.Bool("no-progress"), verbose: c.Bool("verbose"), limit: c.Duration("timeout")}
+	a.watching.Store(k)
+	return k
 }
 
-// Begin draws a bar for a stage.
+// Begin begins to say how far a stage is.
 func (k *console) Begin(stage enroll.Stage, hosts int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.quiet = stage == enroll.StageStatus
-	if !k.bars {
+	k.run = screen.NewProgress(string(stage), hosts, time.Now())
+	if !k.progress {
 		return
 	}
-	k.bar = progressbar.NewOptions(hosts,
-		progressbar.OptionSetWriter(k.app.stderr), progressbar.OptionSetDescription(string(stage)),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
-		progressbar.OptionEnableColorCodes(os.Getenv("NO_COLOR") == ""),
-		progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
+	every := elsewhere
+	if k.app.line != nil {
+		every = onTerminal
+		k.bar = newBar(k.app.saying.ASCII)
+		k.draw()
+	}
+	k.stop = make(chan struct{})
+	k.ticked.Go(func() { k.tick(every, k.stop) })
 }
 
-// Host moves the bar.
-func (k *console) Host(r outcome.Result) {
-	if troubled(r) && !k.quiet {
-		if k.bar != nil {
-			_ = k.bar.Clear()
+// tick says how far it is, again and again.
+func (k *console) tick(every time.Duration, stop <-chan struct{}) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+			k.tell()
 		}
+	}
+}
+
+// tell says how far it is.
+func (k *console) tell() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.run == nil {
+		return
+	}
+	if k.app.line != nil {
+		k.draw()
+		return
+	}
+	k.app.say("%s", k.run.Text(time.Now(), 0))
+}
+
+// draw draws the last line of the terminal anew.
+func (k *console) draw() {
+	width := k.app.columns() - 1 // a full line would wrap
+	bar := k.bar.at(k.run.Fraction())
+	if width < 2*len(bar) {
+		bar = ""
+	}
+	k.app.line.Show(k.app.saying.Say(bar + k.run.Text(time.Now(), width-screen.Width(bar))))
+}
+
+// moved draws the line anew where there is one.
+func (k *console) moved() {
+	if k.stop != nil && k.app.line != nil {
+		k.draw()
+	}
+}
+
+// At notes what is done about a host.
+func (k *console) At(host string, what work.Doing) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.run != nil {
+		k.run.At(host, string(what), time.Now())
+	}
+}
+
+// Pace notes how far a rollout is.
+func (k *console) Pace(p work.Pace) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.run != nil {
+		k.run.Stage(paceText(p))
+		k.moved()
+	}
+}
+
+func paceText(p work.Pace) string {
+	switch {
+	case p.Canaries > 0:
+		return fmt.Sprintf("canary %d of %d", min(p.Proven+1, p.Canaries), p.Canaries)
+	case p.Batches > 1:
+		return fmt.Sprintf("batch %d of %d, %d of %d failures allowed", max(1, p.Batch), p.Batches, p.Failed, p.Budget)
+	}
+	return ""
+}
+
+// Host notes that a host is through.
+func (k *console) Host(r outcome.Result) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.run.Done(r.Host, r.Bad(), time.Now())
+	if !k.quiet {
 		k.trouble(r)
 	}
-	if k.bar != nil {
-		_ = k.bar.Add(1)
-	}
+	k.moved()
 }
 
-// End takes the bar away.
+// End ends what says how far a stage is.
 func (k *console) End() {
-	if k.bar != nil {
-		_ = k.bar.Finish()
-		k.bar = nil
+	k.mu.Lock()
+	stop := k.stop
+	k.stop, k.run = nil, nil
+	k.mu.Unlock()
+	if stop != nil {
+		close(stop)
+		k.ticked.Wait()
 	}
+	if k.app.line != nil {
+		k.app.line.Show("")
+	}
+	k.rest()
 }
 
 // Logf says what -v asks for.
@@ -71,22 +183,76 @@ func (k *console) Logf(format string, args ...any) {
 	}
 }
 
-// troubled says whether the user should hear of a host at once.
-func troubled(r outcome.Result) bool {
-	return r.Bad() || slices.ContainsFunc(r.Warnings, func(w outcome.Warning) bool { return w.Fatal })
-}
-
-// trouble says what is wrong with a host and what to do about it.
+// trouble says what is wrong with a host and what to do about it, unless the same was said of another one.
 func (k *console) trouble(r outcome.Result) {
 	if r.Bad() {
-		k.host(r.Host, cmp.Or(string(r.Code), string(r.Outcome))+": "+r.Message, advise(r.Host, r.Reason).Hint)
+		code := cmp.Or(string(r.Code), string(r.Outcome))
+		k.first(kind{outcome.Code(code), ""}, r.Message, trouble{r.Host, code + ": " + r.Message, advise(r.Host, r.Reason).Hint})
 	}
 	for _, w := range r.Warnings {
 		if w.Fatal {
-			k.host(r.Host, "tbot will not join: "+w.Message, advise(r.Host, w.Reason).Hint)
+			const of = "tbot will not join"
+			k.first(kind{w.Code, of}, w.Message, trouble{r.Host, of + ": " + w.Message, advise(r.Host, w.Reason).Hint})
 		}
 	}
 }
+
+// refused is trouble of a host that had been through.
+func (k *console) refused(r outcome.Result) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.trouble(r)
+}
+
+// warned says what somebody should know of a host.
+func (k *console) warned(host string, r outcome.Reason) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	const of = "warning"
+	k.first(kind{r.Code, of}, r.Message, trouble{host, fmt.Sprintf("%s: %s: %s", of, r.Code, r.Message), advise(host, r).Hint})
+}
+
+// first says what the first host of a kind has.
+func (k *console) first(of kind, message string, t trouble) {
+	k.troubles.Most = fewShapes
+	if k.troubles.Add(of, t.host, message, t) {
+		k.host(t.host, t.text, t.hint)
+	}
+}
+
+// rest says what is left to say of hosts.
+func (a *app) rest() {
+	if k := a.watching.Load(); k != nil {
+		k.rest()
+	}
+}
+
+// rest says how many more hosts there are of what was said of a first one.
+func (k *console) rest() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, g := range k.troubles.All() {
+		if more := g.Hosts[1:]; len(more) > 0 {
+			like := "like " + g.First.host
+			if g.Other {
+				like = "in other words"
+			}
+			k.app.say("%s: %d more %s: %s", g.Key.what(), len(more), like, screen.Folded(more, fewNames))
+		}
+	}
+	k.troubles = screen.Groups[kind, trouble]{}
+}
+
+// what names a kind in a line.
+func (o kind) what() string {
+	if o.of == "" {
+		return string(o.code)
+	}
+	return o.of + ": " + string(o.code)
+}
+
+// fewNames is how many names, or ranges of names, a line has.
+const fewNames = 10
 
 func (k *console) host(name, text, hint string) {
 	k.app.say("%s: %s", name, text)
@@ -95,312 +261,24 @@ func (k *console) host(name, text, hint string) {
 	}
 }
 
-// Note says what happened.
-func (k *console) Note(n enroll.Note) {
-	switch n := n.(type) {
-	case enroll.TokensMade:
-		k.tokens(n.Set)
-	case enroll.ClusterDiffers:
-		k.differs(n.Diff)
-	case enroll.HostRefused:
-		k.trouble(n.Result)
-	case enroll.HostWarned:
-		k.host(n.Host, "warning: "+string(n.Reason.Code)+": "+n.Reason.Message, advise(n.Host, n.Reason).Hint)
-	case enroll.CredentialsLive:
-		k.credentials(n)
-	case enroll.RulesKept:
-		k.kept(n.Kept)
-	case enroll.HostsLeave:
-		k.leave(n.Hosts)
-	case enroll.KeysToTrust:
-		for _, h := range n.Hosts {
-			for _, key := range h.Keys {
-				k.host(h.Host, keyText(h, key), "")
-			}
-		}
-	case enroll.NotLocked:
-		k.host(n.Instance.Host, "could not be locked: "+n.Err.Error(), "")
-	case enroll.CAsLeftOut:
-		for _, why := range n.Left {
-			k.app.say("token.ekcert_cas: left out: %s", why)
-		}
-		k.app.say("token.ekcert_cas: %d certificates are used, %d things were left out", n.Used, len(n.Left))
-	case enroll.TbotIgnores:
-		for _, w := range n.Warnings {
-			k.app.say("%s", w.Message)
-		}
-	default:
-		k.app.say("%s", noteText(n))
+// stopping says what comes to its end when somebody stops a run, of which changing hosts are being changed; "" between stages.
+func (k *console) stopping(changing int) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.run == nil || k.run.Running() == 0 {
+		return ""
 	}
-}
-
-// differs says what changes in the cluster, in lines of its own.
-func (k *console) differs(d token.Diff) {
-	var text strings.Builder
-	_ = writeTokenDiff(&text, d) // a Builder takes everything
-	for line := range strings.Lines(text.String()) {
-		k.app.say("%s", strings.TrimSuffix(line, "\n"))
+	left := screen.Count(k.run.Left()) + " not begun"
+	if changing == 0 {
+		return fmt.Sprintf("stopping: %s asked no further, %s", screen.Count(k.run.Running()), left)
 	}
-}
-
-// noteText is a note in one line.
-func noteText(n enroll.Note) string {
-	switch n := n.(type) {
-	case enroll.FileWritten:
-		return n.Path + " changed"
-	case enroll.FileDiffers:
-		return n.Path + " would change"
-	case enroll.Applied:
-		return "applied " + n.What
-	case enroll.RolesKept:
-		return fmt.Sprintf("bot/%s keeps its roles %v (fleetctl tokens --apply --overwrite-roles changes them)", n.Bot.Name, n.Bot.Have)
-	case enroll.ClusterAsItShouldBe:
-		if n.Applying {
-			return "the cluster has everything as it should be: nothing was applied"
-		}
-		return "the cluster has everything as it should be"
-	case enroll.ClusterSilent:
-		return fmt.Sprintf("%s: %v", silence(n.About), n.Err)
-	case enroll.JoinsVerified:
-		var all []string
-		for _, by := range slices.Sorted(maps.Keys(n.By)) {
-			all = append(all, fmt.Sprintf("%s=%d", by, n.By[by]))
-		}
-		return "joined, by who says so: " + strings.Join(all, " ")
-	case enroll.RuleAdopted:
-		return fmt.Sprintf("%s: adopted from token %s, unproven", n.Adoption.Host, n.Adoption.Token)
-	case enroll.RuleNotAdopted:
-		return "not adopted: " + n.Why
-	case enroll.NothingLeft:
-		return fmt.Sprintf("nothing to do: the last %s finished all of these hosts", n.Command)
-	case enroll.RuleGone:
-		return n.Host + ": its rule and its record are gone; the host itself was not contacted"
-	case enroll.FilesKept:
-		return fmt.Sprintf("the files in %s stay as they are; don't apply them, they still have what was removed: %v", n.Dir, n.Err)
-	case enroll.CAsHeld:
-		var hosts []string
-		for _, h := range n.By {
-			hosts = append(hosts, h.Host)
-		}
-		return fmt.Sprintf("token %s: its CA check stays as it is: %d hosts may have it and would not pass the new one: %s "+
-			"(fleetctl enroll moves them; remove, records disable and tokens --contract are a person's word)",
-			n.Token, len(hosts), some(hosts, 10))
-	case enroll.RecordsOld:
-		return fmt.Sprintf("the records were older than the cluster's tokens: no rule leaves %s until \"fleetctl records recover\"",
-			some(n.Tokens, 10))
-	case enroll.RulesOpen:
-		return openRulesText(n.Rules)
-	case enroll.PolicyChanges:
-		return "the policy of the whole fleet changes: " + strings.Join(n.Changes, "; ")
-	case enroll.ClockOff:
-		return clockText(n)
-	case enroll.PinsRotated:
-		return fmt.Sprintf("cluster %s rotates its CAs: its pins are %s, and were %s", n.Cluster, strings.Join(n.Now, ", "),
-			strings.Join(n.Was, ", "))
-	case enroll.TokenAlarm:
-		return alarmText(n.Alarm)
-	case enroll.HalfWay:
-		return "step 1 of 2: apply the files, then enroll, then run tokens again: it takes the rules away that nobody needs any more"
-	case enroll.Learned:
-		l := n.Lesson
-		return fmt.Sprintf("the cluster knew more than the records: %d rules stay, %d hosts keep the token that they have there, "+
-			"%d tokens are newer",
-			len(l.Ways), len(l.Assign), len(l.Tokens))
-	case enroll.TombstonesCount:
-		return tombstonesText(n)
-	case enroll.UndoPending:
-		return n.Host + ": what enroll made on it is still there; fleetctl remove --resume takes it away when the host can be reached"
-	case enroll.StillAdmitted:
-		return stillAdmitted(n)
-	case enroll.Locked:
-		return fmt.Sprintf("%s: bot instance %s is locked", n.Instance.Host, n.Instance.Instance)
-	case enroll.HookFailed:
-		return n.Err.Error()
+	limit := ""
+	if k.limit > 0 {
+		limit = " (at most " + screen.Rough(k.limit) + ")"
 	}
-	return fmt.Sprintf("%T", n) // a note that nobody has given words to: a test finds it
-}
-
-// clockText says why a clock can't be right.
-func clockText(n enroll.ClockOff) string {
-	text := "warning: the clock here says " + shortTime(n.Here)
-	if !n.Cluster.IsZero() {
-		text += ", the cluster's " + shortTime(n.Cluster)
+	come := "come to their end"
+	if changing == 1 {
+		come = "comes to its end"
 	}
-	if n.Newest.ID != 0 {
-		text += fmt.Sprintf(", and run %d (%s) of the records was at %s", n.Newest.ID, n.Newest.Command, shortTime(n.Newest.Started))
-	}
-	text += ": dates of certificates are not judged; set the clock"
-	if n.Newest.ID != 0 {
-		text += " (when it is right: fleetctl records recover --clock)"
-	}
-	return text
-}
-
-// tombstonesText names the machines that a file keeps out.
-func tombstonesText(n enroll.TombstonesCount) string {
-	var names []string
-	for _, m := range n.Machines {
-		names = append(names, cmp.Or(m.Host, "EK "+m.EKHash[:min(12, len(m.EKHash))]))
-	}
-	return fmt.Sprintf("%s keeps %d machines out that the records had lost: %s (fleetctl records readmit lets them in again)",
-		n.File, len(names), some(names, 10))
-}
-
-// alarmText is an alarm with the hosts that it is about, and what to do.
-func alarmText(a token.Alarm) string {
-	text := "alarm: " + a.Text
-	if len(a.Hosts) > 0 {
-		text += ": " + some(a.Hosts, 10)
-	}
-	if a.Kind == token.AlarmAhead {
-		text += " (fleetctl records recover)"
-	}
-	return text
-}
-
-// openRulesText names the hosts whose rules somebody should look at.
-func openRulesText(rules []enroll.OpenRule) string {
-	var orphans, stale []string
-	for _, r := range rules {
-		if r.Orphan && !slices.Contains(orphans, r.Host) {
-			orphans = append(orphans, r.Host)
-		}
-		if r.Stale && !slices.Contains(stale, r.Host) {
-			stale = append(stale, r.Host)
-		}
-	}
-	var parts []string
-	if len(orphans) > 0 {
-		parts = append(parts, fmt.Sprintf("%d hosts have rules and are not in the inventory (fleetctl remove --offline takes them out): %s",
-			len(orphans), some(orphans, 10)))
-	}
-	if len(stale) > 0 {
-		parts = append(parts, fmt.Sprintf("%d hosts keep an old rule and have not joined for long: %s", len(stale), some(stale, 10)))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// kept says which rules stay for a while.
-func (k *console) kept(kept map[string][]token.Rule) {
-	for _, name := range slices.Sorted(maps.Keys(kept)) {
-		var hosts []string
-		for _, r := range kept[name] {
-			hosts = append(hosts, r.Host)
-		}
-		k.app.say("token %s: %d rules stay until their hosts have joined with another token: %s", name, len(hosts), some(hosts, 10))
-	}
-}
-
-func silence(about enroll.ClusterSubject) string {
-	switch about {
-	case enroll.AboutTokens:
-		return "bot and tokens are not compared with the cluster's"
-	case enroll.AboutJoins:
-		return "the cluster doesn't say which bots joined"
-	case enroll.AboutAdmitted:
-		return "it is not known whether another token admits the machine: not all tokens could be read"
-	case enroll.AboutFleet:
-		return "it is not known whether the fleet has tokens that these records don't know (as after they were lost)"
-	case enroll.AboutCluster:
-		return "it is not known whether tctl speaks to the cluster of these records"
-	case enroll.AboutVersion:
-		return "the cluster's version is not known"
-	}
-	return "the cluster is not asked"
-}
-
-// tokens says what deserves attention in what the records make of a fleet.
-func (k *console) tokens(set *token.Set) {
-	for _, r := range set.Refused {
-		k.host(r.Host, string(r.Code)+": "+r.Message, advise(r.Host, r.Reason).Hint)
-	}
-	k.unchecked(set.Unchecked)
-	if n := len(set.Unproven); n > 0 {
-		k.app.say("%d rules rest on identities that nobody has proven: %s", n, some(set.Unproven, 10))
-	}
-	if n := len(set.Moved); n > 0 {
-		k.app.say("%d hosts change token and need a new tbot configuration (fleetctl enroll):", n)
-		for _, m := range set.Moved {
-			k.app.say("%s: %s → %s", m.Host, m.From, m.To)
-		}
-	}
-}
-
-// unchecked names hosts whose certificate isn't checked, those with the same reason together.
-func (k *console) unchecked(hosts []token.Unchecked) {
-	byReason := map[string][]string{}
-	for _, u := range hosts {
-		byReason[u.Reason] = append(byReason[u.Reason], u.Host)
-	}
-	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
-		names := byReason[reason]
-		k.app.say("%d hosts join by their EK hash alone: %s: %s", len(names), reason, some(names, 10))
-	}
-}
-
-// some lists the first names of many.
-func some(names []string, n int) string {
-	if len(names) <= n {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
-}
-
-// leave says what goes with hosts, before anything is done.
-func (k *console) leave(hosts []enroll.Leaving) {
-	const most = 50
-	for _, h := range hosts[:min(most, len(hosts))] {
-		k.app.say("%s%s", h.Host, whyLeaving(h))
-		if h.Token != "" {
-			k.app.say("  - its rule in token %s", h.Token)
-		}
-		for _, ek := range h.EKs {
-			k.app.say("  - EK %s, whichever token has it", ek)
-		}
-		for _, thing := range h.Things {
-			k.app.say("  - %s", thing)
-		}
-		if h.Record {
-			k.app.say("  - its record, once the host is done")
-		}
-	}
-	if more := len(hosts) - most; more > 0 {
-		k.app.say("and %d more hosts", more)
-	}
-}
-
-func whyLeaving(h enroll.Leaving) string {
-	switch {
-	case h.Alias:
-		return ", another name of " + h.With
-	case h.With != "":
-		return ", which presents the EK of " + h.With + ", too: an old or a new name of it, or a clone"
-	case h.Chosen:
-		return ", chosen by a pattern"
-	}
-	return ""
-}
-
-func stillAdmitted(n enroll.StillAdmitted) string {
-	if n.May {
-		return fmt.Sprintf("%s: token %s may admit it %s", n.Host, n.Token, n.Why)
-	}
-	return fmt.Sprintf("%s: token %s, which fleetctl did not write, still admits its EK %s", n.Host, n.Token, n.EKHash)
-}
-
-// credentials says how long what was issued lives on, and how to end it now.
-func (k *console) credentials(n enroll.CredentialsLive) {
-	if n.NoLock {
-		k.app.say("the cluster is older than Teleport 18: a bot instance cannot be locked alone")
-	}
-	k.app.say("credentials that were issued live on for up to %s after the last renewal; to end them now:",
-		cmp.Or(n.TTL, "1h (tbot's default)"))
-	for _, i := range n.Instances {
-		until := ""
-		if !i.Until.IsZero() {
-			until = ", until " + shortTime(i.Until)
-		}
-		k.app.say("  tctl lock --bot-instance-id=%s   # %s%s (Teleport 18 and later)", i.Instance, i.Host, until)
-	}
-	k.app.say("  tctl lock --user=bot-%s --ttl=1h   # the bot with all of its hosts", n.Bot)
+	return fmt.Sprintf("stopping: %s %s%s, %s; Ctrl-C again stops now", screen.Count(changing), come, limit, left)
 }

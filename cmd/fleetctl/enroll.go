@@ -83,5 +83,5 @@ func (a *app) enrollOptions(c *cli.Context) (o enroll.EnrollOptions, err error) 
 // changesViewOf makes the view of enroll and of remove.
 func (a *app) changesViewOf(c *cli.Context, steps bool) (changesView, error) {
 	p, err := a.printer(c)
-	return changesView{app: a, printer: p, steps: steps}, err
+	return changesView{app: a, printer: p, steps: steps, check: c.Bool("check")}, err
 }

@@ -81,10 +81,18 @@ func (a *app) say(format string, args ...any) {
 	before := "fleetctl: "
 	var b strings.Builder
 	for line := range strings.Lines(fmt.Sprintf(format, args...) + "\n") {
-		b.WriteString(before + remote.Escape(strings.TrimSuffix(line, "\n")) + "\n")
+		b.WriteString(before + a.saying.Say(remote.Escape(strings.TrimSuffix(line, "\n"))) + "\n")
 		before = "fleetctl: | "
 	}
 	_, _ = io.WriteString(a.stderr, b.String()) // there is nobody else to tell
+}
+
+// forChildren is stderr for programs that are started.
+func (a *app) forChildren() io.Writer {
+	if a.line != nil {
+		return a.line.Terminal()
+	}
+	return a.stderr
 }
 
 // flatten takes joined errors apart, so that each is a line of its own. An error that wraps several others and has words

@@ -55,8 +55,9 @@ var mayImport = map[string][]string{
 		"enroll/child", "enroll/claim", "enroll/config", "enroll/halt", "enroll/host", "enroll/host/origin", "enroll/outcome", "enroll/records", "enroll/redact",
 		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "remote/sshfp", "templates",
 	},
+	"fleetctl/cmd/fleetctl/screen": {},
 	"fleetctl/cmd/fleetctl": {
-		"enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/scan", "enroll/store", "enroll/tctl",
+		"cmd/fleetctl/screen", "enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/scan", "enroll/store", "enroll/tctl",
 		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.

@@ -192,7 +192,7 @@ func TestTheSecondInterruptEndsWhatIsChanged(t *testing.T) {
 			defer w.release("")
 			p.wait(w, b)
 			b.signal(syscall.SIGINT)
-			b.sees("fleetctl: interrupted: ")
+			b.sees("fleetctl: stopping: ")
 			b.signal(syscall.SIGHUP) // it never insists
 			if code, ok := b.ended(2 * patience); ok {
 				t.Fatalf("it ended in the middle, with %d\n%s", code, b.said.String())

@@ -64,6 +64,7 @@ var everyNote = []struct {
 	{enroll.ClusterSilent{About: enroll.AboutCluster, Err: errors.New("no name")}, "tctl speaks to the cluster of these records: no name"},
 	{enroll.RecordsOld{Tokens: []string{"fleet", "prod"}}, "no rule leaves fleet, prod until \"fleetctl records recover\""},
 	{enroll.HalfWay{}, "step 1 of 2: apply the files, then enroll, then run tokens again"},
+	{enroll.RolloutStopped{Why: "a canary failed", Left: 5}, "the rollout stopped: a canary failed: 5 hosts not started\n"},
 	{enroll.NothingLeft{Command: "scan"}, "nothing to do: the last scan finished all of these hosts"},
 	{enroll.RuleGone{Host: "web-01"}, "web-01: its rule and its record are gone; the host itself was not contacted"},
 	{enroll.CredentialsLive{Bot: "fleet", Instances: []enroll.HostInstance{{Host: "web-01", Instance: "1-2"}}},

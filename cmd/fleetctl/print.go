@@ -8,11 +8,11 @@ import (
 	"io"
 	"iter"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 	"gopkg.in/yaml.v3"
 
+	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll/halt"
 	"fleetctl/remote"
 )
@@ -22,15 +22,21 @@ type printer struct {
 	w      io.Writer
 	format string
 	halt   *halt.Halt // who interrupts a report lets it come to its end
+
+	wide  bool         // a table of everything
+	style screen.Style // of the tables
 }
 
 func (a *app) printer(c *cli.Context) (*printer, error) {
-	p := &printer{w: a.stdout, format: c.String("output"), halt: a.halt}
+	p := &printer{w: a.stdout, format: c.String("output"), halt: a.halt, style: a.showing}
 	switch p.format {
+	case "wide":
+		p.format, p.wide = "table", true
+		return p, nil
 	case "table", "json", "jsonl", "yaml", "csv":
 		return p, nil
 	}
-	return nil, usage("-o %s: none of table, json, jsonl, yaml, csv", p.format)
+	return nil, usage("-o %s: none of table, wide, json, jsonl, yaml, csv", p.format)
 }
 
 // write writes n rows. row returns the i-th one as a value for JSON lines and as cells; whole is the one document for
@@ -45,7 +51,7 @@ func (p *printer) write(header []string, n int, row func(i int) (any, []string),
 	case "yaml":
 		return writeYAML(p.w, whole())
 	}
-	put, end := rowWriter(p.format, p.w, header)
+	put, end := p.rowWriter(p.w, header)
 	for i := range n {
 		v, cells := row(i)
 		if err := put(v, cells); err != nil {
@@ -89,7 +95,7 @@ func blockStyle(n *yaml.Node) {
 // its cells, to align them.
 func printAll[T any](p *printer, header []string, seq iter.Seq2[T, error], cells func(T) []string) error {
 	w := bufio.NewWriterSize(p.w, 64<<10)
-	row, end := rowWriter(p.format, w, header)
+	row, end := p.rowWriter(w, header)
 	for v, err := range seq {
 		if err != nil {
 			return err
@@ -104,9 +110,9 @@ func printAll[T any](p *printer, header []string, seq iter.Seq2[T, error], cells
 	return w.Flush()
 }
 
-// rowWriter returns what writes a row in a format, and what ends the output.
-func rowWriter(format string, w io.Writer, header []string) (row func(v any, cells []string) error, end func() error) {
-	switch format {
+// rowWriter returns what writes a row in the printer's format, and what ends the output.
+func (p *printer) rowWriter(w io.Writer, header []string) (row func(v any, cells []string) error, end func() error) {
+	switch p.format {
 	case "jsonl":
 		enc := json.NewEncoder(w)
 		return func(v any, _ []string) error { return enc.Encode(v) }, func() error { return nil }
@@ -117,7 +123,7 @@ func rowWriter(format string, w io.Writer, header []string) (row func(v any, cel
 	case "csv":
 		return csvRows(w, header)
 	}
-	return tableRows(w, header)
+	return p.tableRows(w, header)
 }
 
 func jsonRows(w io.Writer) (row func(any, []string) error, end func() error) {
@@ -170,16 +176,6 @@ func csvRows(w io.Writer, header []string) (row func(any, []string) error, end f
 	}
 }
 
-func tableRows(w io.Writer, header []string) (row func(any, []string) error, end func() error) {
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(out, strings.Join(header, "\t"))
-	row = func(_ any, cells []string) error {
-		_, err := fmt.Fprintln(out, strings.Join(short(escaped(cells)), "\t"))
-		return err
-	}
-	return row, out.Flush
-}
-
 // escaped are cells in which nothing can pass for the end of one, or of the row: they may have a host's words.
 func escaped(cells []string) []string {
 	out := make([]string, len(cells))
@@ -187,19 +183,6 @@ func escaped(cells []string) []string {
 		out[i] = remote.Escape(c)
 	}
 	return out
-}
-
-// maxCell bounds a cell that others stand behind, in bytes: every row is as wide as the widest.
-const maxCell = 200
-
-// short cuts all cells but the last.
-func short(cells []string) []string {
-	for i, c := range cells[:max(0, len(cells)-1)] {
-		if len(c) > maxCell {
-			cells[i] = strings.ToValidUTF8(c[:maxCell], "") + "…"
-		}
-	}
-	return cells
 }
 
 // writeLine writes one line, whatever words are in it.

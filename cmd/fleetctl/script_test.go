@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			e.Values[testKey{}] = e.T().(scriptT).T
 			examples, err := filepath.Abs("../../examples")
 			e.Setenv("EXAMPLES", examples)
+			e.Setenv("LANG", "C.UTF-8")
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -201,7 +201,7 @@ func (a *app) cluster(c *cli.Context, cfg config.Config, n need) (*tctl.Tctl, er
 	if err != nil {
 		return nil, err
 	}
-	t.Stderr = a.stderr
+	t.Stderr = a.forChildren()
 	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {
 		t.Stdin = f
 	}

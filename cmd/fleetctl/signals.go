@@ -20,17 +20,18 @@ const patience = 900 * time.Millisecond
 // it was. The third one ends the process on the spot. SIGHUP asks as the first one does, and never insists: a terminal that
 // is closed sends several.
 type interrupts struct {
-	halt *halt.Halt
-	say  func(format string, args ...any)
-	exit func() // ends the process, with the last words of one that was interrupted
-	n    int
+	halt     *halt.Halt
+	say      func(format string, args ...any)
+	stopping func() string // what the first one comes to
+	exit     func()        // ends the process, with the last words of one that was interrupted
+	n        int
 }
 
 // watchSignals returns a context that ends as interrupts says, and a function that stops the watching.
 func (a *app) watchSignals(parent context.Context) (context.Context, func()) {
 	ctx, h := halt.New(parent)
 	a.halt = h
-	in := &interrupts{halt: h, say: a.sayBetween, exit: func() {
+	in := &interrupts{halt: h, say: a.sayBetween, stopping: a.stopping, exit: func() {
 		a.interrupted()
 		os.Exit(exitInterrupted)
 	}}
@@ -55,12 +56,22 @@ func (a *app) watchSignals(parent context.Context) (context.Context, func()) {
 
 // sayBetween is say while something else is on the screen: a bar, a question.
 func (a *app) sayBetween(format string, args ...any) {
-	if a.terminal {
+	if a.terminal && (a.line == nil || !a.line.Shown()) {
 		format = "\nfleetctl: " + format + "\n"
 		fmt.Fprintf(a.stderr, format, args...)
 		return
 	}
 	a.say(format, args...)
+}
+
+// stopping says what becomes of a run that somebody stops.
+func (a *app) stopping() string {
+	if k := a.watching.Load(); k != nil {
+		if text := k.stopping(a.halt.Open()); text != "" {
+			return text
+		}
+	}
+	return "stopping: nothing new begins; what is being changed comes to its end, or ends at once with the next one"
 }
 
 // hear acts on a signal.
@@ -71,7 +82,7 @@ func (i *interrupts) hear(s os.Signal) {
 	i.n++
 	switch i.n {
 	case 1:
-		i.say("interrupted: nothing new begins; what is being changed comes to its end, or ends at once with the next one")
+		i.say("%s", i.stopping())
 		i.halt.Ask()
 		go i.endIdle()
 	case 2:

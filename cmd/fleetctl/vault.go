@@ -46,7 +46,7 @@ func (a *app) keyring(c *cli.Context, cfg *ansiblecfg.Config) (*vault.Keyring, e
 		sources = append(sources, vault.Source{ID: id, From: vault.Prompt})
 	}
 	opts := vault.Options{
-		Sources: sources, Match: cfg.Bool(ansiblecfg.VaultIDMatch), Stderr: a.stderr,
+		Sources: sources, Match: cfg.Bool(ansiblecfg.VaultIDMatch), Stderr: a.forChildren(),
 		Ask: func(id string) (string, error) { return a.askVault(c.Context, id) },
 	}
 	if f, ok := a.stdin.(*os.File); ok && isTerminal(f) {

@@ -10,8 +10,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
+	"fleetctl/remote"
 )
 
 // view prints what a use case reports: for people as a table, for programs as one document (json, yaml) or a row a host
@@ -37,6 +39,7 @@ type resultsView struct {
 }
 
 func (v resultsView) Report(r enroll.HostsReport) error {
+	v.app.rest()
 	if r.Results == nil {
 		return nil
 	}
@@ -47,6 +50,9 @@ func (v resultsView) Report(r enroll.HostsReport) error {
 
 // results writes the results of a run over hosts: one document with the recap as JSON or YAML, a row a host else.
 func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
+	if p.grouped(len(results)) {
+		return p.resultsInGroups(results, s)
+	}
 	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
 	return p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
@@ -77,10 +83,12 @@ type changesView struct {
 	app     *app
 	printer *printer
 	steps   bool
+	check   bool   // they are what would be done
 	mark    string // before what changes; "": "+"
 }
 
 func (v changesView) Report(r enroll.HostsReport) error {
+	v.app.rest()
 	if r.Results == nil {
 		return nil
 	}
@@ -95,20 +103,26 @@ func (v changesView) print(results []outcome.Result, s outcome.Summary) error {
 	if p.format != "table" && p.format != "csv" {
 		return p.results(results, s)
 	}
-	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGES", "MESSAGE"}
-	err := p.write(header, len(results), func(i int) (any, []string) {
-		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), remark(r.Message, r.Warnings)}
-	}, nil)
+	err := p.changes(results, s)
 	if err != nil || !v.steps || p.format == "csv" {
 		return err
 	}
-	for _, r := range results {
-		if err := p.steps(r, cmp.Or(v.mark, "+")); err != nil {
-			return err
-		}
+	if err := p.plans(results, cmp.Or(v.mark, "+")); err != nil || !v.check {
+		return err
 	}
-	return nil
+	return p.planned(results)
+}
+
+// changes writes a row a host, or what many come to.
+func (p *printer) changes(results []outcome.Result, s outcome.Summary) error {
+	if p.grouped(len(results)) {
+		return p.resultsInGroups(results, s)
+	}
+	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGES", "MESSAGE"}
+	return p.write(header, len(results), func(i int) (any, []string) {
+		r := results[i]
+		return r, []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), remark(r.Message, r.Warnings)}
+	}, nil)
 }
 
 // changesOf names the steps that change something, or says how many they are.
@@ -125,29 +139,23 @@ func changesOf(r outcome.Result) string {
 	return strings.Join(names, ", ")
 }
 
-// steps writes a host's plan: changed ("+", or "-" where things go) is done or would be, "=" is as it should be.
-func (p *printer) steps(r outcome.Result, changed string) error {
-	if len(r.Steps) == 0 && len(r.Log) == 0 {
-		return nil
-	}
+// plan is a host's plan: changed ("+", or "-" where things go) is done or would be, "=" is as it should be. "": it has none.
+func (p *printer) plan(r outcome.Result, changed string) string {
 	var b strings.Builder
-	b.WriteString("\n")
-	_ = writeLine(&b, "%s:", r.Host) // a Builder takes everything
 	for _, s := range r.Steps {
-		mark := "="
+		mark, color := "=", screen.Calm
 		if s.Changed {
-			mark = changed
+			mark, color = changed, screen.News
 		}
-		_ = writeLine(&b, "  %s %s: %s", mark, s.Step, s.Reason)
+		b.WriteString(p.style.Paint(color, p.style.Say(remote.Escape(fmt.Sprintf("  %s %s: %s", mark, s.Step, s.Reason)))) + "\n")
 		for line := range strings.Lines(s.Diff) {
-			_ = writeLine(&b, "      %s", strings.TrimSuffix(line, "\n"))
+			p.line(&b, "      %s", strings.TrimSuffix(line, "\n"))
 		}
 	}
 	for _, l := range r.Log {
-		_ = writeLine(&b, "  journal: %s", l)
+		p.line(&b, "  journal: %s", l)
 	}
-	_, err := fmt.Fprint(p.w, b.String())
-	return err
+	return b.String()
 }
 
 // statusView is the view of status.
@@ -185,10 +193,20 @@ func countsOf(r enroll.StatusReport) string {
 	return b.String()
 }
 
-// status writes a row a host, and the strange joins below.
+// status writes a row a host, or what many come to, and the strange joins below.
 func (p *printer) status(r enroll.StatusReport) error {
+	if err := p.states(r); err != nil || p.format != "table" {
+		return err
+	}
+	return p.strangers(r)
+}
+
+func (p *printer) states(r enroll.StatusReport) error {
+	if p.grouped(len(r.Hosts)) {
+		return p.statesInGroups(r)
+	}
 	header := []string{"HOST", "STATE", "TBOT", "TOKEN", "SERVICE", "JOINED", "DRIFT", "MESSAGE"}
-	err := p.write(header, len(r.Hosts), func(i int) (any, []string) {
+	return p.write(header, len(r.Hosts), func(i int) (any, []string) {
 		h := r.Hosts[i]
 		joined := ""
 		if h.Joined != nil {
@@ -197,9 +215,10 @@ func (p *printer) status(r enroll.StatusReport) error {
 		return h, []string{h.Host, string(h.State), h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "),
 			remark(h.Message, h.Warnings)}
 	}, func() any { return r })
-	if err != nil || p.format != "table" {
-		return err
-	}
+}
+
+// strangers writes which joins are of no host of the inventory, and whose rules somebody should look at.
+func (p *printer) strangers(r enroll.StatusReport) (err error) {
 	for _, s := range r.Strange {
 		whose := "no host of the records"
 		if s.Host != "" {

@@ -49,6 +49,13 @@ func (h *Halt) Insist() {
 	h.insist()
 }
 
+// Open is how much is being changed now.
+func (h *Halt) Open() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open
+}
+
 // Idle is for how long nothing has been changed since somebody asked; 0 while something is.
 func (h *Halt) Idle() time.Duration {
 	h.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
+	"fleetctl/enroll/work"
 	"fleetctl/inventory"
 	"fleetctl/remote"
 )
@@ -76,10 +77,12 @@ func (s *scanner) ask(ctx context.Context, h inventory.Host) (sighting, error) {
 		return sighting{}, err
 	}
 	defer conn.Close()
+	work.At(ctx, work.Looking)
 	p, err := runProbe(ctx, conn, string(vars.Device))
 	if err != nil {
 		return sighting{}, err
 	}
+	work.At(ctx, work.Asking)
 	return s.askTPM(ctx, conn, question{host: h, probe: p, device: string(vars.Device), become: p.becomeFor(h)})
 }
 

@@ -41,6 +41,7 @@ func (r Reach) Dial(ctx context.Context, h inventory.Host) (*remote.Conn, error)
 	if err != nil {
 		return nil, err
 	}
+	At(ctx, Connecting)
 	var conn *remote.Conn
 	err = r.Patiently(ctx, func() (err error) {
 		conn, err = r.Dialer.Dial(ctx, t)

@@ -17,6 +17,8 @@ type Run struct {
 	Store    store.Store
 	Machines config.Machines                  // which names are one machine, in the whole inventory: it is worked on under one at a time
 	OnResult func(outcome.Result)             // after every host, one at a time, in the order of completion; may be nil
+	OnDoing  func(host string, what Doing)    // whenever something else is begun about a host, on several goroutines; may be nil
+	OnPace   func(Pace)                       // whenever a rollout has come further; may be nil
 	Logf     func(format string, args ...any) // what a person sees who asks for more; may be nil
 }
 
@@ -50,7 +52,7 @@ func (r Run) Hosts(ctx context.Context, reach Reach, hosts []inventory.Host,
 	machine := func(h inventory.Host) string { return r.Machines.Name(h.Name) }
 	EachApart(ctx, reach.Forks, reach.Timeout, hosts, machine, func(ctx context.Context, i int, h inventory.Host) {
 		start := time.Now()
-		results[i] = fn(ctx, h)
+		results[i] = fn(r.Telling(ctx, h.Name), h)
 		results[i].Took = time.Since(start)
 		report(results[i])
 	})

@@ -134,4 +134,6 @@ func (quiet) Begin(enroll.Stage, int) {}
 func (quiet) Host(outcome.Result)     {}
 func (quiet) End()                    {}
 func (quiet) Note(enroll.Note)        {}
+func (quiet) At(string, work.Doing)   {}
+func (quiet) Pace(work.Pace)          {}
 func (quiet) Logf(string, ...any)     {}

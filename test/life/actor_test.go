@@ -342,4 +342,6 @@ func (w *watcher) Note(n enroll.Note) {
 	}
 }
 
+func (*watcher) At(string, work.Doing) {}
+func (*watcher) Pace(work.Pace)        {}
 func (w *watcher) Logf(string, ...any) {}
