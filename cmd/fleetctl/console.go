@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,7 +108,7 @@ func (k *console) tell() {
 func (k *console) draw() {
 	width := k.app.columns() - 1 // a full line would wrap
 	bar := k.bar.at(k.run.Fraction())
-	if width < 2*len(bar) {
+	if width < 100 { // the words say more
 		bar = ""
 	}
 	k.app.line.Show(k.app.saying.Say(bar + k.run.Text(time.Now(), width-screen.Width(bar))))
@@ -233,6 +234,7 @@ func (k *console) rest() {
 	defer k.mu.Unlock()
 	for _, g := range k.troubles.All() {
 		if more := g.Hosts[1:]; len(more) > 0 {
+			slices.Sort(more) // they ended in any order
 			like := "like " + g.First.host
 			if g.Other {
 				like = "in other words"

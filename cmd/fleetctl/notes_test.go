@@ -81,7 +81,7 @@ var everyNote = []struct {
 	}}, "a\nfleetctl:   - its rule in token fleet\nfleetctl:   - EK 00ff, whichever token has it\nfleetctl:   - user teleport\n" +
 		"fleetctl:   - its record, once the host is done\nfleetctl: b, which presents the EK of a, too: an old or a new name of it, or a clone\n" +
 		"fleetctl: c, another name of a\nfleetctl: d, chosen by a pattern\n"},
-	{enroll.HostsLeave{Hosts: slices.Repeat([]enroll.Leaving{{Host: "a"}}, 60)}, "and 10 more hosts\n"},
+	{enroll.HostsLeave{Hosts: slices.Repeat([]enroll.Leaving{{Host: "a"}}, 60)}, "fleetctl: 60 hosts: a\n"},
 	{enroll.StillAdmitted{Host: "a", Token: "theirs", EKHash: "00ff"}, "a: token theirs, which fleetctl did not write, still admits its EK 00ff\n"},
 	{enroll.StillAdmitted{Host: "a", Token: "theirs", May: true, Why: "by a serial"}, "a: token theirs may admit it by a serial\n"},
 	{enroll.UndoPending{Host: "a"}, "a: what enroll made on it is still there; fleetctl remove --resume"},

@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
+	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll"
 	"fleetctl/enroll/token"
 )
@@ -56,23 +58,63 @@ func (p *printer) tokens(set *token.Set) error {
 // tokenDiff writes a difference: as text, or as one document.
 func (p *printer) tokenDiff(d token.Diff) error {
 	if p.format == "table" || p.format == "csv" {
-		return writeTokenDiff(p.w, d)
+		most := few
+		if p.wide {
+			most = math.MaxInt
+		}
+		return writeTokenDiff(p.w, d, most)
 	}
 	return p.write(nil, len(d.Tokens), func(i int) (any, []string) { return d.Tokens[i], nil }, func() any { return d })
 }
 
 // writeTokenDiff writes a difference for people: "+" comes, "-" goes, "~" changes, "?" is not ours and stays. What is as
-// it should be is not mentioned.
-func writeTokenDiff(w io.Writer, d token.Diff) error {
+// it should be is not mentioned. Hosts have a line each as long as there are no more of them than most.
+func writeTokenDiff(w io.Writer, d token.Diff, most int) error {
 	out := bufio.NewWriter(w)
 	say := func(format string, args ...any) { _ = writeLine(out, format, args...) } // Flush has the error
 	for _, c := range d.Bots {
 		writeBotChange(say, c)
 	}
 	for _, c := range d.Tokens {
-		writeTokenChange(say, c)
+		writeTokenChange(say, c, most)
 	}
 	return out.Flush()
+}
+
+func writeHosts(say func(string, ...any), mark string, hosts []string, most int) {
+	if len(hosts) > most {
+		hosts = []string{screen.Count(len(hosts)) + ": " + screen.Folded(hosts, manyNames)}
+	}
+	for _, host := range hosts {
+		say("  %s %s", mark, host)
+	}
+}
+
+// writeChanged writes what changes in rules, of many the same once.
+func writeChanged(say func(string, ...any), changed []token.RuleChange, most int) {
+	if len(changed) <= most {
+		for _, r := range changed {
+			say("  ~ %s: %s", r.Host, r.What)
+		}
+		return
+	}
+	groups := screen.Groups[string, string]{Most: fewShapes}
+	for _, r := range changed {
+		groups.Add("", r.Host, r.What, r.What)
+	}
+	for _, g := range groups.All() {
+		say("  ~ %s: %s: %s", screen.Count(len(g.Hosts)), screen.Folded(g.Hosts, manyNames), g.First)
+	}
+}
+
+// writeForeign writes rules that we did not write.
+func writeForeign(say func(string, ...any), format string, rules []token.ForeignRule, most int) {
+	for _, f := range rules[:min(most, len(rules))] {
+		say(format, f)
+	}
+	if more := len(rules) - most; more > 0 {
+		say("    and %d more like these", more)
+	}
 }
 
 func writeBotChange(say func(string, ...any), c token.BotChange) {
@@ -85,7 +127,7 @@ func writeBotChange(say func(string, ...any), c token.BotChange) {
 	}
 }
 
-func writeTokenChange(say func(string, ...any), c token.Change) {
+func writeTokenChange(say func(string, ...any), c token.Change, most int) {
 	if c.Refused != nil {
 		say("token %s: stays as it is: %s (%s)", c.Name, c.Refused.Reason, c.Refused.Hint)
 		return
@@ -98,19 +140,9 @@ func writeTokenChange(say func(string, ...any), c token.Change) {
 	for _, f := range c.Fields {
 		say("  ~ %s: %s → %s", f.Field, cmp.Or(f.Have, "nothing"), cmp.Or(f.Want, "nothing"))
 	}
-	for _, host := range c.Added {
-		say("  + %s", host)
-	}
-	for _, host := range c.Removed {
-		say("  - %s", host)
-	}
-	for _, r := range c.Changed {
-		say("  ~ %s: %s", r.Host, r.What)
-	}
-	for _, f := range c.Pruned {
-		say("  - %s (fleetctl did not write it)", f)
-	}
-	for _, f := range c.Foreign {
-		say("  ? %s: fleetctl did not write it; it stays (--adopt takes it over, --prune removes it)", f)
-	}
+	writeHosts(say, "+", c.Added, most)
+	writeHosts(say, "-", c.Removed, most)
+	writeChanged(say, c.Changed, most)
+	writeForeign(say, "  - %s (fleetctl did not write it)", c.Pruned, most)
+	writeForeign(say, "  ? %s: fleetctl did not write it; it stays (--adopt takes it over, --prune removes it)", c.Foreign, most)
 }

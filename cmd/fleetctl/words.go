@@ -54,7 +54,7 @@ func (k *console) Note(n enroll.Note) {
 // differs says what changes in the cluster, in lines of its own.
 func (k *console) differs(d token.Diff) {
 	var text strings.Builder
-	_ = writeTokenDiff(&text, d) // a Builder takes everything
+	_ = writeTokenDiff(&text, d, few) // a Builder takes everything
 	for line := range strings.Lines(text.String()) {
 		k.app.say("%s", strings.TrimSuffix(line, "\n"))
 	}
@@ -271,26 +271,49 @@ func (k *console) unchecked(hosts []token.Unchecked) {
 	}
 }
 
-// leave says what goes with hosts, before anything is done.
+// leave says what goes with hosts, before anything is done; of many what is the same once.
 func (k *console) leave(hosts []enroll.Leaving) {
-	const most = 50
-	for _, h := range hosts[:min(most, len(hosts))] {
-		k.app.say("%s%s", h.Host, whyLeaving(h))
-		if h.Token != "" {
-			k.app.say("  - its rule in token %s", h.Token)
+	if len(hosts) <= few {
+		for _, h := range hosts {
+			k.app.say("%s%s", h.Host, whyLeaving(h))
+			k.goes(h, "EK "+strings.Join(h.EKs, ", EK "))
 		}
-		for _, ek := range h.EKs {
-			k.app.say("  - EK %s, whichever token has it", ek)
-		}
-		for _, thing := range h.Things {
-			k.app.say("  - %s", thing)
-		}
-		if h.Record {
-			k.app.say("  - its record, once the host is done")
-		}
+		return
 	}
-	if more := len(hosts) - most; more > 0 {
-		k.app.say("and %d more hosts", more)
+	var first []enroll.Leaving
+	names := map[string][]string{}
+	for _, h := range hosts {
+		key := alike(h)
+		if names[key] == nil {
+			first = append(first, h)
+		}
+		names[key] = append(names[key], h.Host)
+	}
+	for _, h := range first {
+		all := names[alike(h)]
+		k.app.say("%s: %s%s", screen.Count(len(all)), screen.Folded(all, manyNames), whyLeaving(h))
+		k.goes(h, "the EK of each")
+	}
+}
+
+// alike is the same for hosts with which the same goes.
+func alike(h enroll.Leaving) string {
+	return fmt.Sprint(whyLeaving(h), h.Token, len(h.EKs), h.Things, h.Record)
+}
+
+// goes says what goes with a host, or with each of several.
+func (k *console) goes(h enroll.Leaving, eks string) {
+	if h.Token != "" {
+		k.app.say("  - its rule in token %s", h.Token)
+	}
+	if len(h.EKs) > 0 {
+		k.app.say("  - %s, whichever token has it", eks)
+	}
+	for _, thing := range h.Things {
+		k.app.say("  - %s", thing)
+	}
+	if h.Record {
+		k.app.say("  - its record, once the host is done")
 	}
 }
 

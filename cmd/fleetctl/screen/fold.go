@@ -7,7 +7,7 @@ import (
 )
 
 // Fold says names in few words: names that differ in one number alone stand together, "web-[001-023,025]". The numbers keep
-// their order and their zeros. What is said first is what came first. No name is there twice.
+// their order and their zeros. What is said first is what came first. A name that is there twice is said once.
 func Fold(names []string) []string {
 	items, _ := fold(names)
 	return items
@@ -28,6 +28,7 @@ func Folded(names []string, n int) string {
 
 // fold returns the items, and how many names each has.
 func fold(names []string) (items []string, members []int) {
+	names = once(names)
 	places := make(map[around]int)
 	for _, name := range names {
 		for _, n := range numbersIn(name) {
@@ -51,6 +52,19 @@ func fold(names []string) (items []string, members []int) {
 		members = append(members, folded[a].n)
 	}
 	return items, members
+}
+
+// once is every name once, in their order.
+func once(names []string) []string {
+	seen := make(map[string]bool, len(names))
+	out := make([]string, 0, len(names))
+	for _, name := range names {
+		if !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // around is what stands before and behind a number of a name; alone: the whole name is before, and none of its numbers counts.

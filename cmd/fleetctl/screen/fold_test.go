@@ -2,7 +2,6 @@ package screen
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -52,8 +51,7 @@ func FuzzFold(f *testing.F) {
 	f.Add("0 00 000 1")
 	f.Fuzz(func(t *testing.T, text string) {
 		names := strings.Fields(text)
-		slices.Sort(names)
-		names = slices.Compact(names)
+		names = once(names)
 		if strings.ContainsAny(text, "[]-,") {
 			t.Skip("it has our own signs")
 		}

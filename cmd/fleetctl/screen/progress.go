@@ -124,10 +124,14 @@ func (p *Progress) rate(now time.Time) float64 {
 
 // timeLeft is how long it will take at that speed.
 func (p *Progress) timeLeft(rate float64) string {
-	if rate == 0 || p.done == p.total {
+	if rate == 0 {
 		return ""
 	}
-	return "about " + Rough(time.Duration(float64(p.total-p.done)/rate*float64(time.Second))) + " left"
+	left := time.Duration(float64(p.total-p.done) / rate * float64(time.Second))
+	if left < time.Second {
+		return ""
+	}
+	return "about " + Rough(left) + " left"
 }
 
 // slowest names the host that is waited for longest, once it takes long.
