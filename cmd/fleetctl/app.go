@@ -117,7 +117,8 @@ func (a *app) commonFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Value: "fleet.yaml", Usage: "the fleet `FILE`"},
 		&cli.StringFlag{Name: "db", Value: "fleet.db", Usage: "the records' `FILE`"},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table, wide (a table of everything), json, jsonl, yaml or csv"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table",
+			Usage: "table, wide (a table of everything), json, jsonl, yaml or csv"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Count: &a.verbose,
 			Usage: "say on stderr what is done, and how each host is reached; -vv says more"},
 		&cli.BoolFlag{Name: "no-progress", Usage: "don't say how far it is"},

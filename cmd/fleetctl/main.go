@@ -18,7 +18,8 @@ func main() {
 // realMain is main for the tests, too, which run it as a command of their scripts, with helpers of their own.
 func realMain(helpers fs.FS) int {
 	a := &app{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, terminal: isTerminal(os.Stderr), interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr), helpers: helpers,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		terminal: isTerminal(os.Stderr), interactive: isTerminal(os.Stdin) && isTerminal(os.Stderr), helpers: helpers,
 		secrets: takeSecrets(),
 	}
 	a.look(os.Stdout, os.Stderr, os.Getenv)

@@ -103,10 +103,10 @@ func noteText(n enroll.Note) string {
 		}
 		return fmt.Sprintf("token %s: its CA check stays as it is: %d hosts may have it and would not pass the new one: %s "+
 			"(fleetctl enroll moves them; remove, records disable and tokens --contract are a person's word)",
-			n.Token, len(hosts), screen.Folded(hosts, 10))
+			n.Token, len(hosts), screen.Folded(hosts, fewNames))
 	case enroll.RecordsOld:
 		return fmt.Sprintf("the records were older than the cluster's tokens: no rule leaves %s until \"fleetctl records recover\"",
-			screen.Folded(n.Tokens, 10))
+			screen.Folded(n.Tokens, fewNames))
 	case enroll.RulesOpen:
 		return openRulesText(n.Rules)
 	case enroll.PolicyChanges:
@@ -162,14 +162,14 @@ func tombstonesText(n enroll.TombstonesCount) string {
 		names = append(names, cmp.Or(m.Host, "EK "+m.EKHash[:min(12, len(m.EKHash))]))
 	}
 	return fmt.Sprintf("%s keeps %d machines out that the records had lost: %s (fleetctl records readmit lets them in again)",
-		n.File, len(names), screen.Folded(names, 10))
+		n.File, len(names), screen.Folded(names, fewNames))
 }
 
 // alarmText is an alarm with the hosts that it is about, and what to do.
 func alarmText(a token.Alarm) string {
 	text := "alarm: " + a.Text
 	if len(a.Hosts) > 0 {
-		text += ": " + screen.Folded(a.Hosts, 10)
+		text += ": " + screen.Folded(a.Hosts, fewNames)
 	}
 	if a.Kind == token.AlarmAhead {
 		text += " (fleetctl records recover)"
@@ -191,10 +191,11 @@ func openRulesText(rules []enroll.OpenRule) string {
 	var parts []string
 	if len(orphans) > 0 {
 		parts = append(parts, fmt.Sprintf("%d hosts have rules and are not in the inventory (fleetctl remove --offline takes them out): %s",
-			len(orphans), screen.Folded(orphans, 10)))
+			len(orphans), screen.Folded(orphans, fewNames)))
 	}
 	if len(stale) > 0 {
-		parts = append(parts, fmt.Sprintf("%d hosts keep an old rule and have not joined for long: %s", len(stale), screen.Folded(stale, 10)))
+		parts = append(parts, fmt.Sprintf("%d hosts keep an old rule and have not joined for long: %s", len(stale),
+			screen.Folded(stale, fewNames)))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -206,7 +207,8 @@ func (k *console) kept(kept map[string][]token.Rule) {
 		for _, r := range kept[name] {
 			hosts = append(hosts, r.Host)
 		}
-		k.app.say("token %s: %d rules stay until their hosts have joined with another token: %s", name, len(hosts), screen.Folded(hosts, 10))
+		k.app.say("token %s: %d rules stay until their hosts have joined with another token: %s", name, len(hosts),
+			screen.Folded(hosts, fewNames))
 	}
 }
 
@@ -235,7 +237,7 @@ func (k *console) tokens(set *token.Set) {
 	}
 	k.unchecked(set.Unchecked)
 	if n := len(set.Unproven); n > 0 {
-		k.app.say("%d rules rest on identities that nobody has proven: %s", n, screen.Folded(set.Unproven, 10))
+		k.app.say("%d rules rest on identities that nobody has proven: %s", n, screen.Folded(set.Unproven, fewNames))
 	}
 	if n := len(set.Moved); n > 0 {
 		k.app.say("%d hosts change token and need a new tbot configuration (fleetctl enroll):", n)
@@ -267,7 +269,7 @@ func (k *console) unchecked(hosts []token.Unchecked) {
 	}
 	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
 		names := byReason[reason]
-		k.app.say("%d hosts join by their EK hash alone: %s: %s", len(names), reason, screen.Folded(names, 10))
+		k.app.say("%d hosts join by their EK hash alone: %s: %s", len(names), reason, screen.Folded(names, fewNames))
 	}
 }
 

@@ -21,7 +21,7 @@ func TestFold(t *testing.T) {
 		"web-[001-023]":                        numbered("web-%03d", 1, 23),
 		"web-[001-003,005], db, web-9x":        {"web-001", "web-002", "web-003", "db", "web-005", "web-9x"},
 		"h[8-11]":                              {"h8", "h9", "h10", "h11"},
-		"h[08-10,9-10]":                        {"h08", "h09", "h10", "h9", "h10"}, // zeros are part of a name
+		"h[08-10,9]":                           {"h08", "h09", "h10", "h9", "h10"}, // zeros are part of a name
 		"10.0.0.[1-20]":                        numbered("10.0.0.%d", 1, 20),
 		"rack1-node[01-03], rack2-node[01-02]": {"rack1-node01", "rack1-node02", "rack1-node03", "rack2-node01", "rack2-node02"},
 		"web[1-3].dc2.example.com":             numbered("web%d.dc2.example.com", 1, 3),
