@@ -24,8 +24,9 @@ func Scan(ctx context.Context, hosts []inventory.Host, opts Options) ([]outcome.
 	s := &scanner{Options: opts, helpers: newHelpers(opts.Helpers)}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	run := ctx
 	results := opts.Hosts(ctx, opts.Reach, hosts, func(ctx context.Context, h inventory.Host) outcome.Result {
-		r, err := s.host(ctx, h)
+		r, err := s.host(ctx, run, h)
 		if err != nil {
 			stop(err) // the records fail: nothing that we would learn now could be kept
 		}
@@ -37,8 +38,8 @@ func Scan(ctx context.Context, hosts []inventory.Host, opts Options) ([]outcome.
 	return results, s.judgeDuplicates(ctx, results)
 }
 
-// host scans one host and records the observation. The error is of the records.
-func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, error) {
+// host scans one host of a run and records the observation. The error is of the records.
+func (s *scanner) host(ctx, run context.Context, h inventory.Host) (outcome.Result, error) {
 	if ctx.Err() != nil {
 		return outcome.End(h.Name, outcome.Canceled, outcome.WasCanceled, "canceled before it began"), nil
 	}
@@ -51,8 +52,7 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, e
 	if r.Outcome == outcome.Canceled {
 		return r, nil // an interrupted host was not seen: a resumed scan takes it again
 	}
-	// A host that has answered is recorded even when Ctrl-C came meanwhile.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := recording(run)
 	defer cancel()
 	verdict, err := s.Store.Put(ctx, observation(s.ID, r, seen))
 	if err != nil {
@@ -60,6 +60,23 @@ func (s *scanner) host(ctx context.Context, h inventory.Host) (outcome.Result, e
 		return r, fmt.Errorf("records: %w", err)
 	}
 	return outcome.Judge(r, verdict), nil
+}
+
+// toRecord is how long the records may take for a host once its run has ended.
+const toRecord = time.Minute
+
+// recording returns a context for the records. A host that has answered is recorded although its own time is over, and even
+// when Ctrl-C came meanwhile. As long as the run goes on, records that are slow hold it up, and don't end it.
+func recording(run context.Context) (ctx context.Context, done func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(run))
+	stop := context.AfterFunc(run, func() {
+		timer := time.AfterFunc(toRecord, cancel)
+		context.AfterFunc(ctx, func() { timer.Stop() })
+	})
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // ask connects to the host and asks its TPM.

@@ -66,7 +66,7 @@ func faults() []fault {
 		{name: "it reboots at a random step", statuses: []string{"disconnected"}, do: atStep(enrolltest.ErrDrop)},
 		{name: "it talks too much", statuses: []string{"bad-output", "login-shell"}, do: func(h *enrolltest.Host, _ *rand.Rand) { h.Wrap = flood }},
 		{name: "it garbles what its helper says", statuses: []string{"bad-output", "unproven", "tpm-error", "disconnected", "login-shell", "no-exec-dir",
-			"error", "ek-unreadable", "timeout", ""}, slow: true, do: garble},
+			"error", "ek-unreadable", "timeout", "become-failed", ""}, slow: true, do: garble},
 		{name: "what its helper says has no end", statuses: []string{"bad-output", "tpm-error", "login-shell", ""}, do: overflow},
 		{name: "its commands are killed", statuses: []string{"disconnected"}, do: func(h *enrolltest.Host, _ *rand.Rand) { h.Wrap = killed }},
 		{name: "nothing may execute", statuses: []string{""}, do: state(func(s *enrolltest.State) { s.NoExec = true })},
