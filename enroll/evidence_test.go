@@ -177,7 +177,7 @@ func TestTheRecordsForgetAJoinBeforeTheHostIsChanged(t *testing.T) {
 	report, err := l.enroll()
 	l.check("enroll", report.Results, err, "web-01 unreachable disconnected", outcome.ErrHostsFailed)
 	at := seen.Load()
-	if at == nil || at.State != stateApplying || at.ChangedRun != report.Run || at.JoinedRun != 0 || at.JoinedBy("fleet") {
+	if at == nil || at.State != store.HostApplying || at.ChangedRun != report.Run || at.JoinedRun != 0 || at.JoinedBy("fleet") {
 		t.Errorf("before the file was written: %+v", at)
 	}
 	if in := l.record("web-01").Installed; in.JoinedBy("fleet") || in.JoinedAt == nil {

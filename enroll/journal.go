@@ -10,13 +10,6 @@ import (
 	"fleetctl/enroll/store"
 )
 
-// The states of store.Installed that say that a host is not through.
-const (
-	stateApplying = "applying"
-	stateFailed   = "failed"
-	stateRemoving = "removing"
-)
-
 // hostJournal keeps in the records how far one host is. An entry is durable before the step that it names begins, so
 // that whatever becomes of the controller, the records say where the host may be half-way.
 type hostJournal struct {
@@ -49,7 +42,7 @@ func openJournal(ctx context.Context, st store.Store, name string, run int64) (*
 // Begin notes the step that comes next, and that what it makes may be there from now on. A tbot that is about to be
 // another one, or to run in another way, has not joined.
 func (j *hostJournal) Begin(ctx context.Context, s host.Step) error {
-	j.now.State, j.now.Step = stateApplying, s.Name
+	j.now.State, j.now.Step = store.HostApplying, s.Name
 	if s.Configures() {
 		at := time.Now().UTC()
 		j.now.ChangedRun, j.now.ChangedAt, j.now.JoinedRun = j.now.Run, &at, 0
@@ -81,7 +74,7 @@ func (j *hostJournal) undone(ctx context.Context, things []host.Thing) error {
 
 // fail notes that the host was left at its last step.
 func (j *hostJournal) fail(ctx context.Context) error {
-	j.now.State = stateFailed
+	j.now.State = store.HostFailed
 	return j.save(ctx)
 }
 

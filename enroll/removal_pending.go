@@ -41,7 +41,7 @@ func (r *removal) note(ctx context.Context, run int64, l *leaving) error {
 	if l.rec.Installed != nil {
 		in = *l.rec.Installed
 	}
-	in.Run, in.State, in.Step = run, stateRemoving, "removal"
+	in.Run, in.State, in.Step = run, store.HostRemoving, "removal"
 	if l.listed {
 		in.Vars = reachVars(*l.host)
 	}
@@ -123,7 +123,7 @@ func (c *choice) addPending() {
 // isPending says whether a host waits for the end of its removal. One that was let in again does not, and neither does
 // one that has another EK by now.
 func isPending(rec store.Record, out map[string]store.Machine) bool {
-	if rec.Installed == nil || rec.Installed.State != stateRemoving || rec.Pending != nil {
+	if rec.Installed == nil || rec.Installed.State != store.HostRemoving || rec.Pending != nil {
 		return false
 	}
 	if rec.Accepted == nil {

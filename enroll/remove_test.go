@@ -319,7 +319,7 @@ func TestWhatWasMadeIsKnownWhileItIsTakenAway(t *testing.T) {
 	l.host["web-01"].Before = func(enrolltest.Event) error {
 		asked++
 		rec, err := l.Store.Record(t.Context(), "web-01")
-		if err != nil || rec.Token != "" || rec.Installed == nil || rec.Installed.State != stateRemoving ||
+		if err != nil || rec.Token != "" || rec.Installed == nil || rec.Installed.State != store.HostRemoving ||
 			!slices.Equal(rec.Installed.Made, made) {
 			t.Errorf("%+v, %v", rec, err)
 		}

@@ -50,7 +50,7 @@ func TestStatusSaysHowAHostIs(t *testing.T) {
 		}, outcome.StateDrifted, `rule in the cluster: description: "old" → "web-01"`, outcome.ErrChanges},
 		{"an earlier run stopped half-way", func(l *lab) {
 			in := *l.record("web-01").Installed
-			in.State, in.Step = stateApplying, "/etc/tbot.yaml"
+			in.State, in.Step = store.HostApplying, "/etc/tbot.yaml"
 			if err := l.Store.SetInstalled(l.t.Context(), "web-01", &in); err != nil {
 				l.t.Fatal(err)
 			}

@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"encoding/csv"
 	"errors"
-	"html/template"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 
+	"fleetctl/cmd/fleetctl/page"
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/records"
+	"fleetctl/enroll/report"
+	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 	"fleetctl/enroll/tpm"
 	"fleetctl/remote"
@@ -158,12 +160,27 @@ func TestNoHostForgesARow(t *testing.T) {
 
 func TestNoHostForgesThePage(t *testing.T) {
 	t.Parallel()
-	page := template.Must(template.New("report").Funcs(template.FuncMap{"join": strings.Join, "one": remote.Escape}).Parse(reportHTML))
-	view := records.View{SharedBy: make([]string, 1), TPM: &tpm.Details{Findings: make([]tpm.Finding, 1)}}
-	fill(reflect.ValueOf(&view).Elem(), forged)
+	host := report.Host{Concerns: []outcome.Code{forged}}
+	host.State, host.SharedBy, host.TPM = forged, make([]string, 1), &tpm.Details{Findings: make([]tpm.Finding, 1)}
+	fill(reflect.ValueOf(&host).Elem(), forged)
+	entry := store.Entry{}
+	fill(reflect.ValueOf(&entry).Elem(), forged)
+	r := report.Report{
+		Bots: make([]string, 1), Concerns: []report.Concern{{Examples: make([]string, 1)}}, Runs: make([]report.Run, 1),
+		Tokens: make([]report.TokenCount, 1), States: make([]report.Count, 1), Vendors: make([]report.Count, 1), Firmware: make([]report.Count, 1),
+		Issuers: make([]records.Issuer, 1), Growth: make([]report.Point, 1),
+		Joins: report.Months{Months: make([]report.Month, 1)}, Expiry: report.Months{Months: make([]report.Month, 1)},
+	}
+	fill(reflect.ValueOf(&r).Elem(), forged)
+	r.Concerns[0].Code, r.Concerns[0].Severity = forged, forged
+	r.Hosts = func(yield func(report.Host, error) bool) { yield(host, nil) }
+	r.Log = func(yield func(store.Entry, error) bool) { yield(entry, nil) }
 	var out bytes.Buffer
-	if err := page.Execute(&out, fleetReport{Version: "dev", Hosts: []records.View{view}, Rules: forged}); err != nil {
+	if err := page.Write(&out, r); err != nil {
 		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "web-02"); n < 100 {
+		t.Errorf("the forged words are in the page %d times: most are gone", n)
 	}
 	for _, r := range out.String() {
 		if r != '\n' && (unicode.IsControl(r) || remote.Escape(string(r)) != string(r) && !unicode.In(r, unicode.M)) {

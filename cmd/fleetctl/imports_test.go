@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/scan":          {"enroll/claim", "enroll/config", "enroll/outcome", "enroll/sh", "enroll/store", "enroll/tpm", "enroll/work", "inventory", "remote"},
 	"fleetctl/enroll/records":       {"enroll/claim", "enroll/config", "enroll/outcome", "enroll/store", "enroll/tpm", "inventory", "remote"},
 	"fleetctl/enroll/token":         {"enroll/claim", "enroll/config", "enroll/outcome", "enroll/store", "enroll/tctl", "enroll/tpm", "enroll/work", "inventory", "remote"},
+	"fleetctl/enroll/report":        {"enroll/outcome", "enroll/records", "enroll/store", "enroll/tpm", "inventory", "remote"},
 	"fleetctl/enroll/host/diff":     {"remote"},
 	"fleetctl/enroll/host/tbotlog":  {"enroll/outcome"},
 	"fleetctl/enroll/host/origin":   {"enroll/config", "enroll/outcome", "enroll/versions", "remote"},
@@ -53,12 +54,13 @@ var mayImport = map[string][]string{
 	},
 	"fleetctl/enroll": {
 		"enroll/child", "enroll/claim", "enroll/config", "enroll/halt", "enroll/host", "enroll/host/origin", "enroll/outcome", "enroll/records", "enroll/redact",
-		"enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "remote/sshfp", "templates",
+		"enroll/report", "enroll/scan", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/versions", "enroll/work", "inventory", "remote", "remote/sshfp", "templates",
 	},
 	"fleetctl/cmd/fleetctl/screen": {},
+	"fleetctl/cmd/fleetctl/page":   {"enroll/outcome", "enroll/report", "remote"},
 	"fleetctl/cmd/fleetctl": {
-		"cmd/fleetctl/screen", "enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/scan", "enroll/store", "enroll/tctl",
-		"enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
+		"cmd/fleetctl/page", "cmd/fleetctl/screen", "enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/report", "enroll/scan", "enroll/store",
+		"enroll/tctl", "enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.
 	"fleetctl/cmd/identify":                 {"enroll/tpm/device", "enroll/tpm/ekcert", "enroll/tpm/wire"},

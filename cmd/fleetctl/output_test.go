@@ -28,6 +28,8 @@ func TestAFullDiskOfTheOutputIsAnError(t *testing.T) {
 		formats := []string{"table", "json", "jsonl", "yaml", "csv"}
 		if strings.Contains(command, "--list") || strings.Contains(command, "--graph") {
 			formats = []string{""}
+		} else if command == "report" {
+			formats = []string{"html", "json"}
 		} else if strings.Contains(command, "export") {
 			formats = formats[1:]
 		}

@@ -2,76 +2,111 @@ package main
 
 import (
 	"bufio"
-	"cmp"
-	_ "embed"
-	"html/template"
+	"encoding/json"
+	"io"
+	"iter"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"fleetctl/cmd/fleetctl/page"
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
-	"fleetctl/enroll/records"
-	"fleetctl/remote"
+	"fleetctl/enroll/report"
 )
-
-//go:embed report.html
-var reportHTML string
 
 func (a *app) reportCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "report",
-		Usage:       "write the fleet as one HTML file to standard output",
-		Description: "The page needs no network and no script: fleetctl report > fleet.html",
-		Flags:       slices.Concat(a.commonFlags(), a.inventoryFlags()),
-		Action:      a.report,
+		Name:  "report",
+		Usage: "write the fleet as one HTML file, for somebody who signs, to standard output",
+		Description: "The page needs no network and no other file: fleetctl report > fleet.html. It prints well, too.\n" +
+			"-o html (default) or json, which has the same facts.",
+		Flags:  slices.Concat(a.commonFlags(), a.inventoryFlags()),
+		Action: a.report,
 	}
-}
-
-// fleetReport is what report.html shows.
-type fleetReport struct {
-	Version string
-	States  []stateCount
-	Hosts   []records.View
-	Rules   string // those that somebody should look at; "" for none
-}
-
-// stateCount is how many hosts are in a state.
-type stateCount struct {
-	State outcome.Code
-	Hosts int
 }
 
 func (a *app) report(c *cli.Context) error {
-	page, err := template.New("report").Funcs(template.FuncMap{"join": strings.Join, "one": remote.Escape}).Parse(reportHTML)
+	write, err := reportWriter(c)
 	if err != nil {
 		return err
 	}
-	r := fleetReport{Version: version}
-	counts := map[outcome.Code]int{}
-	err = a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
-		for view, err := range records.List(c.Context, f.Store, f.Inventory) {
-			if err != nil {
-				return err
-			}
-			counts[view.State]++
-			r.Hosts = append(r.Hosts, view)
+	return a.withRecords(c, existingRecords, func(f enroll.Fleet) error {
+		r, err := enroll.Report(c.Context, f)
+		if err != nil {
+			return err
 		}
-		rules, err := enroll.OpenRules(c.Context, f)
-		r.Rules = openRulesText(rules)
-		return err
+		r.Version = version
+		for i, concern := range r.Concerns {
+			r.Concerns[i].Do = cure(concern)
+		}
+		defer a.halt.Hold()()
+		out := bufio.NewWriterSize(a.stdout, 64<<10)
+		if err := write(out, r); err != nil {
+			return err
+		}
+		return out.Flush()
 	})
+}
+
+// reportWriter is what writes the format of -o.
+func reportWriter(c *cli.Context) (func(io.Writer, report.Report) error, error) {
+	format := "html"
+	if c.IsSet("output") {
+		format = c.String("output")
+	}
+	switch format {
+	case "html":
+		return page.Write, nil
+	case "json":
+		return reportJSON, nil
+	}
+	return nil, usage("report -o %s: none of html, json", format)
+}
+
+// cure is what to do about a concern; a host that is alone with it is named.
+func cure(c report.Concern) string {
+	host := "HOST"
+	if c.Hosts == 1 {
+		host = c.Examples[0]
+	}
+	do := advise(host, outcome.Reason{Code: c.Code, Hint: c.Do}).Hint
+	return strings.ReplaceAll(do, "HOST", host)
+}
+
+// reportJSON writes a report as one document. What may be long comes last, and one by one.
+func reportJSON(w io.Writer, r report.Report) error {
+	head, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	for state, n := range counts {
-		r.States = append(r.States, stateCount{state, n})
-	}
-	slices.SortFunc(r.States, func(x, y stateCount) int { return cmp.Compare(x.State, y.State) })
-	out := bufio.NewWriter(a.stdout)
-	if err := page.Execute(out, r); err != nil {
+	if _, err := w.Write(head[:len(head)-len("\n}")]); err != nil {
 		return err
 	}
-	return out.Flush()
+	if err := jsonMember(w, "log", r.Log); err != nil {
+		return err
+	}
+	if err := jsonMember(w, "hosts", r.Hosts); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, "}\n")
+	return err
+}
+
+// jsonMember writes one more member of an object: a list.
+func jsonMember[T any](w io.Writer, name string, values iter.Seq2[T, error]) error {
+	if _, err := io.WriteString(w, ",\n  \""+name+"\": "); err != nil {
+		return err
+	}
+	row, end := jsonRows(w)
+	for v, err := range values {
+		if err != nil {
+			return err
+		}
+		if err := row(v, nil); err != nil {
+			return err
+		}
+	}
+	return end()
 }

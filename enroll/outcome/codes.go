@@ -127,6 +127,14 @@ const (
 	StateRemoved    Code = "removed"
 	StateReplaced   Code = "replaced"
 
+	// What the report names besides.
+	NotScanned  Code = "not-scanned"
+	NotListed   Code = "not-listed"
+	NoJoinSeen  Code = "no-join-seen"
+	CertExpires Code = "ekcert-expires"
+	RuleOrphan  Code = "orphan-rule"
+	RuleOld     Code = "old-rule"
+
 	// States of a host, from bad to good.
 	StateUnreachable Code = "unreachable"
 	StateBroken      Code = "broken"

@@ -20,6 +20,7 @@ const (
 	OfWarning Subject = "a warning"                   // of results; a fatal one says that tbot will not join
 	OfRecord  Subject = "the state of a record"
 	OfHost    Subject = "the state of a host"
+	OfReport  Subject = "a remark of the report"
 )
 
 // Meaning is what a code means.
@@ -378,6 +379,24 @@ var codes = [...]Meaning{
 	{StateReplaced, OfRecord, Attention,
 		"Its EK was replaced by another one of this host, and a host has it again.",
 		"fleetctl records log HOST says who and why; fleetctl records readmit HOST lets it in again"},
+	{NotScanned, OfReport, Attention,
+		"The host is in the inventory and has no record: nobody has asked it yet.",
+		"fleetctl scan"},
+	{NotListed, OfReport, Attention,
+		"The host has a record and is not in the inventory.",
+		"take it out if it is gone (fleetctl remove HOST), or put it back into the inventory"},
+	{NoJoinSeen, OfReport, Attention,
+		"enroll has been there, and no run has seen the host join.",
+		"fleetctl status asks the host and the cluster"},
+	{CertExpires, OfReport, Attention,
+		"The EK certificate ends within 90 days, and the tokens check certificates: the cluster will refuse it then.",
+		"let the host join by its EK hash alone before that: a token that checks no certificates admits it"},
+	{RuleOrphan, OfReport, Attention,
+		"A token has a rule of this host, and no host of the inventory has its EK.",
+		"fleetctl remove HOST takes it out"},
+	{RuleOld, OfReport, Attention,
+		"A rule stays for a host that has another token planned, and the host has not joined for long.",
+		"look at the host: when it has joined with its new token, the rule goes; fleetctl remove HOST takes the machine out"},
 	{StateUnreachable, OfHost, Trouble,
 		"The host cannot be asked.",
 		"the status beside it says why"},

@@ -42,26 +42,43 @@ type View struct {
 // List yields every record by host name. The inventory (it may be nil) says which names are one machine.
 func List(ctx context.Context, st store.Store, inv []inventory.Host) iter.Seq2[View, error] {
 	return func(yield func(View, error) bool) {
+		for d, err := range Details(ctx, st, inv) {
+			if !yield(d.View, err) {
+				return
+			}
+		}
+	}
+}
+
+// Detail is a record as lists show it, with all of it.
+type Detail struct {
+	View
+	Record store.Record
+}
+
+// Details is List with the whole record.
+func Details(ctx context.Context, st store.Store, inv []inventory.Host) iter.Seq2[Detail, error] {
+	return func(yield func(Detail, error) bool) {
 		disputed, err := disputes(ctx, st, inv)
 		if err != nil {
-			yield(View{}, err)
+			yield(Detail{}, err)
 			return
 		}
 		out, err := statesOut(ctx, st)
 		if err != nil {
-			yield(View{}, err)
+			yield(Detail{}, err)
 			return
 		}
 		for r, err := range st.Records(ctx) {
 			if err != nil {
-				yield(View{}, err)
+				yield(Detail{}, err)
 				return
 			}
 			v := viewOf(r, disputed)
 			if state := out[v.EKHash]; state != "" && v.State != outcome.ChangedEK {
 				v.State = state
 			}
-			if !yield(v, nil) {
+			if !yield(Detail{v, r}, nil) {
 				return
 			}
 		}

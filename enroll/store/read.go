@@ -89,6 +89,26 @@ WHERE ek_hash IN (SELECT ek_hash FROM claims GROUP BY ek_hash HAVING count(*) > 
 	return found, nil
 }
 
+func (s *sqlite) Firsts(ctx context.Context) (map[int64]int, error) {
+	scan := func(rows *sql.Rows) (first [2]int64, err error) {
+		err = rows.Scan(&first[0], &first[1])
+		return first, err
+	}
+	// What a failed run kept as evidence identifies nobody.
+	const query = `SELECT first, count(*) FROM (
+	SELECT min(o.run) AS first FROM hosts h JOIN observations o ON o.host = h.id
+	WHERE h.known = 1 AND o.identity IS NOT NULL AND o.outcome IN ('ok', 'changed') GROUP BY h.id)
+GROUP BY first`
+	firsts := map[int64]int{}
+	for f, err := range stream(ctx, s, scan, query) {
+		if err != nil {
+			return nil, err
+		}
+		firsts[f[0]] = int(f[1])
+	}
+	return firsts, nil
+}
+
 func (s *sqlite) Runs(ctx context.Context, limit int) ([]Run, error) {
 	scan := func(rows *sql.Rows) (r Run, err error) {
 		var started, ended int64

@@ -163,6 +163,13 @@ type Machine struct {
 // Out says whether a person took the machine out: no token may have a rule for it.
 func (m Machine) Out() bool { return m.State != "" }
 
+// States of Installed that say that a host is not through.
+const (
+	HostApplying = "applying"
+	HostFailed   = "failed"
+	HostRemoving = "removing"
+)
+
 // Evidence that a machine may be configured with a token.
 const (
 	ByInstall = "installed" // we wrote it, were about to, or saw it in the configuration
@@ -261,6 +268,7 @@ type Store interface {
 	History(ctx context.Context, host string) iter.Seq2[Observation, error]
 	Seen(ctx context.Context, run int64) (map[string]string, error) // host → outcome of that run, for resume and retry
 	Duplicates(ctx context.Context) ([]Duplicate, error)
+	Firsts(ctx context.Context) (map[int64]int, error) // run → hosts that are known and were identified then for the first time
 
 	Accept(ctx context.Context, hosts ...string) error // pending becomes accepted
 	Forget(ctx context.Context, hosts ...string) error

@@ -57,6 +57,10 @@ func (r commits) History(ctx context.Context, host string) iter.Seq2[store.Obser
 	return r.s.History(ctx, host)
 }
 
+func (r commits) Firsts(ctx context.Context) (map[int64]int, error) {
+	return r.s.Firsts(ctx)
+}
+
 func (r commits) Seen(ctx context.Context, run int64) (map[string]string, error) {
 	return r.s.Seen(ctx, run)
 }
