@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"iter"
 	"maps"
 	"slices"
@@ -68,7 +69,8 @@ func hosts(ctx context.Context, src Source, joins map[string]time.Time) iter.Seq
 			if listed {
 				rest = rest[1:]
 			}
-			if !yield(src.host(d, listed, joins), nil) {
+			h, err := src.host(ctx, d, listed, joins)
+			if !yield(h, err) || err != nil {
 				return
 			}
 		}
@@ -96,7 +98,7 @@ func notScanned(name string) Host {
 }
 
 // host is what is known of a host that has a record.
-func (src Source) host(d records.Detail, listed bool, joins map[string]time.Time) Host {
+func (src Source) host(ctx context.Context, d records.Detail, listed bool, joins map[string]time.Time) (Host, error) {
 	h := Host{View: d.View, Listed: listed, Joined: joins[d.EKHash], messages: map[outcome.Code]string{}}
 	if a := d.Record.Accepted; a != nil && len(a.EKCert) > 0 {
 		if cert, err := x509.ParseCertificate(a.EKCert); err == nil {
@@ -106,6 +108,12 @@ func (src Source) host(d records.Detail, listed bool, joins map[string]time.Time
 	if l := d.Record.Last; l != nil {
 		h.Message = l.Message
 	}
+	if h.TPM == nil {
+		var err error
+		if h.TPM, err = latestWords(ctx, src.Store, h.Host); err != nil {
+			return Host{}, err
+		}
+	}
 	if in := d.Record.Installed; in != nil {
 		h.Tbot = in.TbotVersion
 		if in.JoinedAt != nil && in.JoinedAt.After(h.Joined) {
@@ -113,7 +121,7 @@ func (src Source) host(d records.Detail, listed bool, joins map[string]time.Time
 		}
 	}
 	h.look(src, d.Record)
-	return h
+	return h, nil
 }
 
 // look finds what a person should look at, the most pressing first.
@@ -181,4 +189,21 @@ func (h *Host) concern(code outcome.Code, message string) {
 	}
 	h.Concerns = append(h.Concerns, code)
 	h.messages[code] = message
+}
+
+// latestWords are what the TPM of a host said when it was asked last; a scan that fails hears nothing of it. nil: it never was.
+func latestWords(ctx context.Context, st store.Store, host string) (*tpm.Details, error) {
+	var words *tpm.Details
+	for o, err := range st.History(ctx, host) {
+		if err != nil {
+			return nil, err
+		}
+		if len(o.TPM) > 0 {
+			details := &tpm.Details{}
+			if json.Unmarshal(o.TPM, details) == nil {
+				words = details
+			}
+		}
+	}
+	return words, nil
 }

@@ -91,7 +91,7 @@ func counts(of map[string]int) []Count {
 type concerns map[outcome.Code]*Concern
 
 // mostExamples is how many hosts are named of a concern.
-const mostExamples = 10
+const mostExamples = 5
 
 // add notes a concern of a host; one host after the other, so that one that has it twice counts once.
 func (c concerns) add(f Finding) {

@@ -16,7 +16,7 @@ func TestPictures(t *testing.T) {
 	if dir == "" {
 		t.Skip("REPORT_PICTURES names no directory")
 	}
-	for _, hosts := range []int{20} {
+	for _, hosts := range []int{20, 20_000} {
 		file := writePage(t, hosts)
 		for _, look := range []struct {
 			name          string

@@ -35,7 +35,7 @@ func newBars(title string, counts []report.Count, hosts int) bars {
 		case c.Kinds > 0:
 			b.Name = number(c.Kinds) + " others"
 		case c.Name == "":
-			b.Name = "not said in the latest scan"
+			b.Name = "not known"
 		}
 		chart.Rows[i] = b
 	}
@@ -90,7 +90,7 @@ func newColumns(id, title string, m report.Months, early, late, noDate string) c
 		if t, err := time.Parse("01", number); err == nil {
 			col.Label = t.Format("Jan")
 		}
-		if i == 0 || number == "01" {
+		if i == 0 && number != "12" || number == "01" { // December's would touch January's
 			col.Year = year
 		}
 		c.Columns = append(c.Columns, col)

@@ -1,0 +1,46 @@
+package report
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/chromedp/cdproto/page"
+)
+
+// frame is the moment when what was done is on the screen.
+const frame = `new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))`
+
+// BenchmarkTwentyThousandHosts is how long somebody waits for a page of 20,000 hosts: until it is there, until a filter has
+// found, until the filter is gone, and until another column is in order. Times are the browser's own, from the key or the click to
+// the frame that shows it, with the pause of the field for more keys.
+func BenchmarkTwentyThousandHosts(b *testing.B) {
+	file := writePage(b, 20_000)
+	b.ResetTimer()
+	for range b.N {
+		br := startBrowser(b, 1400, 1000)
+		call(br, page.Enable, page.EnableParams{})
+		br.open(file)
+		b.ReportMetric(eval[float64](br, frame), "ms/open")
+		b.ReportMetric(br.until(`type("web-00012")`, ` === "1 of 20,002 hosts"`), "ms/find")
+		b.ReportMetric(br.until(`type("")`, ` === "20,002 of 20,002 hosts"`), "ms/all")
+		b.ReportMetric(br.until(`type("accepted")`, `.match(/^\d+,\d+ of/)`), "ms/most")
+		b.ReportMetric(br.until(`document.querySelectorAll("#host-table thead button")[1].click()`, ``), "ms/sort")
+	}
+}
+
+// until does something and returns how many milliseconds went by until the count has a text, and that is on the screen.
+func (b *browser) until(do, count string) float64 {
+	b.tb.Helper()
+	script := fmt.Sprintf(`(async () => {
+	const type = (text) => {
+		const field = document.getElementById("filter");
+		field.value = text;
+		field.dispatchEvent(new InputEvent("input"));
+	};
+	const began = performance.now();
+	%s;
+	while (!(%s%s)) await new Promise((done) => setTimeout(done, 5));
+	return await %s - began;
+})()`, do, countText, count, frame)
+	return eval[float64](b, script)
+}
