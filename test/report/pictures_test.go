@@ -32,6 +32,9 @@ func TestPictures(t *testing.T) {
 				b.picture(filepath.Join(dir, fmt.Sprintf("%d-%s-%s.png", hosts, look.name, part)), part)
 			}
 		}
+		if hosts > 1000 {
+			continue // nobody prints so many, and Chromium takes minutes for it
+		}
 		b := startBrowser(t, 1400, 1000)
 		b.open(file)
 		b.print(filepath.Join(dir, fmt.Sprintf("%d.pdf", hosts)))
