@@ -22,7 +22,7 @@ func BenchmarkTwentyThousandHosts(b *testing.B) {
 		br.open(file)
 		b.ReportMetric(eval[float64](br, frame), "ms/open")
 		b.ReportMetric(br.until(`type("web-00012")`, ` === "1 of 20,002 hosts"`), "ms/find")
-		b.ReportMetric(br.until(`type("")`, ` === "20,002 of 20,002 hosts"`), "ms/all")
+		b.ReportMetric(br.until(`type("")`, `.startsWith("20,002 hosts")`), "ms/all")
 		b.ReportMetric(br.until(`type("accepted")`, `.match(/^\d+,\d+ of/)`), "ms/most")
 		b.ReportMetric(br.until(`document.querySelectorAll("#host-table thead button")[1].click()`, ``), "ms/sort")
 	}

@@ -141,7 +141,8 @@ func (f *fleet) observation(i int, run int64, last bool) store.Observation {
 	m := makers[f.maker(i)]
 	id := &store.Identity{EKHash: hashOf(i), Proven: i%41 != 7, Via: []string{"helper", "helper", "helper", "shell", "tbot"}[i%5]}
 	details := tpm.Details{Properties: tpm.Properties{
-		Manufacturer: m.code, Vendor: m.chip, Firmware: m.firmware[i/10%len(m.firmware)], SpecRevision: "1.59", Device: "/dev/tpmrm0", KeyType: "RSA-2048",
+		Manufacturer: m.code, Vendor: m.chip, Firmware: m.firmware[i/10%len(m.firmware)], SpecRevision: "1.59",
+		Device: "/dev/tpmrm0", KeyType: "RSA-2048",
 	}}
 	if certs := f.certs[f.maker(i)]; len(certs) > 0 {
 		id.EKCert, id.EKSerial = certs[i/10%len(certs)], fmt.Sprintf("5e:cd:%02x:%02x", i>>8&0xff, i&0xff)
@@ -152,7 +153,7 @@ func (f *fleet) observation(i int, run int64, last bool) store.Observation {
 	}
 	o := store.Observation{Host: f.name(i), Run: run, At: time.Now(), Outcome: string(outcome.OK), Identity: id}
 	if last {
-		f.trouble(i, &o, &details)
+		f.trouble(i, &o)
 	}
 	if o.Identity != nil {
 		o.TPM, _ = json.Marshal(details) // of strings alone
@@ -161,7 +162,7 @@ func (f *fleet) observation(i int, run int64, last bool) store.Observation {
 }
 
 // trouble is what happens to some hosts.
-func (f *fleet) trouble(i int, o *store.Observation, details *tpm.Details) {
+func (f *fleet) trouble(i int, o *store.Observation) {
 	end := func(how outcome.Outcome, code outcome.Code, message string) {
 		o.Outcome, o.Status, o.Message = string(how), string(code), message
 		o.Identity = nil
@@ -180,7 +181,6 @@ func (f *fleet) trouble(i int, o *store.Observation, details *tpm.Details) {
 	case i == 11:
 		end(outcome.Failed, outcome.General, "\x1b[2J<script>document.title='owned'</script>\u202eevil \"quoted\" 'words' & more")
 	}
-	_ = details
 }
 
 // publish assigns tokens of 1,000 hosts and notes their rules.
@@ -251,16 +251,19 @@ func (f *fleet) people(ctx context.Context) error {
 	}
 	var out []store.Machine
 	for i := 16; i < f.size; i += 307 {
-		out = append(out, store.Machine{EKHash: hashOf(i), Host: f.name(i), State: store.Disabled, Run: run, By: "ada@ops-1", Why: "OPS-4711: in repair"})
+		out = append(out, store.Machine{EKHash: hashOf(i), Host: f.name(i), State: store.Disabled, Run: run,
+			By: "ada@ops-1", Why: "OPS-4711: in repair"})
 	}
 	if err := f.store.SetStates(ctx, "disable", out...); err != nil {
 		return err
 	}
-	gone := store.Machine{EKHash: hashOf(-2), Host: "lab-03.example.com", State: store.Removed, Run: run, By: "grace@ops-2", Why: "stolen, case 2026/118"}
+	gone := store.Machine{EKHash: hashOf(-2), Host: "lab-03.example.com", State: store.Removed, Run: run,
+		By: "grace@ops-2", Why: "stolen, case 2026/118"}
 	if err := f.store.SetStates(ctx, "remove", gone); err != nil {
 		return err
 	}
-	err = f.store.Note(ctx, store.Entry{Run: run, By: "grace@ops-2", Action: "accept", Host: f.name(2), EKHash: hashOf(2), Why: "new mainboard, ticket <OPS-99>"})
+	err = f.store.Note(ctx, store.Entry{Run: run, By: "grace@ops-2", Action: "accept", Host: f.name(2), EKHash: hashOf(2),
+		Why: "new mainboard, ticket <OPS-99>"})
 	return cmp.Or(err, f.store.EndRun(ctx, run, store.StateDone))
 }
 
@@ -290,7 +293,8 @@ func certificates(issuers []string) (all [][]byte, err error) {
 	}
 	now := time.Now()
 	for n, issuer := range issuers {
-		ca := &x509.Certificate{Subject: pkix.Name{CommonName: issuer, Organization: []string{strings.Fields(issuer)[0]}}, SerialNumber: big.NewInt(1)}
+		name := pkix.Name{CommonName: issuer, Organization: []string{strings.Fields(issuer)[0]}}
+		ca := &x509.Certificate{Subject: name, SerialNumber: big.NewInt(1)}
 		for i := range 25 {
 			end := now.AddDate(8+i%12, i, 0)
 			if i%5 == n%5 {

@@ -24,6 +24,9 @@ var pageHTML string
 //go:embed page.css
 var pageCSS string
 
+//go:embed head.js
+var headJS string
+
 //go:embed page.js
 var pageJS string
 
@@ -43,19 +46,20 @@ func Write(w io.Writer, r report.Report) error {
 	err = page.Execute(w, struct {
 		report.Report
 		CSS    template.CSS
+		Head   template.JS
 		JS     template.JS
 		Policy string
-	}{r, template.CSS(pageCSS), template.JS(pageJS), policy()})
+	}{r, template.CSS(pageCSS), template.JS(headJS), template.JS(pageJS), policy()})
 	if unread != nil {
 		return unread // without the words of the template
 	}
 	return err
 }
 
-// policy allows the style and the script of the page, by their hashes, and nothing else.
+// policy allows the style and the scripts of the page, by their hashes, and nothing else.
 func policy() string {
 	return strings.Join([]string{
-		"default-src 'none'", "style-src " + hashSource(pageCSS), "script-src " + hashSource(pageJS),
+		"default-src 'none'", "style-src " + hashSource(pageCSS), "script-src " + hashSource(headJS) + " " + hashSource(pageJS),
 		"img-src data:", // the empty icon, without which browsers ask the server for one
 		"base-uri 'none'", "form-action 'none'",
 	}, "; ")

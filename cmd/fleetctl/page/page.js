@@ -6,25 +6,45 @@
   const heads = Array.from(table.tHead.rows[0].cells);
   const input = document.getElementById("filter");
   const count = document.getElementById("count");
+  const more = document.getElementById("more");
   const total = rows.length.toLocaleString("en");
-  document.documentElement.classList.add("script");
 
-  // Filtering. What rows say is read once; a keystroke changes only the rows that come or go.
-  let texts = null;
+  // Laying out a row costs far more than looking at it: of the rows that are found, only the first are on the screen.
+  // Printed are all.
+  const step = 500;
+  let limit = step;
+  let order = rows;
   let timer = 0;
+  const texts = new Map(); // what rows say, once somebody searches
 
-  function filter() {
-    texts ??= rows.map((row) => row.textContent.toLowerCase());
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    rows.forEach((row, i) => {
-      const hidden = !words.every((w) => texts[i].includes(w));
-      if (row.hidden !== hidden) row.hidden = hidden;
-      if (!hidden) shown++;
-    });
-    count.textContent = `${shown.toLocaleString("en")} of ${total} hosts`;
+  function says(row, word) {
+    if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
+    return texts.get(row).includes(word);
   }
 
+  function show() {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let found = 0;
+    for (const row of order) {
+      const hit = words.every((w) => says(row, w));
+      if (hit) found++;
+      if (row.hidden === hit) row.hidden = !hit;
+      row.classList.toggle("later", hit && found > limit);
+    }
+    const rest = found > limit ? `, the first ${limit.toLocaleString("en")} are shown` : "";
+    count.textContent = (words.length ? `${found.toLocaleString("en")} of ${total} hosts` : `${total} hosts`) + rest;
+    more.hidden = !rest;
+  }
+
+  function filter() {
+    limit = step;
+    show();
+  }
+
+  more.addEventListener("click", () => {
+    limit *= 2;
+    show();
+  });
   input.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(filter, 150);
@@ -45,9 +65,13 @@
   function sort(column) {
     const head = heads[column];
     const down = head.getAttribute("aria-sort") === "ascending";
-    const keyed = Array.from(body.rows, (row) => [row.cells[column].textContent.trim(), row]);
+    const keyed = order.map((row) => [row.cells[column].textContent.trim(), row]);
     keyed.sort((a, b) => (down ? compare(b[0], a[0]) : compare(a[0], b[0])));
-    body.replaceChildren(...keyed.map((k) => k[1]));
+    order = keyed.map((k) => k[1]);
+    const all = document.createDocumentFragment();
+    for (const row of order) all.append(row);
+    body.append(all);
+    show();
     for (const h of heads) h.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
   }
@@ -60,5 +84,6 @@
     head.append(button);
   });
   heads[0].setAttribute("aria-sort", "ascending");
-  count.textContent = `${total} hosts`;
+  show();
+  table.classList.add("ready");
 })();
