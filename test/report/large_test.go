@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // frame is the moment when what was done is on the screen.
@@ -43,4 +46,24 @@ func (b *browser) until(do, count string) float64 {
 	return await %s - began;
 })()`, do, countText, count, frame)
 	return eval[float64](b, script)
+}
+
+// TestALargeFleetShowsItsFirstRows: on the screen are 500 rows of those that are found, and twice as many on demand; on paper all.
+func TestALargeFleetShowsItsFirstRows(t *testing.T) {
+	t.Parallel()
+	file := writePage(t, 1_200)
+	b := startBrowser(t, 1400, 1000)
+	b.open(file)
+	const visible = `[...document.querySelectorAll("#host-table tbody tr")].filter((e) => e.checkVisibility()).length`
+	if n, count := eval[int](b, visible), eval[string](b, countText); n != 500 || count != "1,202 hosts, the first 500 are shown" {
+		t.Errorf("%d rows are shown, and the count says %q", n, count)
+	}
+	b.do(chromedp.Focus("#more"), chromedp.KeyEvent(kb.Enter))
+	if n := eval[int](b, visible); n != 1000 {
+		t.Errorf("%d rows are shown after asking for more", n)
+	}
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
+	if n := eval[int](b, visible); n != 1202 {
+		t.Errorf("%d rows would be printed", n)
+	}
 }
