@@ -100,6 +100,7 @@ func (e *enrollChroot) fleet() Fleet {
 // silent is a watcher that nobody listens to.
 type silent struct{}
 
+func (silent) Run(int64)             {}
 func (silent) Begin(Stage, int)      {}
 func (silent) Host(outcome.Result)   {}
 func (silent) End()                  {}

@@ -60,6 +60,7 @@ type Access func(ctx context.Context, hosts []inventory.Host) (reach work.Reach,
 
 // Watcher hears how a use case gets on. Its methods are called by one goroutine at a time.
 type Watcher interface {
+	Run(id int64)                 // of the records, to which all that follows belongs
 	Begin(stage Stage, hosts int) // a stage over so many hosts
 	Host(outcome.Result)          // one of them is through; its record is committed by then
 	End()                         // of the stage
@@ -128,6 +129,7 @@ func (f Fleet) inRun(ctx context.Context, command string, hosts int, fn func(run
 	if err != nil {
 		return err
 	}
+	f.Watcher.Run(run)
 	err = fn(run)
 	return errors.Join(err, f.endRun(ctx, run, err))
 }
@@ -137,6 +139,7 @@ func (f Fleet) resumeRun(ctx context.Context, run int64, fn func(run int64) erro
 	if err := f.Store.ResumeRun(ctx, run); err != nil {
 		return err
 	}
+	f.Watcher.Run(run)
 	err := fn(run)
 	return errors.Join(err, f.endRun(ctx, run, err))
 }

@@ -323,6 +323,8 @@ func (w *listener) turn() func() {
 	return w.mu.Unlock
 }
 
+func (w *listener) Run(int64) { defer w.turn()() }
+
 func (w *listener) Begin(stage Stage, hosts int) {
 	defer w.turn()()
 	w.stages = append(w.stages, fmt.Sprintf("%s %d", stage, hosts))

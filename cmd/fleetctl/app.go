@@ -32,6 +32,7 @@ type app struct {
 	saying         screen.Style            // of stderr
 	showing        screen.Style            // of stdout
 	watching       atomic.Pointer[console] // who hears how the use case gets on; nil: nobody yet
+	log            *logFile                // of --log-file; nil: none
 	terminal       bool                    // stderr is one
 	interactive    bool                    // stdin and stderr are: somebody can be asked
 	halt           *halt.Halt              // nil: nothing interrupts it
@@ -49,7 +50,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	c := a.command()
 	a.args = args
 	everywhere := slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags())
-	return a.exit(ctx, c.RunContext(ctx, reorder(c, everywhere, args)))
+	err := c.RunContext(ctx, reorder(c, everywhere, args))
+	return a.endLog(a.exit(ctx, err), err)
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
@@ -153,6 +155,7 @@ func (a *app) connectFlags() []cli.Flag {
 		&cli.StringFlag{Name: "become-user", Usage: "become `USER` where the inventory names none (default: root)"},
 		&cli.StringFlag{Name: "become-prompt", Usage: "what su or PAM asks for the password with: `REGEX`, where they use other words"},
 		&cli.StringFlag{Name: "host-key-checking", Value: "strict", Usage: "strict, accept-new (trust on first use) or off"},
+		&cli.StringFlag{Name: "log-file", Usage: "append what happens to `FILE`, a JSON object a line"},
 		&cli.StringFlag{Name: "ssh-config", Aliases: []string{"F"}, Usage: "the OpenSSH configuration `FILE`"},
 	}
 }

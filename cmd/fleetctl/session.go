@@ -62,7 +62,9 @@ type session struct {
 // inventory, tctl, the records.
 func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 	s.close = func() {}
-	s.Watcher = a.console(c)
+	if s.Watcher, err = a.logged(c, a.console(c)); err != nil {
+		return s, err
+	}
 	if a.interactive {
 		s.Confirm = func(question string) bool {
 			answer, err := a.question(c.Context, question+" [y/N]")

@@ -130,6 +130,7 @@ func (s *soak) scan(ctx context.Context) {
 // quiet is a watcher who says nothing.
 type quiet struct{}
 
+func (quiet) Run(int64)               {}
 func (quiet) Begin(enroll.Stage, int) {}
 func (quiet) Host(outcome.Result)     {}
 func (quiet) End()                    {}

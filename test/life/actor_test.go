@@ -342,6 +342,7 @@ func (w *watcher) Note(n enroll.Note) {
 	}
 }
 
+func (*watcher) Run(int64)             {}
 func (*watcher) At(string, work.Doing) {}
 func (*watcher) Pace(work.Pace)        {}
 func (w *watcher) Logf(string, ...any) {}
