@@ -127,9 +127,13 @@ func (f Fleet) chooseScan(ctx context.Context, opts ScanOptions) (hosts []invent
 	if err != nil {
 		return nil, 0, err
 	}
+	disputed, err := f.disputedHosts(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	for _, h := range f.Hosts {
 		ended, ok := seen[h.Name]
-		failed := ended == string(outcome.Failed) || ended == string(outcome.Unreachable)
+		failed := ended == string(outcome.Failed) || ended == string(outcome.Unreachable) || disputed[h.Name]
 		if opts.Resume && !ok || opts.RetryFailed && ok && failed {
 			hosts = append(hosts, h)
 		}
@@ -138,6 +142,27 @@ func (f Fleet) chooseScan(ctx context.Context, opts ScanOptions) (hosts []invent
 		return hosts, 0, nil
 	}
 	return hosts, last.ID, nil
+}
+
+// disputedHosts are the hosts that answered, and whose answer is refused: their EK is not the one that was accepted, or others
+// present it, too.
+func (f Fleet) disputedHosts(ctx context.Context) (map[string]bool, error) {
+	disputed := map[string]bool{}
+	for rec, err := range f.Store.Records(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		disputed[rec.Host] = rec.Pending != nil
+	}
+	duplicates, err := f.Store.Duplicates(ctx)
+	for _, d := range duplicates {
+		if machines := f.machines(); !machines.Same(d.Hosts) {
+			for _, host := range d.Hosts {
+				disputed[host] = true
+			}
+		}
+	}
+	return disputed, err
 }
 
 // cas loads the EK certificate authorities of fleet.yaml, and notes what in their files could not be used; nil when there

@@ -334,3 +334,28 @@ func TestCertificatesAreJudgedByTheAuthoritiesOfFleetYAML(t *testing.T) {
 		t.Errorf("with a file that is missing: %v", err)
 	}
 }
+
+// Hosts whose answer is refused have failed, too.
+func TestHostsInDisputeAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 4)
+	if _, err := l.scan(); err != nil {
+		t.Fatal(err)
+	}
+	l.host["web-02"].TPM = newTPM(t, 9) // another board
+	l.host["web-04"].TPM = l.host["web-03"].TPM // a clone
+	if _, err := l.scan(); !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Fatal(err)
+	}
+	again, err := l.scan(func(o *ScanOptions) { o.RetryFailed = true })
+	if err != nil && !errors.Is(err, outcome.ErrHostsFailed) {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range again.Results {
+		got = append(got, r.Host)
+	}
+	if strings.Join(got, " ") != "web-02 web-03 web-04" {
+		t.Errorf("tried again: %v", got)
+	}
+}

@@ -156,13 +156,13 @@ func (f Fleet) noteKept(set *token.Set) {
 	}
 }
 
-// files writes the files, or says in a dry run that compares nothing else which of them would change. Who was taken out is
-// written first.
+// files writes the files, or says in a dry run which of them would change. Who was taken out is written first. Who looks at the
+// cluster alone writes none.
 func (f Fleet) files(ctx context.Context, set *token.Set, opts TokensOptions) (differ []string, err error) {
+	if opts.Diff && !opts.Apply {
+		return nil, nil
+	}
 	if opts.Check {
-		if opts.Diff {
-			return nil, nil
-		}
 		differ, err := f.differingFiles(ctx, set, opts)
 		for _, name := range differ {
 			f.Watcher.Note(FileDiffers{Path: filepath.Join(opts.Out, name)})

@@ -148,8 +148,8 @@ func TestTokensAreComparedAndApplied(t *testing.T) {
 		t.Errorf("dry run that compares: %v, %+v, files %q", err, report.Diff, l.files())
 	}
 	report, err = l.tokens(TokensOptions{Diff: true})
-	if err != nil || report.Diff.Empty(false) || len(report.Applied) > 0 || l.files() == "" {
-		t.Errorf("comparing: %v, %+v", err, report)
+	if err != nil || report.Diff.Empty(false) || len(report.Applied) > 0 || l.files() != "" {
+		t.Errorf("comparing: %v, %+v, files %q", err, report, l.files())
 	}
 	if got := l.asked(0); slices.Contains(got, "create") || slices.Contains(got, "rm") {
 		t.Errorf("the cluster was asked to %v", got)

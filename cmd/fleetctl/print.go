@@ -14,6 +14,7 @@ import (
 
 	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll/halt"
+	"fleetctl/enroll/records"
 	"fleetctl/remote"
 )
 
@@ -169,7 +170,13 @@ func csvRows(w io.Writer, header []string) (row func(any, []string) error, end f
 		names[i] = strings.ReplaceAll(strings.ToLower(h), " ", "_")
 	}
 	_ = out.Write(names) // errors are kept until Flush
-	row = func(_ any, cells []string) error { return out.Write(escaped(cells)) }
+	row = func(_ any, cells []string) error {
+		cells = escaped(cells)
+		for i, c := range cells {
+			cells[i] = records.CSVCell(c)
+		}
+		return out.Write(cells)
+	}
 	return row, func() error {
 		out.Flush()
 		return out.Error()

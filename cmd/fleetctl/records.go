@@ -194,6 +194,9 @@ func (a *app) recordHistory(c *cli.Context) error {
 		return err
 	}
 	return a.withStore(c, func(st store.Store) error {
+		if err := records.CheckHost(c.Context, st, c.Args().First()); err != nil {
+			return err
+		}
 		header := []string{"RUN", "AT", "OUTCOME", "STATUS", "EK PUBLIC HASH", "PROVEN", "VIA", "MESSAGE"}
 		return printAll(p, header, st.History(c.Context, c.Args().First()), func(o store.Observation) []string {
 			cells := []string{strconv.FormatInt(o.Run, 10), shortTime(o.At), o.Outcome, o.Status, "", "", "", o.Message}

@@ -20,7 +20,7 @@ func (a *app) tokensCommand() *cli.Command {
 		Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), policyFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "write files into this `DIR`"},
 			&cli.StringFlag{Name: "format", Value: token.FormatTctl, Usage: "of the files: tctl, terraform or kubernetes"},
-			&cli.BoolFlag{Name: "diff", Usage: "show how the cluster differs, by host name"},
+			&cli.BoolFlag{Name: "diff", Usage: "show how the cluster differs, by host name; no file is written"},
 			&cli.BoolFlag{Name: "apply", Usage: "apply with tctl what differs; with a PLAN just that, or nothing"},
 			&cli.StringFlag{Name: "plan", Usage: "change nothing; write what would be applied to `FILE`, for --apply FILE"},
 			&cli.BoolFlag{Name: "check", Usage: "write nothing; exit 4 when files (with --diff: the cluster) differ"},

@@ -161,14 +161,14 @@ func csvRow(r store.Record) []string {
 		tbot = r.Installed.TbotVersion
 	}
 	return []string{
-		csvText(v.Host), string(v.State), v.EKHash, v.EKSerial, strconv.FormatBool(v.Proven), v.Via, v.Pending, csvText(v.Token),
-		v.Outcome, v.Status, csvTime(v.Seen), csvText(d.Manufacturer), csvText(d.Vendor), csvText(d.Firmware),
-		csvText(d.SpecRevision), csvText(d.KeyType), csvText(d.EKCertIssuer), csvTime(d.EKCertNotAfter), csvText(tbot), cert,
+		CSVCell(v.Host), string(v.State), v.EKHash, v.EKSerial, strconv.FormatBool(v.Proven), v.Via, v.Pending, CSVCell(v.Token),
+		v.Outcome, v.Status, csvTime(v.Seen), CSVCell(d.Manufacturer), CSVCell(d.Vendor), CSVCell(d.Firmware),
+		CSVCell(d.SpecRevision), CSVCell(d.KeyType), CSVCell(d.EKCertIssuer), csvTime(d.EKCertNotAfter), CSVCell(tbot), cert,
 	}
 }
 
-// csvText keeps a spreadsheet from reading a host's text as a formula (OWASP, "CSV Injection").
-func csvText(s string) string {
+// CSVCell keeps a spreadsheet from reading a host's text as a formula (OWASP, "CSV Injection").
+func CSVCell(s string) string {
 	if s != "" && (s[0] == '=' || s[0] == '+' || s[0] == '-' || s[0] == '@' || s[0] == '\t' || s[0] == '\r') {
 		return "'" + s
 	}
