@@ -40,7 +40,8 @@ type EnrollOptions struct {
 // EnrollReport is how an enroll ended. Results are in the order of the hosts; a host that no stage got to has none.
 type EnrollReport struct {
 	HostsReport
-	ClusterDiffers bool // a dry run found bot or tokens to change
+	ClusterDiffers bool        // a dry run found bot or tokens to change
+	Cluster        *token.Diff // of a dry run: what would change there; nil: nobody looked
 }
 
 // Enroll does all of it: it scans the chosen hosts, makes bot and tokens and applies them, and makes every host that
@@ -92,6 +93,7 @@ type enrollment struct {
 	results map[string]outcome.Result
 	tokenOf func(host string) string
 	alarms  []token.Alarm // of the cluster's tokens
+	diff    *token.Diff   // what a dry run would change in the cluster; nil: nobody looked
 	unbound bool          // it is not known whether this is the records' cluster
 }
 
@@ -276,7 +278,7 @@ func (e *enrollment) compareTokens(ctx context.Context, set *token.Set) {
 		e.Watcher.Note(ClusterSilent{About: AboutTokens, Err: err})
 		return
 	}
-	e.changes, e.alarms = !d.Empty(false), d.Alarms()
+	e.changes, e.alarms, e.diff = !d.Empty(false), d.Alarms(), &d
 	e.noteAlarms(d)
 	e.Watcher.Note(ClusterDiffers{Diff: d})
 }
@@ -403,7 +405,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]o
 
 // report gathers the results in the order of the hosts.
 func (e *enrollment) report() EnrollReport {
-	r := EnrollReport{HostsReport: HostsReport{Run: e.run}, ClusterDiffers: e.changes}
+	r := EnrollReport{HostsReport: HostsReport{Run: e.run}, ClusterDiffers: e.changes, Cluster: e.diff}
 	for _, h := range e.Hosts {
 		if res, ok := e.results[h.Name]; ok {
 			r.Results = append(r.Results, res)

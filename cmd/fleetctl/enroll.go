@@ -66,6 +66,7 @@ func (a *app) enroll(c *cli.Context) error {
 	}
 	defer s.close()
 	report, err := enroll.Enroll(c.Context, s.Fleet, opts)
+	v.cluster = report.Cluster
 	return show(v, report.HostsReport, err)
 }
 

@@ -10,6 +10,7 @@ import (
 	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/token"
 	"fleetctl/remote"
 )
 
@@ -171,6 +172,35 @@ func (p *printer) plans(results []outcome.Result, changed string) error {
 	return err
 }
 
+// clusterChanges says in a line what would change in the cluster.
+func (p *printer) clusterChanges(d *token.Diff) error {
+	if d == nil {
+		_, err := io.WriteString(p.w, "\n")
+		return err
+	}
+	var all []string
+	for _, c := range d.Bots {
+		if c.Action != token.ActionNone {
+			all = append(all, fmt.Sprintf("bot %s: %s", c.Name, c.Action))
+		}
+	}
+	for _, c := range d.Tokens {
+		if c.Action != token.ActionNone {
+			all = append(all, fmt.Sprintf("token %s: %s, %d rules come, %d go", c.Name, c.Action, len(c.Added), len(c.Removed)+len(c.Pruned)))
+		}
+	}
+	if len(all) == 0 {
+		all = []string{"as it should be"}
+	}
+	if more := len(all) - manyNames; more > 0 {
+		all = append(all[:manyNames], fmt.Sprintf("and %d more", more))
+	}
+	var b strings.Builder
+	p.line(&b, "cluster: %s", strings.Join(all, "; "))
+	_, err := io.WriteString(p.w, "\n"+b.String())
+	return err
+}
+
 // planned says what a dry run has found, in a sentence.
 func (p *printer) planned(results []outcome.Result) error {
 	count := func(outcomes ...outcome.Outcome) (n int) {
@@ -182,7 +212,7 @@ func (p *printer) planned(results []outcome.Result) error {
 		return n
 	}
 	changed, same := count(outcome.Changed), count(outcome.OK)
-	_, err := fmt.Fprintf(p.w, "\n%s\n", p.style.Paint(screen.Strong, fmt.Sprintf("Plan: %s to change, %d as they are, %d not possible.",
+	_, err := fmt.Fprintf(p.w, "%s\n", p.style.Paint(screen.Strong, fmt.Sprintf("Plan: %s to change, %d as they are, %d not possible.",
 		screen.Count(changed), same, len(results)-changed-same)))
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"fleetctl/cmd/fleetctl/screen"
 	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/token"
 	"fleetctl/remote"
 )
 
@@ -53,6 +54,11 @@ func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
 	if p.grouped(len(results)) {
 		return p.resultsInGroups(results, s)
 	}
+	return p.document(results, s, nil)
+}
+
+// document is results with a recap, and with what changes in the cluster where somebody looked; or rows of them.
+func (p *printer) document(results []outcome.Result, s outcome.Summary, cluster *token.Diff) error {
 	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
 	return p.write(header, len(results), func(i int) (any, []string) {
 		r := results[i]
@@ -60,9 +66,10 @@ func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
 			remark(r.Message, r.Warnings)}
 	}, func() any {
 		return struct {
-			Recap outcome.Summary  `json:"recap"`
-			Hosts []outcome.Result `json:"hosts"`
-		}{s, results}
+			Recap   outcome.Summary  `json:"recap"`
+			Cluster *token.Diff      `json:"cluster,omitempty"`
+			Hosts   []outcome.Result `json:"hosts"`
+		}{s, cluster, results}
 	})
 }
 
@@ -83,8 +90,9 @@ type changesView struct {
 	app     *app
 	printer *printer
 	steps   bool
-	check   bool   // they are what would be done
-	mark    string // before what changes; "": "+"
+	check   bool        // they are what would be done
+	cluster *token.Diff // what would change there; nil: nobody looked
+	mark    string      // before what changes; "": "+"
 }
 
 func (v changesView) Report(r enroll.HostsReport) error {
@@ -101,13 +109,16 @@ func (v changesView) Report(r enroll.HostsReport) error {
 func (v changesView) print(results []outcome.Result, s outcome.Summary) error {
 	p := v.printer
 	if p.format != "table" && p.format != "csv" {
-		return p.results(results, s)
+		return p.document(results, s, v.cluster)
 	}
 	err := p.changes(results, s)
 	if err != nil || !v.steps || p.format == "csv" {
 		return err
 	}
 	if err := p.plans(results, cmp.Or(v.mark, "+")); err != nil || !v.check {
+		return err
+	}
+	if err := p.clusterChanges(v.cluster); err != nil {
 		return err
 	}
 	return p.planned(results)
