@@ -342,7 +342,7 @@ func TestHostsInDisputeAreTriedAgain(t *testing.T) {
 	if _, err := l.scan(); err != nil {
 		t.Fatal(err)
 	}
-	l.host["web-02"].TPM = newTPM(t, 9) // another board
+	l.host["web-02"].TPM = newTPM(t, 9)         // another board
 	l.host["web-04"].TPM = l.host["web-03"].TPM // a clone
 	if _, err := l.scan(); !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Fatal(err)

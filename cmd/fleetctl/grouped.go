@@ -186,7 +186,8 @@ func (p *printer) clusterChanges(d *token.Diff) error {
 	}
 	for _, c := range d.Tokens {
 		if c.Action != token.ActionNone {
-			all = append(all, fmt.Sprintf("token %s: %s, %d rules come, %d go", c.Name, c.Action, len(c.Added), len(c.Removed)+len(c.Pruned)))
+			all = append(all, fmt.Sprintf("token %s: %s, %d rules come, %d go", c.Name, c.Action, len(c.Added),
+				len(c.Removed)+len(c.Pruned)))
 		}
 	}
 	if len(all) == 0 {

@@ -17,5 +17,6 @@ func CheckHost(ctx context.Context, st store.Store, host string) error {
 	for _, err := range st.History(ctx, host) {
 		return err // of a host that was forgotten, or nil
 	}
-	return &outcome.InputError{Msg: host + ": the records have never seen this host", Hint: "\"fleetctl records\" lists those that they have"}
+	return &outcome.InputError{Msg: host + ": the records have never seen this host",
+		Hint: "\"fleetctl records\" lists those that they have"}
 }
