@@ -123,13 +123,20 @@ func (f Fleet) run(id int64) work.Run {
 	}
 }
 
+// began tells which run is under way. What changes records alone has nobody who watches.
+func (f Fleet) began(run int64) {
+	if f.Watcher != nil {
+		f.Watcher.Run(run)
+	}
+}
+
 // inRun begins a run in the records, and ends it as fn ends, also when the context is done already.
 func (f Fleet) inRun(ctx context.Context, command string, hosts int, fn func(run int64) error) error {
 	run, err := f.Store.BeginRun(ctx, command, hosts)
 	if err != nil {
 		return err
 	}
-	f.Watcher.Run(run)
+	f.began(run)
 	err = fn(run)
 	return errors.Join(err, f.endRun(ctx, run, err))
 }
@@ -139,7 +146,7 @@ func (f Fleet) resumeRun(ctx context.Context, run int64, fn func(run int64) erro
 	if err := f.Store.ResumeRun(ctx, run); err != nil {
 		return err
 	}
-	f.Watcher.Run(run)
+	f.began(run)
 	err := fn(run)
 	return errors.Join(err, f.endRun(ctx, run, err))
 }
