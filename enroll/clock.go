@@ -2,13 +2,7 @@ package enroll
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"math"
-	"net/http"
-	"strings"
 	"time"
 
 	"fleetctl/enroll/store"
@@ -92,53 +86,4 @@ func (f Fleet) impossibleRuns(ctx context.Context) (map[int64]bool, error) {
 		marked[e.Run] = marked[e.Run] || e.Action == actionImpossible
 	}
 	return marked, nil
-}
-
-// errNoDate is an answer of a proxy without its time.
-var errNoDate = errors.New("it tells no time")
-
-// ProxyTime asks a proxy of a cluster what time it is: the Date of its answer to /webapi/ping.
-func ProxyTime(proxy string) func(context.Context) (time.Time, error) {
-	return func(ctx context.Context) (time.Time, error) { return proxyTime(ctx, proxy, nil) }
-}
-
-// proxyTime trusts these roots; nil: the system's.
-func proxyTime(ctx context.Context, proxy string, roots *x509.CertPool) (time.Time, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one (net/http)
-	// The dates of the proxy's certificate can't be checked by a clock that may be wrong; everything else is.
-	transport.TLSClientConfig = &tls.Config{ //nolint:gosec // it is verified
-		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true,
-		VerifyConnection: func(state tls.ConnectionState) error { return verifyUndated(state, roots) },
-	}
-	defer transport.CloseIdleConnections()
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	client := http.Client{Transport: transport, CheckRedirect: stay}
-	url := "https://" + strings.TrimSuffix(proxy, ":443") + "/webapi/ping"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return time.Time{}, err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return time.Time{}, err
-	}
-	_ = res.Body.Close()
-	at, err := http.ParseTime(res.Header.Get("Date"))
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%s: %w", url, errNoDate)
-	}
-	return at, nil
-}
-
-// verifyUndated verifies a server's certificate as of a time at which it is valid.
-func verifyUndated(state tls.ConnectionState, roots *x509.CertPool) error {
-	leaf := state.PeerCertificates[0]
-	opts := x509.VerifyOptions{
-		DNSName: state.ServerName, CurrentTime: leaf.NotBefore.Add(time.Second), Intermediates: x509.NewCertPool(), Roots: roots,
-	}
-	for _, c := range state.PeerCertificates[1:] {
-		opts.Intermediates.AddCert(c)
-	}
-	_, err := leaf.Verify(opts)
-	return err
 }

@@ -2,18 +2,8 @@ package enroll
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"math/big"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -138,57 +128,5 @@ func TestAScanWithholdsDatesOfCertificates(t *testing.T) {
 	l.ClusterTime = func(context.Context) (time.Time, error) { return time.Now(), nil }
 	if got := codes(); slices.Contains(got, outcome.EKCertExpired) {
 		t.Errorf("%v", got)
-	}
-}
-
-// proxyOf serves Teleport's ping with a certificate of those dates.
-func proxyOf(t *testing.T, from, to time.Time, date string) (addr string, roots *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: to, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true,
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/webapi/ping" {
-			w.Header().Set("Date", date)
-		}
-	}))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}} //nolint:gosec // a test
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	roots = x509.NewCertPool()
-	roots.AddCert(cert)
-	return s.Listener.Addr().String(), roots
-}
-
-func TestAProxyTellsTheTime(t *testing.T) {
-	t.Parallel()
-	long := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)
-	const date = "Fri, 02 Jan 2026 03:04:05 GMT"
-	addr, roots := proxyOf(t, long, long.AddDate(1, 0, 0), date) // expired, by a clock that nobody trusts
-	if at, err := proxyTime(t.Context(), addr, roots); err != nil || !at.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
-		t.Errorf("%v, %v", at, err)
-	}
-	if _, err := proxyTime(t.Context(), strings.Replace(addr, "127.0.0.1", "localhost", 1), roots); err == nil {
-		t.Error("the name of its certificate is not checked")
-	}
-	if _, err := ProxyTime(addr)(t.Context()); err == nil {
-		t.Error("nobody trusts its certificate")
-	}
-	addr, roots = proxyOf(t, long, long.AddDate(1, 0, 0), "yesterday")
-	if _, err := proxyTime(t.Context(), addr, roots); !errors.Is(err, errNoDate) {
-		t.Errorf("no date: %v", err)
 	}
 }

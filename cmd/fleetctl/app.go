@@ -49,7 +49,7 @@ type app struct {
 func (a *app) run(ctx context.Context, args []string) int {
 	c := a.command()
 	a.args = args
-	everywhere := slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags())
+	everywhere := slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags())
 	err := c.RunContext(ctx, reorder(c, everywhere, args))
 	return a.endLog(a.exit(ctx, err), err)
 }

@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/store":         {},
 	"fleetctl/enroll/versions":      {},
 	"fleetctl/enroll/child":         {"remote/fault"},
+	"fleetctl/enroll/proxy":         {"enroll/versions", "remote"},
 	"fleetctl/enroll/redact":        {},
 	"fleetctl/enroll/halt":          {},
 	"fleetctl/enroll/sh":            {},
@@ -38,6 +39,7 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/tpm":           {"enroll/sh", "enroll/tpm/cabundle", "enroll/tpm/device", "enroll/tpm/wire"},
 	"fleetctl/enroll/outcome":       {"enroll/store", "enroll/tpm", "inventory", "remote"},
 	"fleetctl/enroll/config":        {"enroll/outcome", "inventory", "remote"},
+	"fleetctl/enroll/setup":         {"enroll/config", "enroll/proxy", "enroll/tctl", "enroll/versions"},
 	"fleetctl/enroll/claim":         {"enroll/config", "enroll/outcome", "enroll/store", "inventory"},
 	"fleetctl/enroll/work":          {"enroll/config", "enroll/outcome", "enroll/store", "inventory", "remote", "remote/fault"},
 	"fleetctl/enroll/tctl":          {"enroll/child", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/versions", "remote"},
@@ -59,8 +61,7 @@ var mayImport = map[string][]string{
 	"fleetctl/cmd/fleetctl/screen": {},
 	"fleetctl/cmd/fleetctl/page":   {"enroll/outcome", "enroll/report", "remote"},
 	"fleetctl/cmd/fleetctl": {
-		"cmd/fleetctl/page", "cmd/fleetctl/screen", "enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/records", "enroll/redact", "enroll/report", "enroll/scan", "enroll/store",
-		"enroll/tctl", "enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
+		"cmd/fleetctl/page", "cmd/fleetctl/screen", "enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/proxy", "enroll/records", "enroll/redact", "enroll/report", "enroll/scan", "enroll/setup", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.
 	"fleetctl/cmd/identify":                 {"enroll/tpm/device", "enroll/tpm/ekcert", "enroll/tpm/wire"},

@@ -19,7 +19,7 @@ func (a *app) removeCommand() *cli.Command {
 		ArgsUsage: "HOST…",
 		Description: "HOST is a name of the inventory or of the records, or a pattern, group or @file as --limit takes it. Whom a\n" +
 			"pattern chooses, a terminal asks to be counted, and a script has to say: --yes --allow-removals N.",
-		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "offline", Usage: "contact no host: only the rules; what enroll made there waits for --resume"},
 			&cli.BoolFlag{Name: "resume", Usage: "complete removals that could not reach their hosts, or failed there"},
 			&cli.BoolFlag{Name: "lock", Usage: "end the credentials that were issued at once (Teleport 18 and later)"},

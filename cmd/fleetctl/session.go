@@ -8,13 +8,17 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"fleetctl/enroll"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/proxy"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tctl"
 	"fleetctl/enroll/work"
@@ -89,7 +93,7 @@ func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 		s.Watcher.Note(enroll.ClusterSilent{About: enroll.AboutAll, Err: err})
 	}
 	if a.tctl == nil && n.cluster != never && s.Config.Cluster.ProxyServer != "" {
-		s.ClusterTime = enroll.ProxyTime(s.Config.Cluster.ProxyServer)
+		s.ClusterTime = func(ctx context.Context) (time.Time, error) { return proxy.Time(ctx, s.Config.Cluster.ProxyServer) }
 	}
 	s.Access = func(ctx context.Context, hosts []inventory.Host) (work.Reach, func(), error) {
 		return a.access(ctx, c, s.Config, hosts)
@@ -104,15 +108,69 @@ func (a *app) session(c *cli.Context, n needs) (s session, err error) {
 	return s, nil
 }
 
-// config reads fleet.yaml. A command that can do without it gets the defaults when there is none and -f names none.
+// fleetFlags say what else stands in fleet.yaml, and win over it.
+func (a *app) fleetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "proxy", Usage: "the cluster's proxy, `HOST:PORT`, in place of fleet.yaml's"},
+		&cli.StringFlag{Name: "bot", Usage: "the `NAME` of the bot that hosts join as, in place of fleet.yaml's"},
+		&cli.StringSliceFlag{Name: "role", Usage: "a `ROLE` of the bot, in place of fleet.yaml's; again for more"},
+		&cli.StringFlag{Name: "token", Usage: "the `NAME` of the join token, in place of fleet.yaml's"},
+	}
+}
+
+// fleetValues are what fleetFlags say, by the keys of fleet.yaml.
+func fleetValues(c *cli.Context) (over []config.Override) {
+	for _, f := range []struct{ flag, key string }{
+		{"proxy", config.KeyProxy}, {"bot", config.KeyBot}, {"role", config.KeyRoles}, {"token", config.KeyToken},
+	} {
+		if !c.IsSet(f.flag) {
+			continue
+		}
+		values := []string{c.String(f.flag)}
+		if f.key == config.KeyRoles {
+			values = c.StringSlice(f.flag)
+		}
+		over = append(over, config.Override{Key: f.key, Values: values, By: "--" + f.flag})
+	}
+	return over
+}
+
+// config reads fleet.yaml, under what flags say. A command that can do without it gets the defaults when there is none and -f
+// names none; one that can't may have all that it needs from flags.
 func (a *app) config(c *cli.Context, needed bool) (config.Config, error) {
-	path := c.String("file")
-	if !needed && !c.IsSet("file") {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return config.Default(), nil
+	path, over := c.String("file"), fleetValues(c)
+	_, err := os.Stat(path)
+	switch none := errors.Is(err, fs.ErrNotExist) && !c.IsSet("file"); {
+	case none && needed:
+		return withoutFile(c, over)
+	case none:
+		return config.Default(), nil
+	}
+	cfg, err := config.Load(path, over...)
+	if err == nil && needed {
+		err = cfg.Filled()
+	}
+	return cfg, err
+}
+
+// withoutFile is the configuration by flags alone, of a command that needs one.
+func withoutFile(c *cli.Context, over []config.Override) (config.Config, error) {
+	var missing []string
+	for _, f := range []struct{ flag, key string }{
+		{"--proxy HOST:PORT", config.KeyProxy}, {"--bot NAME", config.KeyBot}, {"--role ROLE", config.KeyRoles},
+	} {
+		if !slices.ContainsFunc(over, func(o config.Override) bool { return o.Key == f.key }) {
+			missing = append(missing, f.flag)
 		}
 	}
-	return config.Load(path)
+	if len(missing) == 0 {
+		return config.New(over...)
+	}
+	return config.Config{}, &outcome.InputError{
+		Msg: fmt.Sprintf("there is no fleet.yaml: %s needs to know the cluster's proxy, the bot that hosts join as, and its roles",
+			c.Command.Name),
+		Hint: fmt.Sprintf("\"fleetctl init\" writes one of what it finds here; -f names yours; or say %s", strings.Join(missing, " ")),
+	}
 }
 
 // readInventory loads the inventory (-i, arguments where they are one, or fleet.yaml's) once, since standard input can't

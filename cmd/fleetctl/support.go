@@ -16,7 +16,7 @@ func (a *app) supportCommand() *cli.Command {
 		Name:      "support-bundle",
 		Usage:     "record what tctl and the hosts' tbots print, without secrets, for somebody who helps you",
 		ArgsUsage: "[INVENTORY]",
-		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "bundle", Value: "fleetctl-support.tar.gz", Usage: "write it to `FILE`, which must not be there"},
 			&cli.BoolFlag{Name: "names", Usage: "leave the names of hosts, cluster, bots and tokens in it"},
 			&cli.BoolFlag{Name: "no-cluster", Usage: "don't ask the cluster with tctl"},

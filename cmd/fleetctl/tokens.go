@@ -17,7 +17,7 @@ func (a *app) tokensCommand() *cli.Command {
 		Name:      "tokens",
 		Usage:     "write bot and tokens from the records; compare them with the cluster; apply them",
 		ArgsUsage: "[PLAN]",
-		Flags: slices.Concat(a.commonFlags(), a.inventoryFlags(), policyFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.fleetFlags(), a.inventoryFlags(), policyFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "write files into this `DIR`"},
 			&cli.StringFlag{Name: "format", Value: token.FormatTctl, Usage: "of the files: tctl, terraform or kubernetes"},
 			&cli.BoolFlag{Name: "diff", Usage: "show how the cluster differs, by host name; no file is written"},

@@ -15,6 +15,9 @@ type Config struct {
 
 	file string     // where it was read; "" for the defaults
 	doc  *yaml.Node // for the places of errors that are found later
+
+	over  []Override // what somebody said in the place of the file's values
+	holes []hole     // placeholders
 }
 
 // Cluster says where tbot connects to; exactly one is set. Values are host:port.

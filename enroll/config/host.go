@@ -1,13 +1,10 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"fleetctl/enroll/outcome"
 	"fleetctl/inventory"
@@ -133,11 +130,7 @@ func override(base Tbot, over any) (Tbot, error) {
 	}
 	keys, ok := over.(map[string]any)
 	if !ok {
-		return base, fmt.Errorf("is not a mapping, but %T", over)
-	}
-	raw, err := yaml.Marshal(over)
-	if err != nil {
-		return base, err
+		return base, errors.New("is not a mapping")
 	}
 	base.Services = slices.Clone(base.Services)
 	install, _ := keys["install"].(map[string]any)
@@ -147,12 +140,7 @@ func override(base Tbot, over any) (Tbot, error) {
 	if _, ok := install["sha256"]; ok {
 		base.Install.SHA256 = nil
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
-	if err := dec.Decode(&base); err != nil {
-		return base, errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
-	}
-	return base, nil
+	return base, decodeOver(over, &base)
 }
 
 // PublicVars leaves out what says how to reach the host, as passwords are among it, and what is encrypted.
@@ -177,38 +165,15 @@ func botOf(v any) (Bot, error) {
 	return Bot{}, errors.New("is neither a name nor a mapping with name and roles")
 }
 
-func botFromMap(v map[string]any) (Bot, error) {
-	var bot Bot
-	for key, value := range v {
-		var ok bool
-		switch key {
-		case "name":
-			bot.Name, ok = value.(string)
-		case "roles":
-			bot.Roles, ok = stringList(value)
-		default:
-			return bot, fmt.Errorf("unknown key %q", key)
-		}
-		if !ok {
-			return bot, fmt.Errorf("%s: %v is not what is wanted there", key, value)
-		}
+func botFromMap(v map[string]any) (bot Bot, err error) {
+	if err := decodeOver(v, &bot); err != nil {
+		return bot, err
 	}
 	if bot.Name == "" {
 		return bot, errors.New("has no name")
 	}
+	if slices.ContainsFunc(bot.Roles, func(r string) bool { return strings.TrimSpace(r) == "" }) {
+		return bot, errors.New("roles: a role has no name")
+	}
 	return bot, nil
-}
-
-func stringList(v any) ([]string, bool) {
-	if list, ok := v.([]string); ok {
-		return list, true
-	}
-	items, ok := v.([]any)
-	list := make([]string, 0, len(items))
-	for _, item := range items {
-		s, isString := item.(string)
-		ok = ok && isString && strings.TrimSpace(s) != ""
-		list = append(list, s)
-	}
-	return list, ok
 }

@@ -43,37 +43,63 @@ func numbers() Config {
 	}
 }
 
-// Load reads and checks fleet.yaml. Paths in it are relative to its directory; the Config that is returned has
-// them resolved. Errors are *InputError with file, line and column, but for a file that cannot be read.
-func Load(path string) (Config, error) {
+// Load reads and checks fleet.yaml, with values that take the place of the file's. Paths in it are relative to its directory;
+// the Config that is returned has them resolved. An address that is a placeholder is none. Errors are *InputError with file,
+// line and column, but for a file that cannot be read.
+func Load(path string, over ...Override) (Config, error) {
 	raw, err := readConfig(path)
 	if err != nil {
 		return Config{}, err
 	}
-	c := numbers()
+	return Parse(path, raw, over...)
+}
+
+// Parse is Load for a file that was read already.
+func Parse(path string, raw []byte, over ...Override) (Config, error) {
+	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil {
-		return Config{}, configError(path, err)
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF): // comments at the most
+		return Config{}, &outcome.InputError{File: path, Msg: "is empty", Hint: "remove it; then \"fleetctl init\" writes one to start from"}
+	case err != nil:
+		return Config{}, syntaxError(path, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Config{}, &outcome.InputError{File: path, Msg: "holds more than one YAML document"}
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		return Config{}, configError(path, err)
+	if errs := checkShape[Config](path, doc.Content[0]); len(errs) > 0 {
+		return Config{}, joined(errs)
+	}
+	c := numbers()
+	if err := doc.Decode(&c); err != nil { // such as aliases without end
+		return Config{}, syntaxError(path, err)
 	}
 	c.file, c.doc = path, &doc
+	return c.finish(filepath.Dir(path), over)
+}
+
+// finish makes a Config of what was written, and says what is wrong with it.
+func (c Config) finish(dir string, over []Override) (Config, error) {
+	c.apply(over)
 	c.setDefaults()
-	c.resolvePaths(filepath.Dir(path))
+	c.resolvePaths(dir)
+	c.holes = c.holesOf()
 	v := checks{config: c}
 	c.check(&v)
 	slices.SortStableFunc(v.errs, func(a, b *outcome.InputError) int { return cmp.Or(a.Line-b.Line, strings.Compare(a.Msg, b.Msg)) })
-	var errs []error
-	for _, e := range v.errs {
-		errs = append(errs, e)
+	if slices.ContainsFunc(c.holes, func(h hole) bool { return strings.HasPrefix(h.key, "cluster.") }) {
+		c.Cluster.ProxyServer, c.Cluster.AuthServer = "", "" // nobody answers there
 	}
-	return c, errors.Join(errs...)
+	return c, joined(v.errs)
+}
+
+// joined is errors.Join for errors of one type.
+func joined[E error](list []E) error {
+	errs := make([]error, len(list))
+	for i, e := range list {
+		errs[i] = e
+	}
+	return errors.Join(errs...)
 }
 
 func readConfig(path string) ([]byte, error) {
@@ -86,9 +112,6 @@ func readConfig(path string) ([]byte, error) {
 		return nil, &outcome.InputError{File: path, Msg: unwrapPath(err).Error()}
 	case len(raw) > maxConfigLength:
 		return nil, &outcome.InputError{File: path, Msg: "is larger than 1 MiB: is it a fleet.yaml?"}
-	case len(bytes.TrimSpace(raw)) == 0:
-		return nil, &outcome.InputError{File: path, Msg: "is empty",
-			Hint: "run \"fleetctl init\" in an empty directory for one to start from"}
 	}
 	return raw, nil
 }
@@ -102,31 +125,19 @@ func unwrapPath(err error) error {
 	return err
 }
 
-// yaml.v3 reports problems as text only: "line 3: field roels not found in type enroll.BotConfig".
-var (
-	yamlLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
-	yamlField = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
-)
+// yamlLine is how yaml.v3 names a place: as text, and without a column.
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 
-func configError(path string, err error) error {
-	lines := []string{err.Error()}
-	if te := (*yaml.TypeError)(nil); errors.As(err, &te) {
-		lines = te.Errors
+// syntaxError is what is no YAML.
+func syntaxError(path string, err error) error {
+	e := &outcome.InputError{File: path, Msg: strings.TrimPrefix(err.Error(), "yaml: "),
+		Hint: "the line is where reading ended: look at it, and at what is open above it (indentation, quotes, brackets)"}
+	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+		e.Line, _ = strconv.Atoi(m[1])
+		e.Msg = m[2]
 	}
-	var errs []error
-	for _, l := range lines {
-		e := &outcome.InputError{File: path, Msg: l}
-		if m := yamlLine.FindStringSubmatch(l); m != nil {
-			e.Line, _ = strconv.Atoi(m[1])
-			e.Msg = m[2]
-		}
-		if m := yamlField.FindStringSubmatch(e.Msg); m != nil {
-			e.Msg = fmt.Sprintf("unknown key %q", m[1])
-			e.Hint = "\"fleetctl init\" in an empty directory writes a file with every key"
-		}
-		errs = append(errs, e)
-	}
-	return errors.Join(errs...)
+	e.Msg = "is no YAML: " + e.Msg
+	return e
 }
 
 func (c *Config) setDefaults() {
@@ -170,19 +181,6 @@ type checks struct {
 // fail reports a problem of the key at the dotted path.
 func (v *checks) fail(path, hint, format string, args ...any) {
 	v.errs = append(v.errs, v.config.ErrorAt(path, hint, format, args...))
-}
-
-// ErrorAt is an error about the key at the dotted path, with its place in fleet.yaml or that of the nearest ancestor that
-// is in the file.
-func (c Config) ErrorAt(path, hint, format string, args ...any) *outcome.InputError {
-	e := &outcome.InputError{File: c.file, Msg: path + ": " + fmt.Sprintf(format, args...), Hint: hint}
-	if c.doc == nil {
-		return e
-	}
-	if n := nodeAt(c.doc, strings.Split(path, ".")); n != nil {
-		e.Line, e.Column = n.Line, n.Column
-	}
-	return e
 }
 
 func (v *checks) oneOf(path, value string, allowed ...string) {

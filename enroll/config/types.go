@@ -39,10 +39,13 @@ func (d Duration) Value() time.Duration {
 
 // Check says what is wrong with a duration; nil for none.
 func (d Duration) Check() error {
-	if d != "" && d.Value() <= 0 {
-		return fmt.Errorf("%q is no duration", string(d))
+	if d == "" || d.Value() > 0 {
+		return nil
 	}
-	return nil
+	if _, err := strconv.Atoi(string(d)); err == nil {
+		return fmt.Errorf("%q has no unit: did you mean %ss?", string(d), string(d))
+	}
+	return fmt.Errorf("%q is no duration like 90s, 20m or 1h", string(d))
 }
 
 // Share is a number of hosts ("10") or a part of all of them ("20%").

@@ -206,7 +206,7 @@ func FuzzStatus(f *testing.F) {
 			t.Errorf("%+v", c)
 		}
 		for line := range strings.Lines(out) {
-			if v, ok := versionLine(line); ok && remote.Escape(v) != v {
+			if v, ok := versionLine(line); ok && remote.Escape(v.String()) != v.String() {
 				t.Errorf("%q", v)
 			}
 		}

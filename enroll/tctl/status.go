@@ -15,16 +15,11 @@ var errNoVersion = errors.New("tctl status prints no version")
 
 // ClusterVersion asks tctl which version the cluster runs.
 func (t Tctl) ClusterVersion(ctx context.Context) (string, error) {
-	out, err := t.get(ctx, "status")
-	if err != nil {
-		return "", err
+	_, v, err := t.Status(ctx)
+	if err == nil && v.IsZero() {
+		err = errNoVersion
 	}
-	for line := range strings.Lines(string(out)) {
-		if v, ok := versionLine(line); ok {
-			return v, nil
-		}
-	}
-	return "", errNoVersion
+	return v.String(), err
 }
 
 // Cluster is which cluster tctl speaks to.
@@ -38,12 +33,24 @@ var caPin = regexp.MustCompile(`\bsha256:[0-9a-f]{64}\b`)
 // Cluster asks tctl which cluster it speaks to. It prints "Cluster  NAME" and "CA pin  sha256:…"
 // (status_command.go@09ce912d, of 2023; how 17 and later print it was not seen, so a colon is let pass, and pins are found by
 // their form).
-func (t Tctl) Cluster(ctx context.Context) (c Cluster, err error) {
+func (t Tctl) Cluster(ctx context.Context) (Cluster, error) {
+	c, _, err := t.Status(ctx)
+	return c, err
+}
+
+// Status asks tctl once which cluster it speaks to, and which version that runs; what it doesn't print is zero.
+func (t Tctl) Status(ctx context.Context) (c Cluster, v versions.Version, err error) {
 	out, err := t.get(ctx, "status")
 	if err != nil {
-		return c, err
+		return c, v, err
 	}
-	return parseCluster(string(out)), nil
+	for line := range strings.Lines(string(out)) {
+		if found, ok := versionLine(line); ok {
+			v = found
+			break
+		}
+	}
+	return parseCluster(string(out)), v, nil
 }
 
 func parseCluster(out string) (c Cluster) {
@@ -60,11 +67,10 @@ func parseCluster(out string) (c Cluster) {
 }
 
 // versionLine reads "Version  17.5.4" (tool/tctl, status_command.go@09ce912d: two columns), with a colon or without.
-func versionLine(line string) (string, bool) {
+func versionLine(line string) (v versions.Version, ok bool) {
 	fields := strings.Fields(line)
 	if len(fields) != 2 || !strings.EqualFold(strings.TrimSuffix(fields[0], ":"), "version") {
-		return "", false
+		return v, false
 	}
-	v, ok := versions.Parse(fields[1])
-	return v.String(), ok
+	return versions.Parse(fields[1])
 }
