@@ -369,7 +369,7 @@ func connectFailure(err error) *attemptError {
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &netErr) && netErr.Timeout():
-		e := &Error{Kind: ErrTimeout, Err: errors.New("no connection"), Hint: "is the host up, and its port open?"}
+		e := &Error{Kind: ErrConnectTimeout, Err: errors.New("no connection"), Hint: "is the host up, and its port open?"}
 		return &attemptError{err: e, retry: true}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e := &Error{Kind: ErrUnreachable, Err: errors.New("connection refused"), Hint: "is sshd running on this port?"}

@@ -115,9 +115,11 @@ func (p *phase) failure(l *login, words string, err error) *attemptError {
 		e := &Error{Kind: p.hostKey.Kind, Err: errors.New(p.hostKey.Text), Hint: p.hostKey.Hint}
 		return &attemptError{err: e, algs: p.hostKey.Retry, again: p.again}
 	case p.timeout != "":
-		return &attemptError{
-			err: &Error{Kind: ErrTimeout, Err: withWords(p.timeout, words)}, retry: !p.auth, verified: p.auth,
+		kind := ErrConnectTimeout
+		if p.auth {
+			kind = ErrLoginTimeout
 		}
+		return &attemptError{err: &Error{Kind: kind, Err: withWords(p.timeout, words)}, retry: !p.auth, verified: p.auth}
 	case p.auth:
 		fail := l.sort(err)
 		fail.verified = true

@@ -145,7 +145,7 @@ func (d *Dialer) openThrough(
 			return nil, jumpRefusal(chain, refused)
 		}
 		if dialCtx.Err() != nil && ctx.Err() == nil {
-			e := &Error{Kind: ErrTimeout, Err: fmt.Errorf("no connection through jump host %s", Clean(chain))}
+			e := &Error{Kind: ErrConnectTimeout, Err: fmt.Errorf("no connection through jump host %s", Clean(chain))}
 			return nil, &attemptError{err: e, retry: true}
 		}
 		select {

@@ -32,6 +32,12 @@ var (
 	ErrShortage         = fault.ErrShortage         // when this machine has again what it is short of; says nothing of the host
 )
 
+// Which limit passed, where it is known: both are ErrTimeout.
+var (
+	ErrConnectTimeout = fault.ErrConnectTimeout
+	ErrLoginTimeout   = fault.ErrLoginTimeout
+)
+
 // Error is a failure with what to do about it. It does not name the host: whoever prints it does, once.
 type Error = fault.Error
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 
 	"fleetctl/enroll/outcome"
@@ -17,7 +19,7 @@ var advice = map[outcome.Code]string{
 	outcome.NoExecDir:            "--identify-with shell",
 	outcome.NoHelper:             "--identify-with shell",
 	outcome.TPMPermission:        "--become-user names another user than root",
-	outcome.Timeout:              "--timeout",
+	outcome.Timeout:              "--timeout; for one connection --connect-timeout, for a login --auth-timeout",
 	outcome.Disconnected:         "--forks says how many hosts at once; fleetctl scan --retry-failed goes to those that failed",
 	outcome.BadInput:             "--host names the host, where a file doesn't",
 	outcome.NotOurs:              "--adopt",
@@ -33,9 +35,23 @@ var advice = map[outcome.Code]string{
 	outcome.StateDrifted:         "fleetctl enroll --limit HOST; with --check --diff it shows what",
 }
 
-// advise adds to a reason what the command line can do about it.
+// limitFlags set the limits of time.
+var limitFlags = map[outcome.Limit]string{
+	outcome.LimitHost: "--timeout", outcome.LimitConnect: "--connect-timeout", outcome.LimitLogin: "--auth-timeout",
+}
+
+// hostWord stands for a host's name in what codes say to do.
+var hostWord = regexp.MustCompile(`\bHOST\b`)
+
+// advise adds to a reason what the command line can do about it, for that host.
 func advise(host string, r outcome.Reason) outcome.Reason {
-	more := strings.ReplaceAll(advice[r.Code], "HOST", host)
+	more := advice[r.Code]
+	if flag, ok := limitFlags[r.Limit]; ok && r.Code == outcome.Timeout {
+		more = flag
+	}
+	if host != "" {
+		r.Hint, more = hostWord.ReplaceAllLiteralString(r.Hint, host), hostWord.ReplaceAllLiteralString(more, host)
+	}
 	switch {
 	case more == "" || strings.Contains(r.Hint, more):
 	case r.Hint == "":
@@ -52,6 +68,10 @@ func adviseAll(results []outcome.Result) []outcome.Result {
 	for i, r := range results {
 		if r.Bad() {
 			r.Reason = advise(r.Host, r.Reason)
+		}
+		r.Warnings = slices.Clone(r.Warnings)
+		for j, w := range r.Warnings {
+			r.Warnings[j].Reason = advise(r.Host, w.Reason)
 		}
 		out[i] = r
 	}

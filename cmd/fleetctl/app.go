@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -40,6 +39,7 @@ type app struct {
 	helpers        fs.FS                   // identify-linux-ARCH.gz
 	tctl           tctl.Runner             // in place of the program; nil: the program of fleet.yaml
 	args           []string                // the command line, with the program's name
+	words          []string                // of it, the program's name and its commands
 	ansible        *ansiblecfg.Config      // what Ansible's settings say, once they were read
 	verbose        int                     // how often -v was said
 	canResume      atomic.Bool             // a run of this command that was interrupted goes on with --resume
@@ -49,9 +49,18 @@ type app struct {
 func (a *app) run(ctx context.Context, args []string) int {
 	c := a.command()
 	a.args = args
-	everywhere := slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags())
-	err := c.RunContext(ctx, reorder(c, everywhere, args))
+	line := parseLine(c, a.everywhere(), args)
+	a.words = line.words
+	if line.open != nil { // it would take an argument for its value
+		return a.exit(ctx, needsValue(line.open, line.flags[len(line.flags)-1]))
+	}
+	err := c.RunContext(ctx, line.reordered())
 	return a.endLog(a.exit(ctx, err), err)
+}
+
+// everywhere are flags that may stand before the command, too.
+func (a *app) everywhere() []cli.Flag {
+	return slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags())
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
@@ -109,7 +118,7 @@ func (a *app) resumes(*cli.Context) error {
 
 func (a *app) noCommand(c *cli.Context) error {
 	if c.Args().Present() {
-		return usage("no such command: %q", c.Args().First())
+		return noSuch("command", c.Args().First(), c.App.Commands)
 	}
 	return cli.ShowAppHelp(c)
 }
@@ -159,14 +168,3 @@ func (a *app) connectFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ssh-config", Aliases: []string{"F"}, Usage: "the OpenSSH configuration `FILE`"},
 	}
 }
-
-// usage is an error of the command line itself.
-func usage(format string, args ...any) error {
-	return &usageErr{msg: fmt.Sprintf(format, args...)}
-}
-
-type usageErr struct{ msg string }
-
-func (e *usageErr) Error() string { return e.msg }
-
-func usageError(_ *cli.Context, err error, _ bool) error { return usage("%v", err) }

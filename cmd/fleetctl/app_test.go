@@ -188,12 +188,11 @@ func TestReorder(t *testing.T) {
 		"fleetctl scan - --unknown":                           "fleetctl scan --unknown -",
 		"fleetctl":                                            "fleetctl",
 	} {
-		everywhere := append(append(a.commonFlags(), a.hostFlags()...), a.connectFlags()...)
-		if got := strings.Join(reorder(a.command(), everywhere, strings.Fields(line)), " "); got != want {
+		if got := strings.Join(parseLine(a.command(), a.everywhere(), strings.Fields(line)).reordered(), " "); got != want {
 			t.Errorf("%s: %s, want %s", line, got, want)
 		}
 	}
-	if got := reorder(a.command(), nil, nil); len(got) != 0 {
+	if got := parseLine(a.command(), nil, nil).reordered(); len(got) != 0 {
 		t.Errorf("nothing became %q", got)
 	}
 }

@@ -60,8 +60,8 @@ func (a *app) exit(ctx context.Context, err error) int {
 				a.say("hint: %s", hint)
 			}
 		}
-		if errors.As(err, new(*usageErr)) {
-			a.say("hint: \"fleetctl COMMAND --help\" lists the flags")
+		if e := (*usageErr)(nil); errors.As(err, &e) && e.hint == "" {
+			a.say("hint: \"%s --help\" says how it is used", commandName(a.words))
 		}
 	}
 	return code
@@ -116,6 +116,9 @@ func flatten(err error) []error {
 
 // hintOf says what to do about an error that ended the run.
 func hintOf(err error) string {
+	if e := (*usageErr)(nil); errors.As(err, &e) {
+		return e.hint
+	}
 	for kind, hint := range map[error]string{
 		store.ErrLocked:       "wait for its end, or give --wait",
 		store.ErrNewerSchema:  "use that fleetctl, or a file of its own with --db",

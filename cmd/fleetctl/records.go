@@ -77,7 +77,7 @@ func (a *app) withStore(c *cli.Context, fn func(store.Store) error) error {
 
 func (a *app) records(c *cli.Context) error {
 	if c.Args().Present() {
-		return usage("records has no subcommand %q", c.Args().First())
+		return noSuch("command of records", c.Args().First(), c.Command.Subcommands)
 	}
 	p, err := a.printer(c)
 	if err != nil {

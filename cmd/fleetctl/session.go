@@ -157,7 +157,7 @@ func (a *app) config(c *cli.Context, needed bool) (config.Config, error) {
 func withoutFile(c *cli.Context, over []config.Override) (config.Config, error) {
 	var missing []string
 	for _, f := range []struct{ flag, key string }{
-		{"--proxy HOST:PORT", config.KeyProxy}, {"--bot NAME", config.KeyBot}, {"--role ROLE", config.KeyRoles},
+		{"--proxy teleport.example.com:443", config.KeyProxy}, {"--bot fleet", config.KeyBot}, {"--role fleet-access", config.KeyRoles},
 	} {
 		if !slices.ContainsFunc(over, func(o config.Override) bool { return o.Key == f.key }) {
 			missing = append(missing, f.flag)
@@ -169,7 +169,7 @@ func withoutFile(c *cli.Context, over []config.Override) (config.Config, error) 
 	return config.Config{}, &outcome.InputError{
 		Msg: fmt.Sprintf("there is no fleet.yaml: %s needs to know the cluster's proxy, the bot that hosts join as, and its roles",
 			c.Command.Name),
-		Hint: fmt.Sprintf("\"fleetctl init\" writes one of what it finds here; -f names yours; or say %s", strings.Join(missing, " ")),
+		Hint: fmt.Sprintf("\"fleetctl init\" writes one of what it finds here; -f names yours; or say, for example, %s", strings.Join(missing, " ")),
 	}
 }
 
@@ -355,7 +355,7 @@ func checkAccess(c *cli.Context) error {
 		}
 	}
 	if _, err := regexp.Compile(c.String("become-prompt")); err != nil {
-		return usage("--become-prompt: %v", err)
+		return usage("--become-prompt: %s", strings.Replace(err.Error(), "error parsing regexp", "no regular expression", 1))
 	}
 	return nil
 }

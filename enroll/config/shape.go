@@ -171,13 +171,7 @@ func found(n *yaml.Node) string {
 // unknownHint names the key that was probably meant, else those that there are.
 func unknownHint(key string, fields map[string]reflect.Type) string {
 	names := slices.Sorted(maps.Keys(fields))
-	near := ""
-	for _, name := range names {
-		if d := outcome.Distance(key, name); d <= max(1, len(name)/3) && (near == "" || d < outcome.Distance(key, near)) {
-			near = name
-		}
-	}
-	if near != "" {
+	if near := outcome.Nearest(key, names); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "the keys there are " + strings.Join(names, ", ")

@@ -58,15 +58,16 @@ var unreachable = map[Code]bool{
 // Failure turns an error of one host into its result. The message loses every control character: parts of it may come
 // from the host.
 func Failure(ctx context.Context, host inventory.Host, err error) Result {
-	said := remote.Line(err.Error())
+	said := words(err)
+	limit := limitOf(err)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return Result{Host: host.Name, Outcome: Canceled, Reason: Reason{Code: WasCanceled, Message: "canceled before it was done"}}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded): // whatever the layer that noticed made of it
-		err = fmt.Errorf("%w: %w", remote.ErrTimeout, err)
+		err, limit = fmt.Errorf("%w: %w", remote.ErrTimeout, err), LimitHost
 	}
 	r := Result{Host: host.Name, Outcome: Failed, Reason: ReasonOf(err)}
-	r.Message = said
+	r.Message, r.Limit = said, limit
 	if unreachable[r.Code] {
 		r.Outcome = Unreachable
 	}
@@ -75,7 +76,7 @@ func Failure(ctx context.Context, host inventory.Host, err error) Result {
 
 // ReasonOf finds the code of an error and what to do about it; General where nobody gave it one.
 func ReasonOf(err error) Reason {
-	r := Reason{Code: General, Message: remote.Line(err.Error())}
+	r := Reason{Code: General, Message: words(err), Limit: limitOf(err)}
 	hint := ""
 	if e := (*Error)(nil); errors.As(err, &e) {
 		r.Code, hint = e.Code, e.Hint

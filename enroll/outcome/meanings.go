@@ -138,7 +138,7 @@ var codes = [...]Meaning{
 		"if it shall be let in again: fleetctl records readmit HOST"},
 	{Renamed, OfRun, Attention,
 		"The host proves the EK of one that is not in the inventory: it has a new name, or it is a copy of the old one.",
-		"if it is the old machine under a new name: fleetctl records rename OLD HOST"},
+		"if it is the old machine under a new name, give it its record: fleetctl records rename"},
 	{NoEKCert, OfRun, Attention,
 		"The TPM presents no EK certificate, or none that passes the cluster's check.",
 		"token.without_ekcert: hash-only lets it join by its EK hash alone"},

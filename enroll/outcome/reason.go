@@ -1,8 +1,10 @@
 package outcome
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"fleetctl/remote"
 )
@@ -12,11 +14,41 @@ type Reason struct {
 	Code    Code   `json:"status,omitempty"`
 	Message string `json:"message,omitempty"` // for people; free of control characters
 	Hint    string `json:"hint,omitempty"`    // what to do, without a full stop
+
+	Limit Limit `json:"-"` // of Timeout: which one passed
 }
+
+// Limit is a limit of time.
+type Limit string
+
+// Limits; "" is one that nobody sets.
+const (
+	LimitHost    Limit = "host"    // of one host, all in all
+	LimitConnect Limit = "connect" // of one connection
+	LimitLogin   Limit = "login"   // of a login
+)
 
 // Because makes a Reason of an error that has none: its text, cleaned and on one line, and what the list of codes says to do.
 func Because(code Code, message string) Reason {
 	return Reason{Code: code, Message: remote.Line(message), Hint: Lookup(code).Do}
+}
+
+// words are an error's words on one line, without those that only programmers have.
+func words(err error) string {
+	return strings.ReplaceAll(remote.Line(err.Error()), context.DeadlineExceeded.Error(), "its time is over")
+}
+
+// limitOf is the limit of time that an error is about.
+func limitOf(err error) Limit {
+	switch {
+	case errors.Is(err, remote.ErrConnectTimeout):
+		return LimitConnect
+	case errors.Is(err, remote.ErrLoginTimeout):
+		return LimitLogin
+	case errors.Is(err, context.DeadlineExceeded):
+		return LimitHost
+	}
+	return ""
 }
 
 // Error is a failure that knows its code. It serves as a sentinel, too: wrapped with %w it gives its code to what wraps

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,7 +66,11 @@ func New(cfg config.Config) (Tctl, error) {
 }
 
 func unwrapExec(err error) error {
-	if e := (*exec.Error)(nil); errors.As(err, &e) {
+	e := (*exec.Error)(nil)
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		return errors.New("it is not there")
+	case errors.As(err, &e):
 		return e.Err
 	}
 	return err

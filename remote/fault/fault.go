@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"fmt"
 )
 
 // Sentinels: what went wrong, for errors.Is. Each comment says whether a retry can help.
@@ -24,6 +25,12 @@ var (
 	ErrDisconnected     = errors.New("connection lost")                  // may help
 	ErrOutputTooLong    = errors.New("host sent too much output")        // never
 	ErrShortage         = errors.New("this machine lacks something")     // helps when it has it again: see Short
+)
+
+// Which limit passed, where it is known: both are ErrTimeout.
+var (
+	ErrConnectTimeout = fmt.Errorf("%w", ErrTimeout) // of a connection: TCP, a jump host, the key exchange
+	ErrLoginTimeout   = fmt.Errorf("%w", ErrTimeout) // of a login
 )
 
 // Error is a failure with what to do about it. It does not name the host: whoever prints it does, once.

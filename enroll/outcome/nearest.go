@@ -1,5 +1,16 @@
 package outcome
 
+// Nearest is the name that somebody probably meant by a word; "" when none is near. Of equally near ones it is the first.
+func Nearest(word string, names []string) string {
+	best, least := "", len(word)+1
+	for _, name := range names {
+		if d := Distance(word, name); d < least && d <= max(1, min(len(word), len(name))/3) {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
 // Distance is how many letters have to be added, left out, replaced, or swapped with their neighbour, to make one word of
 // another (the optimal string alignment distance). Letters are bytes.
 func Distance(a, b string) int {

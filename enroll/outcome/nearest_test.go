@@ -16,3 +16,16 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+func TestNearest(t *testing.T) {
+	t.Parallel()
+	names := []string{"scan", "status", "tokens", "enroll", "records", "remove", "report"}
+	for word, want := range map[string]string{
+		"sacn": "scan", "enrol": "enroll", "stats": "status", "token": "tokens", "removed": "remove", "": "", "x": "", "zzzzzz": "", "scan": "scan",
+		"an": "", "enlist": "",
+	} {
+		if got := Nearest(word, names); got != want {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}
