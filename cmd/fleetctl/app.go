@@ -89,6 +89,7 @@ func (a *app) command() *cli.App {
 func (a *app) commands() []*cli.Command {
 	commands := []*cli.Command{
 		a.initCommand(),
+		a.doctorCommand(),
 		a.inventoryCommand(),
 		a.knownHostsCommand(),
 		a.scanCommand(),

@@ -50,6 +50,9 @@ var mayImport = map[string][]string{
 	"fleetctl/enroll/host/diff":     {"remote"},
 	"fleetctl/enroll/host/tbotlog":  {"enroll/outcome"},
 	"fleetctl/enroll/host/origin":   {"enroll/config", "enroll/outcome", "enroll/versions", "remote"},
+	"fleetctl/enroll/doctor": {
+		"enroll/config", "enroll/outcome", "enroll/proxy", "enroll/scan", "enroll/store", "enroll/tctl", "enroll/versions", "inventory", "remote",
+	},
 	"fleetctl/enroll/host": {
 		"enroll/config", "enroll/host/diff", "enroll/host/origin", "enroll/host/tbotlog", "enroll/outcome", "enroll/sh", "enroll/store",
 		"enroll/versions", "inventory", "remote", "templates",
@@ -61,7 +64,9 @@ var mayImport = map[string][]string{
 	"fleetctl/cmd/fleetctl/screen": {},
 	"fleetctl/cmd/fleetctl/page":   {"enroll/outcome", "enroll/report", "remote"},
 	"fleetctl/cmd/fleetctl": {
-		"cmd/fleetctl/page", "cmd/fleetctl/screen", "enroll", "enroll/config", "enroll/halt", "enroll/outcome", "enroll/proxy", "enroll/records", "enroll/redact", "enroll/report", "enroll/scan", "enroll/setup", "enroll/store", "enroll/tctl", "enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
+		"cmd/fleetctl/page", "cmd/fleetctl/screen", "enroll", "enroll/config", "enroll/doctor", "enroll/halt", "enroll/outcome", "enroll/proxy", "enroll/records", "enroll/redact",
+		"enroll/report", "enroll/scan", "enroll/setup", "enroll/store",
+		"enroll/tctl", "enroll/token", "enroll/tpm", "enroll/work", "inventory", "inventory/ansiblecfg", "inventory/vault", "remote", "remote/sshfp", "templates",
 	},
 	// The helper is pushed to every host: with enroll/tpm itself it would be half as large again.
 	"fleetctl/cmd/identify":                 {"enroll/tpm/device", "enroll/tpm/ekcert", "enroll/tpm/wire"},

@@ -48,8 +48,8 @@ func TestMistakesAreSaidWithTheirKey(t *testing.T) {
 		{"- a", "fleet.yaml:1:1: expected keys with values, found a list"},
 		{"just words", `fleet.yaml:1:1: expected keys with values, found the text "just words"`},
 		{"colour: red", `fleet.yaml:1:1: unknown key "colour"`},
-		{"bot: {nmae: fleet}", `fleet.yaml:1:7: unknown key "bot.nmae"`},
-		{"x: &x {nmae: f}\nbot: {<<: *x}", `fleet.yaml:1:8: unknown key "bot.nmae"`},
+		{"bot: {nam: fleet}", `fleet.yaml:1:7: unknown key "bot.nam"`},
+		{"x: &x {nam: f}\nbot: {<<: *x}", `fleet.yaml:1:8: unknown key "bot.nam"`},
 		{"bot: {name: a, name: b}", "fleet.yaml:1:16: bot.name: is there twice: first in line 1"},
 		{"bot: {", "fleet.yaml:1: is no YAML: did not find expected node content"},
 		{"a: b\n c: d", "fleet.yaml:2: is no YAML: mapping values are not allowed in this context"},
@@ -72,10 +72,10 @@ func TestMistakesAreSaidWithTheirKey(t *testing.T) {
 func TestHintsForMistakes(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"bot: {nmae: fleet}":        `did you mean "name"?`,
+		"bot: {nam: fleet}":        `did you mean "name"?`,
 		"bot: {colour: red}":        "the keys there are name, roles",
 		"bot: {roles: a}":           "roles: [a]",
-		"rollout: {max_failurs: 1}": `did you mean "max_failures"?`,
+		"rollout: {max_failure: 1}": `did you mean "max_failures"?`,
 	} {
 		_, err := Parse("fleet.yaml", []byte(in))
 		if e := (*outcome.InputError)(nil); !errors.As(err, &e) || e.Hint != want {

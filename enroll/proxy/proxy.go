@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -72,6 +73,9 @@ func ask(ctx context.Context, addr string, roots *x509.CertPool) (a Answer, err 
 		return a, err
 	}
 	res, err := client.Do(req)
+	if e := (*url.Error)(nil); errors.As(err, &e) { // it names the address as Go quotes it
+		err = fmt.Errorf("%s: %w", pingOf(addr), e.Err)
+	}
 	if err != nil {
 		return a, err
 	}

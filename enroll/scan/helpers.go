@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 
 	"fleetctl/enroll/outcome"
@@ -73,4 +74,16 @@ func (h *helpers) unpack(goarch string) (helper, error) {
 		return helper{}, fmt.Errorf("helper %s: %w", name, err)
 	}
 	return helper{data: data, sum: sha256.Sum256(data)}, nil
+}
+
+// HelperArchitectures are the architectures that there are helpers for.
+func HelperArchitectures(helpers fs.FS) ([]string, error) {
+	files, err := fs.Glob(helpers, "identify-linux-*.gz")
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(strings.TrimPrefix(f, "identify-linux-"), ".gz")
+	}
+	return files, nil
 }

@@ -93,3 +93,18 @@ func (i *instance) join(a authentication) Join {
 	}
 	return j
 }
+
+// ReadsInstances tries whether tctl's user may read the instances of a bot. It reads one at the most: a fleet may have gigabytes.
+func (t Tctl) ReadsInstances(ctx context.Context, bot string) error {
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	read := false
+	err := t.eachInstance(limited, bot, func(*instance) {
+		read = true
+		cancel()
+	})
+	if read && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}

@@ -18,3 +18,9 @@ func Compatible(tbot, cluster Version) error {
 	}
 	return nil
 }
+
+// Covered says whether releases of the version's line were read: what is said of later lines is extrapolated.
+func Covered(v Version) bool {
+	_, ok := lastRead[v.major]
+	return ok
+}
