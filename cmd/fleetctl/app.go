@@ -67,11 +67,18 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // command is the whole command line.
 func (a *app) command() *cli.App {
+	groups := a.groups()
+	var commands []*cli.Command
+	for _, g := range groups {
+		commands = append(commands, g.commands...)
+	}
+	a.setHelp([]string{"fleetctl"}, commands)
 	return &cli.App{
 		Name:                      "fleetctl",
 		Usage:                     "enroll a fleet of Linux hosts in a Teleport cluster with the tpm join method",
 		Version:                   version,
 		HideHelpCommand:           true,
+		Flags:                     []cli.Flag{cli.HelpFlag},
 		Reader:                    a.stdin,
 		Writer:                    a.stdout,
 		ErrWriter:                 a.stderr,
@@ -80,35 +87,20 @@ func (a *app) command() *cli.App {
 		CommandNotFound:           nil,
 		DisableSliceFlagSeparator: true, // -i a,b is one source
 		Action:                    a.noCommand,
-		Commands:                  a.commands(),
-		CustomAppHelpTemplate: cli.AppHelpTemplate + "\nExit codes: 0 all well; 1 error; 2 usage or bad input; 3 some hosts failed;\n" +
-			"4 --check found changes to make; 130 interrupted.\n",
+		Commands:                  commands,
+		CustomAppHelpTemplate:     literal(mainHelp(groups)),
 	}
 }
 
-func (a *app) commands() []*cli.Command {
-	commands := []*cli.Command{
-		a.initCommand(),
-		a.doctorCommand(),
-		a.inventoryCommand(),
-		a.knownHostsCommand(),
-		a.scanCommand(),
-		a.recordsCommand(),
-		a.tokensCommand(),
-		a.enrollCommand(),
-		a.statusCommand(),
-		a.removeCommand(),
-		a.reportCommand(),
-		a.explainCommand(),
-		a.supportCommand(),
+// groups are the commands, in the order in which they are used first.
+func (a *app) groups() []commandGroup {
+	return []commandGroup{
+		{"Begin", []*cli.Command{a.initCommand(), a.doctorCommand(), a.inventoryCommand(), a.knownHostsCommand()}},
+		{"Work on the fleet", []*cli.Command{a.scanCommand(), a.tokensCommand(), a.enrollCommand(), a.removeCommand()}},
+		{"Look", []*cli.Command{a.statusCommand(), a.reportCommand(), a.explainCommand(), a.supportCommand()}},
+		{"Records", []*cli.Command{a.recordsCommand()}},
+		{"Help", []*cli.Command{a.helpCommand(), a.versionCommand(), a.completionCommand(), a.manCommand(), a.completeCommand()}},
 	}
-	for _, c := range commands {
-		c.OnUsageError = usageError
-		for _, sub := range c.Subcommands {
-			sub.OnUsageError = usageError
-		}
-	}
-	return commands
 }
 
 // resumes notes that the command can go on where it was interrupted.

@@ -14,6 +14,7 @@ type line struct {
 	rest  []string // arguments; from "--" on all of them
 
 	known    []cli.Flag     // flags of the innermost command, and those that may stand anywhere
+	command  *cli.Command   // the innermost; nil: there is none
 	commands []*cli.Command // of the innermost command
 	open     cli.Flag       // the last flag, whose value is missing; nil: none is
 }
@@ -35,7 +36,7 @@ func parseLine(app *cli.App, everywhere []cli.Flag, args []string) line {
 			return l
 		case sub != nil && len(l.rest) == 0:
 			l.words = append(l.words, arg)
-			l.known, l.commands = slices.Concat(l.known, sub.Flags), sub.Subcommands
+			l.known, l.command, l.commands = slices.Concat(l.known, sub.Flags), sub, sub.Subcommands
 		case len(arg) < 2 || arg[0] != '-':
 			l.rest = append(l.rest, arg)
 		case strings.Trim(arg[1:], "v") == "": // -vv is -v twice
@@ -60,6 +61,14 @@ func (l *line) flag(arg string, args []string) []string {
 	}
 	l.flags = append(l.flags, args[0])
 	return args[1:]
+}
+
+// innermost are the flags of the innermost command; without one, those that may stand before it.
+func (l line) innermost(everywhere []cli.Flag) []cli.Flag {
+	if l.command == nil {
+		return everywhere
+	}
+	return l.command.Flags
 }
 
 // reordered has all flags behind the innermost command and before its arguments.

@@ -72,7 +72,7 @@ func TestMistakesAreSaidWithTheirKey(t *testing.T) {
 func TestHintsForMistakes(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"bot: {nam: fleet}":        `did you mean "name"?`,
+		"bot: {nam: fleet}":         `did you mean "name"?`,
 		"bot: {colour: red}":        "the keys there are name, roles",
 		"bot: {roles: a}":           "roles: [a]",
 		"rollout: {max_failure: 1}": `did you mean "max_failures"?`,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,18 +38,25 @@ func Inspect(ctx context.Context, path string) (h Health, err error) {
 	return h, explain(h.read(ctx))
 }
 
-// read opens the file without writing. In a file that nobody has open, SQLite would make an index for its log, and leave it there:
+// openReading opens a file without writing. For one that nobody has open, SQLite would make an index of its log, and leave it there:
 // such a file is read as one that nobody changes.
-func (h *Health) read(ctx context.Context) (err error) {
+func openReading(path string) (*sql.DB, error) {
 	mode := "mode=ro"
-	if _, err := os.Stat(h.Path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		mode = "mode=ro&immutable=1"
 	}
-	db, err := openPool(h.Path, mode, "_pragma=query_only(1)")
+	db, err := openPool(path, mode, "_pragma=query_only(1)")
+	if err == nil {
+		db.SetMaxOpenConns(1)
+	}
+	return db, err
+}
+
+func (h *Health) read(ctx context.Context) error {
+	db, err := openReading(h.Path)
 	if err != nil {
 		return err
 	}
-	db.SetMaxOpenConns(1)
 	defer func() { _ = db.Close() }() // it was only read
 	if err := checkFile(ctx, db); err != nil {
 		return err
@@ -60,6 +68,31 @@ func (h *Health) read(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: schema %d, this one knows %d", ErrNewerSchema, h.Schema, SchemaVersion())
 	}
 	return db.QueryRowContext(ctx, "SELECT count(*) FROM hosts WHERE known = 1").Scan(&h.Hosts)
+}
+
+// HostNames are the hosts that a records file knows, in order. The file is read as Inspect reads it, but not looked through.
+func HostNames(ctx context.Context, path string) (names []string, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	db, err := openReading(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }() // it was only read
+	rows, err := db.QueryContext(ctx, "SELECT name FROM hosts WHERE known = 1 ORDER BY name")
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer func() { _ = rows.Close() }() // its errors are those of Err
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, explain(err)
+		}
+		names = append(names, name)
+	}
+	return names, explain(rows.Err())
 }
 
 // heldBy says which run has the records, by the file of its lock, which is not touched. Whoever was killed left its name there.
