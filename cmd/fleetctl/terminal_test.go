@@ -21,7 +21,8 @@ type begun struct {
 	dir    string
 	said   lockedBuffer  // stderr, or what the terminal shows
 	stdout lockedBuffer  // nothing on a terminal
-	person *os.File      // the person's end of the terminal; nil: there is none
+	person *os.File      // the terminal; nil: there is none
+	keys   *os.File      // what is written there is typed
 	done   chan struct{} // closed at its end
 }
 
@@ -75,7 +76,7 @@ func (b *begun) openTerminal() {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = tty.Close() }) // it stays open here, so that its settings can be read at the end
-	b.person = tty
+	b.person, b.keys = tty, person
 	b.cmd.Stdin, b.cmd.Stdout, b.cmd.Stderr = tty, tty, tty
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	go func() {
