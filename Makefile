@@ -13,7 +13,7 @@ IDENTIFY := $(shell find cmd/identify enroll/tpm -name '*.go' -not -name '*_test
 # Debian packages that the tests, the lab and the demo need; TEST_APT in full, DEMO_APT for the demo alone.
 DEMO_APT := swtpm openssh-client
 TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap systemd-container iproute2 zstd jq procps \
-            busybox ksh fish csh tcsh zsh opendoas openssl util-linux passwd gcc libc6-dev qemu-user-static \
+            busybox ksh fish csh tcsh zsh groff-base opendoas openssl util-linux passwd gcc libc6-dev qemu-user-static \
             chromium poppler-utils
 
 # Debian packages of make vm.

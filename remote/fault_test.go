@@ -44,8 +44,8 @@ func TestFaultsEndInTheDocumentedError(t *testing.T) {
 		say  string
 	}{
 		{"closes at once", withFault(remotetest.Fault{CloseAtOnce: true}), nil, remote.ErrDisconnected, "before authentication"},
-		{"hangs after accept", withFault(remotetest.Fault{HangAfterAccept: true}), nil, remote.ErrTimeout, "key exchange"},
-		{"hangs in authentication", withFault(remotetest.Fault{HangInAuth: true}), nil, remote.ErrTimeout, "authentication"},
+		{"hangs after accept", withFault(remotetest.Fault{HangAfterAccept: true}), nil, remote.ErrConnectTimeout, "key exchange"},
+		{"hangs in authentication", withFault(remotetest.Fault{HangInAuth: true}), nil, remote.ErrLoginTimeout, "authentication"},
 		{"sends garbage", withFault(remotetest.Fault{Garbage: []byte("\x00\xffHTTP/1.1 400\r\n")}), nil, remote.ErrUnreachable, "SSH"},
 		{"sends endless lines", withFault(remotetest.Fault{Garbage: []byte("x\r\n")}), nil, nil, ""},
 		{"lets nobody in", func(h *remotetest.Host) { h.Users = []string{"other"} }, nil, remote.ErrAuth, "none of 1 keys"},

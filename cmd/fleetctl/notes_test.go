@@ -158,5 +158,8 @@ func checkStderr(t *testing.T, what, stderr string) {
 		if !ok || text == "" || strings.HasSuffix(text, ".") && !strings.HasSuffix(text, "..") {
 			t.Errorf("%s: a line on stderr is %q", what, line)
 		}
+		if strings.Contains(text, "hint: ") && hostWord.MatchString(text) {
+			t.Errorf("%s: this hint leaves the host's name to whoever reads it: %q", what, line)
+		}
 	}
 }
