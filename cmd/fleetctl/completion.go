@@ -34,10 +34,11 @@ var shells = []string{"bash", "zsh", "fish"}
 
 func (a *app) completionCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "completion",
-		Usage:       "print the completion for a shell",
-		ArgsUsage:   strings.Join(shells, "|"),
-		Description: "It completes commands, flags and their values, and the hosts and groups of the inventory that the command line names.",
+		Name:      "completion",
+		Usage:     "print the completion for a shell",
+		ArgsUsage: strings.Join(shells, "|"),
+		Description: "It completes commands, flags and their values, and the hosts and groups of the inventory that the command " +
+			"line names.",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 || !slices.Contains(shells, c.Args().First()) {
 				return usage("completion for which shell? One of %s", strings.Join(shells, ", "))
@@ -168,8 +169,8 @@ func (p completion) values(ctx context.Context, flag string) []candidate {
 		return p.patterns(ctx)
 	case "host", "contract":
 		return p.hosts(ctx, false)
-	case "file", "db", "inventory", "private-key", "become-password-file", "ssh-config", "out", "templates", "plan", "bundle", "fingerprints",
-		"vault-password-file":
+	case "file", "db", "inventory", "private-key", "become-password-file", "vault-password-file", "ssh-config", "out", "templates",
+		"plan", "bundle", "fingerprints":
 		return words(filesWord)
 	}
 	return flagValues[flag]
@@ -260,7 +261,8 @@ func (p completion) with(ctx context.Context, fn func(c *cli.Context, quiet *app
 		fn(c, quiet)
 		return nil
 	}
-	_ = program.RunContext(ctx, slices.Concat([]string{"fleetctl", "--no-ansible", "--ignore-vault"}, p.line.fileFlags())) // else nothing is offered
+	args := append([]string{"fleetctl", "--no-ansible", "--ignore-vault"}, p.line.fileFlags()...)
+	_ = program.RunContext(ctx, args) // else nothing is offered
 }
 
 // fileFlags are the flags of a command line that name the files that hosts stand in.

@@ -22,8 +22,8 @@ func (a *app) doctorCommand() *cli.Command {
 		Name:      "doctor",
 		Usage:     "say whether everything is there: tctl and its rights, cluster, keys, records",
 		ArgsUsage: "[INVENTORY]",
-		Description: "It changes nothing, connects to no host, and gives each check its time. Exit code 1 says that something has to be done " +
-			"before hosts can be enrolled.",
+		Description: "It changes nothing, connects to no host, and gives each check its time. Exit code 1 says that something has " +
+			"to be done before hosts can be enrolled.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.DurationFlag{Name: "check-timeout", Value: 30 * time.Second, Usage: "for one check"},
 		}, a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags()),
@@ -79,7 +79,8 @@ func (p *printer) checks(checks []doctor.Check) error {
 // doctorOptions gathers what is looked at. What is wrong with it is for the doctor to say, but for the flags.
 func (a *app) doctorOptions(c *cli.Context) (o doctor.Options, closeDialer func(), err error) {
 	o = doctor.Options{
-		Ask: proxy.Ask, Agent: remote.AgentKeys, Helpers: a.helpers, Records: c.String("db"), Now: time.Now, Limit: c.Duration("check-timeout"),
+		Ask: proxy.Ask, Agent: remote.AgentKeys, Helpers: a.helpers, Records: c.String("db"), Now: time.Now,
+		Limit: c.Duration("check-timeout"),
 	}
 	if o.Config, o.ConfigErr = a.config(c, true); o.Config.Version == "" { // nothing of it could be read
 		o.Config = config.Default()

@@ -29,15 +29,13 @@ type flagGroup struct {
 
 // flagGroups are the flags of a command: first those that it has alone.
 func (a *app) flagGroups(c *cli.Command) []flagGroup {
-	shared := []flagGroup{
-		{"Hosts", a.hostFlags()}, {"In place of fleet.yaml", a.fleetFlags()}, {"Connection", a.connectFlags()}, {"General", a.commonFlags()},
-	}
+	shared := [][]cli.Flag{a.hostFlags(), a.fleetFlags(), a.connectFlags(), a.commonFlags()}
 	groups := []flagGroup{{title: "Flags"}, {title: "Hosts"}, {title: "In place of fleet.yaml"}, {title: "Connection"}, {title: "General"}}
 	for _, f := range c.Flags {
 		if f.Names()[0] == "help" { // urfave/cli adds it to a command that runs
 			continue
 		}
-		i := 1 + slices.IndexFunc(shared, func(g flagGroup) bool { return flagOf(g.flags, f.Names()[0]) != nil })
+		i := 1 + slices.IndexFunc(shared, func(flags []cli.Flag) bool { return flagOf(flags, f.Names()[0]) != nil })
 		if i <= 2 && c.Name == "init" {
 			i = 0 // its flags have the names of shared ones, and say what it writes
 		}

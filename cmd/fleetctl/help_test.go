@@ -142,7 +142,7 @@ func TestVersionSaysWhatIsInTheProgram(t *testing.T) {
 		t.Errorf("%v, %+v\n%+v", err, b, r)
 	}
 	r = runApp(t.Context(), func(a *app) { a.helpers = helpers }, "fleetctl", "version")
-	for _, want := range []string{"fleetctl " + version + "\n", "\nhelpers:        amd64\n", "\nrecords schema: "} {
+	for _, want := range []string{"fleetctl        " + version + "\n", "\nhelpers         amd64\n", "\nrecords schema  "} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("no %q: %s", want, r.stdout)
 		}

@@ -35,8 +35,8 @@ func (a *app) initCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "init",
 		Usage: "write a fleet.yaml of what is found here",
-		Description: "It looks for an Ansible inventory or ansible.cfg near by, the profile of tsh, and the cluster that tctl is logged in to. " +
-			"It asks nothing, writes fleet.yaml alone, and never over one that is there.",
+		Description: "It looks for an Ansible inventory or ansible.cfg near by, the profile of tsh, and the cluster that tctl is " +
+			"logged in to. It asks nothing, writes fleet.yaml alone, and never over one that is there.",
 		Flags: slices.Concat(a.commonFlags()[:1], []cli.Flag{
 			&cli.StringFlag{Name: "inventory", Aliases: []string{"i"}, Usage: "the inventory `SOURCE`: a file, a directory or a program"},
 			&cli.StringFlag{Name: "proxy", Usage: "the cluster's proxy, `HOST:PORT`"},

@@ -169,7 +169,7 @@ func withoutFile(c *cli.Context, over []config.Override) (config.Config, error) 
 	return config.Config{}, &outcome.InputError{
 		Msg: fmt.Sprintf("there is no fleet.yaml: %s needs to know the cluster's proxy, the bot that hosts join as, and its roles",
 			c.Command.Name),
-		Hint: fmt.Sprintf("\"fleetctl init\" writes one of what it finds here; -f names yours; or say, for example, %s", strings.Join(missing, " ")),
+		Hint: "\"fleetctl init\" writes one of what it finds here; -f names yours; or say, for example, " + strings.Join(missing, " "),
 	}
 }
 

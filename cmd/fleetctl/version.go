@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -69,12 +68,23 @@ func (a *app) showVersion(c *cli.Context) error {
 		return err
 	}
 	if p.format == "table" {
-		_, err := fmt.Fprintf(a.stdout, "fleetctl %s\ncommit:         %s\ndate:           %s\nGo:             %s, %s\nhelpers:        %s\nrecords schema: %d\n",
-			b.Version, cmp.Or(b.Commit, "unknown"), cmp.Or(b.Date, "unknown"), b.Go, b.Platform,
-			cmp.Or(strings.Join(b.Helpers, ", "), "none"), b.Schema)
-		return err
+		return p.build(b)
 	}
 	return p.write([]string{"VERSION", "COMMIT", "DATE", "GO", "PLATFORM", "HELPERS", "RECORDS SCHEMA"}, 1, func(int) (any, []string) {
 		return b, []string{b.Version, b.Commit, b.Date, b.Go, b.Platform, strings.Join(b.Helpers, " "), strconv.Itoa(b.Schema)}
 	}, func() any { return b })
+}
+
+// build writes it for people.
+func (p *printer) build(b build) error {
+	for _, l := range [...][2]string{
+		{"fleetctl", b.Version}, {"commit", cmp.Or(b.Commit, "unknown")}, {"date", cmp.Or(b.Date, "unknown")},
+		{"Go", b.Go + ", " + b.Platform}, {"helpers", cmp.Or(strings.Join(b.Helpers, ", "), "none")},
+		{"records schema", strconv.Itoa(b.Schema)},
+	} {
+		if err := writeLine(p.w, "%-16s%s", l[0], l[1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -60,7 +60,8 @@ func Parse(path string, raw []byte, over ...Override) (Config, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF): // comments at the most
-		return Config{}, &outcome.InputError{File: path, Msg: "is empty", Hint: "remove it; then \"fleetctl init\" writes one to start from"}
+		return Config{}, &outcome.InputError{File: path, Msg: "is empty",
+			Hint: "remove it; then \"fleetctl init\" writes one to start from"}
 	case err != nil:
 		return Config{}, syntaxError(path, err)
 	}

@@ -53,7 +53,7 @@ func (f *facts) may(what string, err error) Check {
 	case err != nil && !errors.Is(err, tctl.ErrNoResource):
 		return failed(Error, err, "")
 	}
-	return ok("%s can be read; whether they may be written shows when something is: a role of tctl's user needs create and update for them", what)
+	return ok("%s can be read; whether they may be created and updated shows when something is", what)
 }
 
 func (f *facts) readTokens(ctx context.Context) Check {

@@ -81,7 +81,9 @@ func (f *Found) lookForProxy(ctx context.Context, opts Options) {
 	if p, file, ok := currentProfile(opts.Tsh); ok {
 		candidate = Value{Text: p.WebProxyAddr, From: "the profile of tsh, " + file}
 	} else if strings.Contains(f.Cluster, ".") {
-		candidate = Value{Text: net.JoinHostPort(f.Cluster, "443"), Guess: true, From: "the name of tctl's cluster, whose proxy answers there"}
+		candidate = Value{
+			Text: net.JoinHostPort(f.Cluster, "443"), From: "the name of tctl's cluster, whose proxy answers there", Guess: true,
+		}
 	} else {
 		return
 	}
