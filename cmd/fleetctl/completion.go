@@ -154,7 +154,7 @@ func words(texts ...string) []candidate {
 
 // flagValues are the values of flags that have a few.
 var flagValues = map[string][]candidate{
-	"output":            words("table", "json", "jsonl", "yaml", "csv"),
+	"output":            words("table", "wide", "json", "jsonl", "yaml", "csv"),
 	"identify-with":     words(scan.ViaHelper, scan.ViaShell, scan.ViaTbot),
 	"format":            words(token.FormatTctl, token.FormatTerraform, token.FormatKubernetes),
 	"host-key-checking": words("strict", "accept-new", "off"),

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -62,18 +64,15 @@ func (p *printer) checks(checks []doctor.Check) error {
 			return k, []string{k.Check, string(k.State), k.Message, k.Hint}
 		}, func() any { return checks })
 	}
+	var b strings.Builder
 	for _, k := range checks {
-		if err := writeLine(p.w, "%-7s  %s: %s", k.State, k.Check, k.Message); err != nil {
-			return err
-		}
-		if k.Hint == "" {
-			continue
-		}
-		if err := writeLine(p.w, "         → %s", k.Hint); err != nil {
-			return err
+		p.line(&b, "%-7s  %s: %s", k.State, k.Check, k.Message)
+		if k.Hint != "" {
+			p.line(&b, "         → %s", k.Hint)
 		}
 	}
-	return nil
+	_, err := io.WriteString(p.w, b.String())
+	return err
 }
 
 // doctorOptions gathers what is looked at. What is wrong with it is for the doctor to say, but for the flags.
