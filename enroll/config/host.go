@@ -165,15 +165,26 @@ func botOf(v any) (Bot, error) {
 	return Bot{}, errors.New("is neither a name nor a mapping with name and roles")
 }
 
+// botFromMap takes texts alone: a number as a name is a mistake more often than a name.
 func botFromMap(v map[string]any) (bot Bot, err error) {
 	if err := decodeOver(v, &bot); err != nil {
 		return bot, err
 	}
+	switch name := v["name"].(type) {
+	case string:
+	case nil:
+		return bot, errors.New("has no name")
+	default:
+		return bot, fmt.Errorf("name: expected a text, found %v", name)
+	}
+	roles, _ := v["roles"].([]any)
+	for i, r := range roles {
+		if text, ok := r.(string); !ok || strings.TrimSpace(text) == "" {
+			return bot, fmt.Errorf("roles[%d]: expected the name of a role, found \"%v\"", i, r)
+		}
+	}
 	if bot.Name == "" {
 		return bot, errors.New("has no name")
-	}
-	if slices.ContainsFunc(bot.Roles, func(r string) bool { return strings.TrimSpace(r) == "" }) {
-		return bot, errors.New("roles: a role has no name")
 	}
 	return bot, nil
 }

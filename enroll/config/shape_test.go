@@ -101,8 +101,9 @@ func TestVariablesOfTheInventoryAreReadAsFleetYAMLIs(t *testing.T) {
 		"tbot: 7":                              "tbot: is not a mapping",
 		"fleetctl_bot: {name: a, roles: web}":  `fleetctl_bot: roles: expected a list like [web], found the text "web"`,
 		"fleetctl_bot: {name: a, rolse: [b]}":  `fleetctl_bot: unknown key "rolse"`,
+		"fleetctl_bot: {name: 5, roles: [b]}":  "fleetctl_bot: name: expected a text, found 5",
 		"fleetctl_bot: {roles: [b]}":           "fleetctl_bot: has no name",
-		"fleetctl_bot: {name: a, roles: ['']}": "fleetctl_bot: roles: a role has no name",
+		"fleetctl_bot: {name: a, roles: ['']}": `fleetctl_bot: roles[0]: expected the name of a role, found ""`,
 	} {
 		inv, err := inventory.Load(t.Context(), []string{"-"}, inventory.Options{
 			Stdin: strings.NewReader("all: {hosts: {web-01: {" + in + "}}}"),
