@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -49,12 +51,6 @@ func (w *world) begin(t *testing.T, terminal bool, env []string, args ...string)
 		<-b.done
 	})
 	return b
-}
-
-// environment is that of a fleetctl in a process of its own.
-func (w *world) environment(t *testing.T) []string {
-	t.Helper()
-	return append(os.Environ(), "SSH_AUTH_SOCK=", envTctlSocket+"="+serveTctl(t, w.cluster), envHelpers+"="+w.helpersDir())
 }
 
 // openTerminal gives the command a terminal, whose screen is what it said.

@@ -105,6 +105,12 @@ func (w *world) write(name string, content []byte) {
 // helpersDir is where the helpers are, for commands that run in a process of their own.
 func (w *world) helpersDir() string { return filepath.Join(w.dir, ".helpers") }
 
+// environment is that of a fleetctl in a process of its own.
+func (w *world) environment(t *testing.T) []string {
+	t.Helper()
+	return append(os.Environ(), "SSH_AUTH_SOCK=", envTctlSocket+"="+serveTctl(t, w.cluster), envHelpers+"="+w.helpersDir())
+}
+
 func (w *world) writeHelpers() {
 	w.t.Helper()
 	files, err := enrolltest.Helpers("amd64", "arm64")
