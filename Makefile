@@ -19,14 +19,15 @@ TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap
 # Debian packages of make vm.
 VM_APT := qemu-system-x86 debootstrap swtpm swtpm-tools openssh-client kmod cpio e2fsprogs xz-utils zstd
 
-.PHONY: help build helpers test lint lab vm demo bench fuzz inventories life chaos clean deps
+.PHONY: help build helpers test lint lab vm demo bench fuzz inventories life chaos clean deps snapshot release-snapshot reproducible \
+        release rename
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: helpers ## bin/fleetctl with the helpers for every architecture, and bin/fleetsim
-	go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/fleetctl ./cmd/fleetsim
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/fleetctl ./cmd/fleetsim
 	@ls -l bin/fleetctl | awk '{ printf "%-28s %10d bytes\n", $$9, $$5 }'
 
 helpers: $(HELPERS)
@@ -49,8 +50,9 @@ test: deps build ## every test: units with -race, real sshd, real TPM emulators,
 	go test -race -timeout 25m ./...
 	cd test && go vet -tags vm ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -count=1 -timeout 40m ./...
 
-lint: ## golangci-lint, gofmt, and govulncheck where its database can be reached
+lint: ## golangci-lint, gofmt, go vet for macOS, and govulncheck where its database can be reached
 	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	GOOS=darwin GOARCH=arm64 go vet ./...
 	go tool -modfile=test/tools/go.mod golangci-lint run ./...
 	cd test && go tool -modfile=tools/go.mod golangci-lint run --config ../.golangci.yml --build-tags vm ./...
 	.ci/vulns
@@ -96,6 +98,29 @@ chaos: build ## scans of HOSTS (10000) simulated hosts with SEEDS (10) seeds of 
 	  CHAOS_HOSTS=$(HOSTS) CHAOS_FORKS=500 CHAOS_TIMEOUT=120s CHAOS_SEEDS=$(SEEDS) go test ./chaos -run AFleet -v -count=1 -timeout 0 && \
 	  CHAOS_KILLS=15 CHAOS_ENROLL_HOSTS=20 CHAOS_SEEDS=$(SEEDS) go test ./chaos -run 'Goes|Gone|Full|Enroll' -v -count=1 -timeout 0 && \
 	  SOAK=$(SOAK) SOAK_HOSTS=2000 go test ./chaos -run Soak -v -count=1 -timeout 0
+
+# The tools of a release, pinned in a module of their own: goreleaser brings many modules, and lint doesn't need them.
+RELEASE_TOOLS := bin/tools/goreleaser bin/tools/cyclonedx-gomod
+RELEASER      := COMMIT=$$(git rev-parse --short=12 HEAD) COMMIT_TIME=$$(git log -1 --format=%ct) \
+                 COMMIT_DATE=$$(date -u -d @$$(git log -1 --format=%ct) +%Y-%m-%dT%H:%M:%SZ) \
+                 PATH="$(CURDIR)/bin/tools:$$PATH" goreleaser release --clean
+$(RELEASE_TOOLS) &: test/release/go.mod test/release/go.sum
+	go build -C test/release -buildvcs=false -o $(CURDIR)/bin/tools/ tool
+
+snapshot: helpers $(RELEASE_TOOLS) ## release-snapshot for linux-amd64 alone
+	ONE_PLATFORM=yes $(RELEASER) --snapshot
+
+release-snapshot: helpers $(RELEASE_TOOLS) ## what a release of this commit would be, in bin/dist: archives, packages, SBOMs, checksums
+	$(RELEASER) --snapshot
+
+reproducible: snapshot ## snapshot again from a copy in another directory, and compares
+	.ci/reproducible
+
+release: helpers $(RELEASE_TOOLS) # a draft of a release on GitHub, of a tag that is checked out; the workflow does it
+	$(RELEASER)
+
+rename: ## MODULE=example.com/x/fleetctl gives the modules another path
+	cd test && go run ./rename -root .. $(MODULE)
 
 deps: # the Debian packages of the tests: installed as root, else asked for
 	@.ci/need $(TEST_APT)
