@@ -113,7 +113,7 @@ snapshot: helpers $(RELEASE_TOOLS) ## release-snapshot for linux-amd64 alone
 release-snapshot: helpers $(RELEASE_TOOLS) ## what a release of this commit would be, in bin/dist: archives, packages, SBOMs, checksums
 	$(RELEASER) --snapshot
 
-reproducible: snapshot ## snapshot again from a copy in another directory, and compares
+reproducible: $(RELEASE_TOOLS) ## snapshot twice, in clones in two directories, and compares
 	.ci/reproducible
 
 release: helpers $(RELEASE_TOOLS) # a draft of a release on GitHub, of a tag that is checked out; the workflow does it
