@@ -120,7 +120,7 @@ type Install struct {
 	From string `yaml:"from,omitempty"`
 	// With file: the archive or program for each architecture.
 	Files map[string]string `yaml:"files,omitempty"`
-	// With url: the archive's address; {arch} stands for the architecture.
+	// With url: the archive's address, with {version} and {arch} in it.
 	URL string `yaml:"url,omitempty"`
 	// With file and url: the archive's SHA-256 for each architecture, in hex.
 	SHA256 map[string]string `yaml:"sha256,omitempty"`
