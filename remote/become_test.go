@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,6 +17,20 @@ const (
 	goodPassword = "good 'pass\"word $x"
 	badPassword  = "bad password"
 )
+
+// documentedSudoers is the line that docs/least-rights.md has for the user "scanner".
+func documentedSudoers(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/least-rights.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^scanner (ALL=.*)$`).FindSubmatch(page)
+	if line == nil {
+		t.Fatal("docs/least-rights.md has no line for sudoers")
+	}
+	return "USER " + string(line[1])
+}
 
 func TestBecomeAgainstTheRealPrograms(t *testing.T) {
 	t.Parallel()
@@ -33,6 +49,8 @@ func TestBecomeAgainstTheRealPrograms(t *testing.T) {
 			remote.Become{}, nil, "root", ""},
 		{"sudo without a password, though one is given", remotetest.UserConfig{Sudoers: "USER ALL=(ALL) NOPASSWD: ALL"},
 			remote.Become{Password: badPassword}, nil, "root", ""},
+		{"sudo with the line of docs/least-rights.md", remotetest.UserConfig{Sudoers: documentedSudoers(t)},
+			remote.Become{}, nil, "root", ""},
 		{"sudo to another user", remotetest.UserConfig{Sudoers: "USER ALL=(ALL) NOPASSWD: ALL"},
 			remote.Become{User: other}, nil, other, ""},
 		{"sudo with a password", remotetest.UserConfig{Sudoers: "USER ALL=(ALL) ALL", Password: goodPassword},
