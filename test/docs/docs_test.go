@@ -24,12 +24,11 @@ func pages(t *testing.T) map[string]page {
 	}
 	all := map[string]page{}
 	for _, file := range append(files, filepath.Join(root, "README.md")) {
-		text, err := os.ReadFile(file)
+		name, err := filepath.Rel(root, file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Base(file)
-		if all[name], err = readPage(string(text)); err != nil {
+		if all[name], err = readPage(text(t, file)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -96,11 +95,7 @@ func begin(t *testing.T, bin string, setting map[string]string) *session {
 	sim := t.TempDir()
 	boot(t, bin, "-dir", sim, "-n", cmp.Or(setting["hosts"], "3"), "-mix", setting["mix"], "-isolate", "yes")
 	for name := range strings.SplitSeq(cmp.Or(setting["files"], "inventory.yaml"), ",") {
-		text, err := os.ReadFile(filepath.Join(sim, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.write(t, name, string(text))
+		s.write(t, name, text(t, filepath.Join(sim, name)))
 	}
 	if setting["known_hosts"] == "none" {
 		if err := os.Remove(filepath.Join(sim, "known_hosts")); err != nil {
@@ -200,17 +195,17 @@ func TestCommandLinesExist(t *testing.T) {
 	for name, p := range pages(t) {
 		for _, c := range p.loose {
 			words := commandWords(c.text)
-			text, ok := help[words[0]]
+			says, ok := help[words[0]]
 			if !ok {
-				text = helpOf(fleetctl, words[0])
-				help[words[0]] = text
+				says = helpOf(fleetctl, words[0])
+				help[words[0]] = says
 			}
-			if text == "" {
+			if says == "" {
 				t.Errorf("%s:%d: fleetctl has no command %q", name, c.line, words[0])
 				continue
 			}
 			for _, flag := range flagsOf(words[1:]) {
-				if !regexp.MustCompile(`[\s,]` + regexp.QuoteMeta(flag) + `[\s,]`).MatchString(text) {
+				if !regexp.MustCompile(`[\s,]` + regexp.QuoteMeta(flag) + `[\s,]`).MatchString(says) {
 					t.Errorf("%s:%d: fleetctl %s has no flag %s", name, c.line, words[0], flag)
 				}
 			}
