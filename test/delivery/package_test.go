@@ -73,7 +73,7 @@ func expected(l *lab.Lab, line string) bool {
 	return strings.HasPrefix(words[1], "/var/lib/dpkg/") || err == nil && len(words) == 3 && was == words[2]
 }
 
-// scans has the installed fleetctl scan a host, with the helper that is embedded in it.
+// scans has the installed fleetctl scan a host, with the helper that is embedded in it, and without, as one does that "go install" built.
 func (d desk) scans(l *lab.Lab, h *lab.Host) {
 	d.t.Helper()
 	d.run("mkdir", "-m", "0700", "/root/fleet")
@@ -87,9 +87,11 @@ func (d desk) scans(l *lab.Lab, h *lab.Host) {
       ansible_ssh_private_key_file: /root/fleet/key
       ansible_ssh_common_args: -F none -o UserKnownHostsFile=/root/fleet/known_hosts
 `, h.Name, h.IP, h.User), "/root/fleet/inventory.yaml")
-	out := d.run("sh", "-c", "cd /root/fleet && fleetctl scan --no-progress -o json inventory.yaml")
-	if !json.Valid([]byte(out)) || !regexp.MustCompile(`"proven": *true`).MatchString(out) {
-		d.t.Errorf("the scan says %s", out)
+	for _, with := range []string{"helper", "shell"} {
+		out := d.run("sh", "-c", "cd /root/fleet && fleetctl scan --no-progress -o json --identify-with "+with+" inventory.yaml")
+		if !json.Valid([]byte(out)) || !regexp.MustCompile(`"proven": *true`).MatchString(out) {
+			d.t.Errorf("the scan with the %s says %s", with, out)
+		}
 	}
 }
 
