@@ -75,8 +75,9 @@ func (k *console) Begin(stage enroll.Stage, hosts int) {
 		k.bar = newBar(k.app.saying.ASCII)
 		k.draw()
 	}
-	k.stop = make(chan struct{})
-	k.ticked.Go(func() { k.tick(every, k.stop) })
+	stop := make(chan struct{})
+	k.stop = stop // End takes it away, perhaps before the other has begun to look at it
+	k.ticked.Go(func() { k.tick(every, stop) })
 }
 
 // tick says how far it is, again and again.
