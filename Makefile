@@ -20,7 +20,7 @@ TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap
 VM_APT := qemu-system-x86 debootstrap swtpm swtpm-tools openssh-client kmod cpio e2fsprogs xz-utils zstd
 
 .PHONY: help build helpers test lint lab vm demo bench fuzz inventories life chaos clean deps snapshot release-snapshot reproducible \
-        release rename
+        release rename share
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -107,16 +107,23 @@ RELEASER      := COMMIT=$$(git rev-parse --short=12 HEAD) COMMIT_TIME=$$(git log
 $(RELEASE_TOOLS) &: test/release/go.mod test/release/go.sum
 	go build -C test/release -buildvcs=false -o $(CURDIR)/bin/tools/ tool
 
-snapshot: helpers $(RELEASE_TOOLS) ## release-snapshot for linux-amd64 alone
+# What packages have beside the program, as the program itself says it: completions and man pages.
+share: build
+	rm -rf bin/share && mkdir -p bin/share
+	for shell in bash zsh fish; do bin/fleetctl completion $$shell >bin/share/fleetctl.$$shell; done
+	bin/fleetctl man bin/share/man
+	gzip -9n bin/share/man/*.1
+
+snapshot: share $(RELEASE_TOOLS) ## release-snapshot for linux-amd64 alone
 	ONE_PLATFORM=yes $(RELEASER) --snapshot
 
-release-snapshot: helpers $(RELEASE_TOOLS) ## what a release of this commit would be, in bin/dist: archives, packages, SBOMs, checksums
+release-snapshot: share $(RELEASE_TOOLS) ## what a release of this commit would be, in bin/dist: archives, packages, SBOMs, checksums
 	$(RELEASER) --snapshot
 
 reproducible: $(RELEASE_TOOLS) ## snapshot twice, in clones in two directories, and compares
 	.ci/reproducible
 
-release: helpers $(RELEASE_TOOLS) # a draft of a release on GitHub, of a tag that is checked out; the workflow does it
+release: share $(RELEASE_TOOLS) # a draft of a release on GitHub, of a tag that is checked out; the workflow does it
 	$(RELEASER)
 
 rename: ## MODULE=example.com/x/fleetctl gives the modules another path

@@ -53,6 +53,14 @@ func TestThePackageIsInstalledRunAndRemoved(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
+	for _, name := range []string{
+		"/usr/share/man/man1/fleetctl.1.gz", "/usr/share/bash-completion/completions/fleetctl",
+		"/usr/share/zsh/vendor-completions/_fleetctl", "/usr/share/fish/vendor_completions.d/fleetctl.fish",
+	} {
+		if len(read(t, filepath.Join(d.Root, name))) == 0 {
+			t.Errorf("%s is empty", name)
+		}
+	}
 	d.scans(l, l.Host("web-01"))
 
 	d.run("dpkg", "--purge", "fleetctl")
