@@ -14,6 +14,7 @@ import (
 	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/halt"
 	"fleetctl/enroll/outcome"
+	"fleetctl/enroll/work"
 )
 
 // failing lets tbot refuse its configuration on some hosts.
@@ -70,7 +71,38 @@ func TestARolloutStops(t *testing.T) {
 			if got := l.runs(); got != "scan done, enroll done" {
 				t.Errorf("runs: %s", got)
 			}
+			left := strings.Count(tt.want, "not-started")
+			stopped := heard[RolloutStopped](l)
+			if told := left > 0; told != (len(stopped) == 1) || told && (stopped[0].Why != tt.why || stopped[0].Left != left) {
+				t.Errorf("told of its end: %+v, want %q with %d left", stopped, tt.why, left)
+			}
+			last := l.heard.paces[len(l.heard.paces)-1]
+			if failed := strings.Count(tt.want, "failed"); last.Failed != failed || last.Proven > tt.rollout.Canary {
+				t.Errorf("the last that was told: %+v, of %d failures", last, failed)
+			}
 		})
+	}
+}
+
+// A person hears which canaries there are, which batch is begun, and what is done about each host.
+func TestARolloutTellsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 5)
+	l.reach.Forks = 1
+	l.Config.Rollout = config.Rollout{Canary: 1, Batch: "2", MaxFailures: "2"}
+	report, err := l.enroll()
+	l.check("enroll", report.Results, err, "web-01 changed, web-02 changed, web-03 changed, web-04 changed, web-05 changed", nil)
+	want := []work.Pace{
+		{Canaries: 1, Budget: 2}, {Canaries: 1, Proven: 1, Budget: 2}, {Batches: 2, Budget: 2}, {Batch: 1, Batches: 2, Budget: 2},
+		{Batch: 2, Batches: 2, Budget: 2},
+	}
+	if !slices.Equal(l.heard.paces, want) {
+		t.Errorf("told: %+v", l.heard.paces)
+	}
+	for _, doing := range []work.Doing{work.Changing, work.Looking, work.Joining} {
+		if !slices.Contains(l.heard.doing, "web-05: "+string(doing)) {
+			t.Errorf("nobody heard that web-05 is at %q: %v", doing, l.heard.doing)
+		}
 	}
 }
 

@@ -274,7 +274,7 @@ func (k *console) stopping(changing int) string {
 	if k.run == nil || k.run.Running() == 0 {
 		return ""
 	}
-	left := screen.Count(k.run.Left()) + " not begun"
+	left := fmt.Sprintf("%d not begun", k.run.Left())
 	if changing == 0 {
 		return fmt.Sprintf("stopping: %s asked no further, %s", screen.Count(k.run.Running()), left)
 	}
