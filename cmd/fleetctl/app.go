@@ -126,6 +126,7 @@ func (a *app) commonFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Count: &a.verbose,
 			Usage: "say on stderr what is done, and how each host is reached; -vv says more"},
 		&cli.BoolFlag{Name: "no-progress", Usage: "don't say how far it is"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say on stderr only what is not as it should be"},
 		&cli.StringFlag{Name: "reason", Usage: "why: `TEXT` for the records of runs and of what was changed"},
 		&cli.DurationFlag{Name: "wait", Usage: "wait so long for another run on the same records to end"},
 	}

@@ -22,10 +22,11 @@ type console struct {
 	app      *app
 	progress bool // say how far it is
 	verbose  bool
+	quiet    bool          // say only what is not as it should be
 	limit    time.Duration // for a host; 0: none
 
 	mu       sync.Mutex
-	quiet    bool // no lines for hosts that did not do well: the results say it all
+	untold   bool // no lines for hosts that did not do well: the results say it all
 	run      *screen.Progress
 	bar      bar
 	stop     chan struct{} // ends the ticking
@@ -52,7 +53,10 @@ const (
 )
 
 func (a *app) console(c *cli.Context) *console {
-	k := &console{app: a, progress: !c.Bool("no-progress"), verbose: c.Bool("verbose"), limit: c.Duration("timeout")}
+	k := &console{
+		app: a, progress: !c.Bool("no-progress") && !c.Bool("quiet"), verbose: c.Bool("verbose"), quiet: c.Bool("quiet"),
+		limit: c.Duration("timeout"),
+	}
 	a.watching.Store(k)
 	return k
 }
@@ -64,7 +68,7 @@ func (k *console) Run(int64) {}
 func (k *console) Begin(stage enroll.Stage, hosts int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.quiet = stage == enroll.StageStatus
+	k.untold = stage == enroll.StageStatus
 	k.run = screen.NewProgress(string(stage), hosts, time.Now())
 	if !k.progress {
 		return
@@ -159,7 +163,7 @@ func (k *console) Host(r outcome.Result) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.run.Done(r.Host, r.Bad(), time.Now())
-	if !k.quiet {
+	if !k.untold {
 		k.trouble(r)
 	}
 	k.moved()

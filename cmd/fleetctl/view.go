@@ -45,8 +45,15 @@ func (v resultsView) Report(r enroll.HostsReport) error {
 		return nil
 	}
 	err := v.printer.results(adviseAll(r.Results), r.Summary())
-	v.app.say("%s", r.Summary())
+	v.app.recap(r.Summary().String(), r.Summary().Err() == nil)
 	return err
+}
+
+// recap says how a run ended, in numbers; of one that ended well only where nobody asked for quiet.
+func (a *app) recap(text string, well bool) {
+	if k := a.watching.Load(); k == nil || !k.quiet || !well {
+		a.say("%s", text)
+	}
 }
 
 // results writes the results of a run over hosts: one document with the recap as JSON or YAML, a row a host else.
@@ -102,7 +109,7 @@ func (v changesView) Report(r enroll.HostsReport) error {
 	}
 	results := adviseAll(r.Results)
 	err := v.print(results, r.Summary())
-	v.app.say("%s", r.Summary())
+	v.app.recap(r.Summary().String(), r.Summary().Err() == nil)
 	return err
 }
 
@@ -187,7 +194,7 @@ func (v statusView) Report(r enroll.StatusReport) error {
 		}
 	}
 	err := v.printer.status(r)
-	v.app.say("%s", strings.TrimSpace(countsOf(r)))
+	v.app.recap(strings.TrimSpace(countsOf(r)), r.Counts[outcome.StateHealthy] == len(r.Hosts))
 	return err
 }
 

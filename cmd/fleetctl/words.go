@@ -14,6 +14,9 @@ import (
 
 // Note says what happened.
 func (k *console) Note(n enroll.Note) {
+	if k.quiet && !amiss(n) {
+		return
+	}
 	switch n := n.(type) {
 	case enroll.TokensMade:
 		k.tokens(n.Set)
@@ -49,6 +52,17 @@ func (k *console) Note(n enroll.Note) {
 	default:
 		k.app.say("%s", noteText(n))
 	}
+}
+
+// amiss says whether a note is of something that is not as it should be.
+func amiss(n enroll.Note) bool {
+	switch n.(type) {
+	case enroll.HostRefused, enroll.HostWarned, enroll.ClusterSilent, enroll.NotLocked, enroll.StillAdmitted, enroll.TokenAlarm,
+		enroll.HookFailed, enroll.RolloutStopped, enroll.FilesKept, enroll.ClockOff, enroll.RecordsOld, enroll.UndoPending,
+		enroll.TombstonesCount:
+		return true
+	}
+	return false
 }
 
 // differs says what changes in the cluster, in lines of its own.
