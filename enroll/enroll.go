@@ -314,6 +314,7 @@ func (e *enrollment) leaveOut(out []token.Refusal) {
 
 // rollOut does the hosts that nothing has refused so far.
 func (e *enrollment) rollOut(ctx context.Context, reach work.Reach) error {
+	e.leaveAlone()
 	var hosts []inventory.Host
 	for _, h := range e.Hosts {
 		if r, ok := e.results[h.Name]; !ok || r.Outcome == outcome.OK {
@@ -363,6 +364,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]o
 			if did.deferred {
 				return did
 			}
+			res = e.expected(hosts[order[i]], res)
 			end(i, res)
 			did.ok = !res.Bad()
 			return did

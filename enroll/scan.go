@@ -73,7 +73,7 @@ func (f Fleet) scan(
 	}
 	opts := scan.Options{
 		Reach: reach, Ask: how.Ask, CAs: cas, HashOnly: f.Config.Token.WithoutEKCert == config.HashOnly, Undated: f.undated,
-		Names: claim.FleetOf(f.Inventory), Now: f.Now,
+		Names: claim.FleetOf(f.Inventory), Now: f.Now, Expected: f.expected,
 	}
 	over := func(run int64) (err error) {
 		taken := &settlement{Fleet: f, run: run, opts: TokensOptions{Out: how.Out}}

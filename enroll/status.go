@@ -93,6 +93,7 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	report := crew.now.Reporter()
 	work.Each(ctx, reach.Forks, reach.Timeout, f.Hosts, func(ctx context.Context, i int, h inventory.Host) {
 		rep.Hosts[i] = crew.status(ctx, h, known)
+		rep.Hosts[i].expect(expectation(h), f)
 		report(rep.Hosts[i].result())
 	})
 	f.Watcher.End()
@@ -182,7 +183,7 @@ func (f Fleet) ruleDrift(ctx context.Context) (map[string]string, []token.Alarm,
 // verdict is about the fleet as a whole: a host that is not well weighs more than drift.
 func (r StatusReport) verdict() error {
 	drifted := r.Counts[outcome.StateDrifted]
-	bad := len(r.Hosts) - r.Counts[outcome.StateHealthy] - drifted
+	bad := len(r.Hosts) - r.Counts[outcome.StateHealthy] - r.Counts[outcome.StateExpected] - drifted
 	switch {
 	case bad > 0:
 		return outcome.Mark(fmt.Errorf("%d of %d hosts are not well", bad, len(r.Hosts)), outcome.ErrHostsFailed)
@@ -197,7 +198,7 @@ func (r StatusReport) verdict() error {
 // HostStates are the states of a host, from good to bad.
 func HostStates() []outcome.Code {
 	return []outcome.Code{
-		outcome.StateHealthy, outcome.StateDrifted, outcome.StateUnverified, outcome.StateStale, outcome.StateNeverJoined,
+		outcome.StateHealthy, outcome.StateExpected, outcome.StateDrifted, outcome.StateUnverified, outcome.StateStale, outcome.StateNeverJoined,
 		outcome.StateUnhealthy, outcome.StateUnfinished, outcome.StateUndoPending, outcome.StateNotEnrolled, outcome.StateBroken,
 		outcome.StateUnreachable,
 	}

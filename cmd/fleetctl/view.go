@@ -194,7 +194,7 @@ func (v statusView) Report(r enroll.StatusReport) error {
 		}
 	}
 	err := v.printer.status(r)
-	v.app.recap(strings.TrimSpace(countsOf(r)), r.Counts[outcome.StateHealthy] == len(r.Hosts))
+	v.app.recap(strings.TrimSpace(countsOf(r)), r.Counts[outcome.StateHealthy]+r.Counts[outcome.StateExpected] == len(r.Hosts))
 	return err
 }
 

@@ -16,14 +16,17 @@ const (
 	varDevice = "tpm_device"
 	varSameAs = "fleetctl_same_as"
 	varBot    = "fleetctl_bot"
+	varExpect = "fleetctl_expect"
+	varUntil  = "fleetctl_expect_until"
 	varTbot   = "tbot"
 )
 
 // HostVars are our own variables of one host, read.
 type HostVars struct {
-	Device Path   // tpm_device: a character device or a unix socket; "" for the one that tbot would take
-	SameAs string // fleetctl_same_as: the name that the host is another name of; "" for none
-	Bot    *Bot   // fleetctl_bot: whom the host joins as, without roles those of fleet.yaml; nil: the bot of fleet.yaml
+	Device Path        // tpm_device: a character device or a unix socket; "" for the one that tbot would take
+	SameAs string      // fleetctl_same_as: the name that the host is another name of; "" for none
+	Expect Expectation // fleetctl_expect and fleetctl_expect_until
+	Bot    *Bot        // fleetctl_bot: whom the host joins as, without roles those of fleet.yaml; nil: the bot of fleet.yaml
 
 	host   inventory.Host
 	tbot   any
@@ -67,6 +70,10 @@ func Host(h inventory.Host) (HostVars, error) {
 			fail(varBot, "fleetctl_bot: {name: db, roles: [db-access]}", err)
 		}
 		v.Bot = &bot
+	}
+	expect, until := get(varExpect), get(varUntil)
+	if err := v.Expect.read(expect.Value, until.Value); err != nil {
+		fail(varExpect, "down or unenrolled; fleetctl_expect_until: 2026-12-31", err)
 	}
 	r := get(varTbot)
 	v.tbot, v.secret = r.Value, r.Secret

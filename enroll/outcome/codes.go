@@ -23,6 +23,10 @@ const (
 	NotRecorded    Code = "not-recorded"
 	BadInput       Code = "bad-input"
 
+	// What the inventory expects (fleetctl_expect).
+	ExpectedDown       Code = "expected-down"
+	ExpectedUnenrolled Code = "expected-unenrolled"
+
 	// What a TPM is like.
 	NoTPM         Code = "no-tpm"
 	TPM12         Code = "tpm-1.2"
@@ -96,6 +100,7 @@ const (
 
 	// Warnings of a host that may do well all the same.
 	AskedThroughShell          Code = "asked-through-shell"
+	UnexpectedlyUp             Code = "unexpectedly-up"
 	VersionSkew                Code = "version-skew"
 	NotReady                   Code = "not-ready"
 	UnknownKey                 Code = "unknown-key"
@@ -146,6 +151,7 @@ const (
 	StateNeverJoined Code = "never-joined"
 	StateStale       Code = "join-stale"
 	StateDrifted     Code = "drifted"
+	StateExpected    Code = "expected"
 	StateHealthy     Code = "healthy"
 )
 

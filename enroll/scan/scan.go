@@ -30,12 +30,20 @@ func Scan(ctx context.Context, hosts []inventory.Host, opts Options) ([]outcome.
 		if err != nil {
 			stop(err) // the records fail: nothing that we would learn now could be kept
 		}
-		return r
+		return s.expected(h, r)
 	})
 	if err := context.Cause(ctx); err != nil {
 		return results, err
 	}
 	return results, s.judgeDuplicates(ctx, results)
+}
+
+// expected is a result as it counts by what the inventory expects of the host.
+func (s *scanner) expected(h inventory.Host, r outcome.Result) outcome.Result {
+	if s.Expected == nil {
+		return r
+	}
+	return s.Expected(h, r)
 }
 
 // host scans one host of a run and records the observation. The error is of the records.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fleetctl/enroll/claim"
+	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/tpm"
 	"fleetctl/enroll/work"
 	"fleetctl/inventory"
@@ -23,6 +24,8 @@ type Options struct {
 
 	Now   func() time.Time // when certificates have to be valid; nil: now
 	Names claim.Fleet      // what the whole inventory says of names: which are one machine, which have left it
+
+	Expected func(inventory.Host, outcome.Result) outcome.Result // a result as it counts by what the inventory expects; nil: as it is
 }
 
 // Ask says how TPMs are asked.
