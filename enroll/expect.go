@@ -34,9 +34,13 @@ func (f Fleet) expected(h inventory.Host, r outcome.Result) outcome.Result {
 		r.Outcome = outcome.Skipped
 		r.Reason = outcome.Reason{Code: outcome.ExpectedDown, Message: "expected to be " + e.String() + ": " + r.Message}
 	case r.Outcome == outcome.OK || r.Outcome == outcome.Changed:
-		r.Warnings = append(r.Warnings, outcome.Warning{Reason: outcome.Because(outcome.UnexpectedlyUp, "it is expected to be "+e.String())})
+		r.Warnings = append(r.Warnings, unexpectedlyUp(e))
 	}
 	return r
+}
+
+func unexpectedlyUp(e config.Expectation) outcome.Warning {
+	return outcome.Warning{Reason: outcome.Because(outcome.UnexpectedlyUp, "it is expected to be "+e.String())}
 }
 
 // leaveAlone makes results for hosts that enroll shall leave alone.
@@ -59,6 +63,6 @@ func (s *HostStatus) expect(e config.Expectation, f Fleet) {
 	case down && e.Of(config.ExpectDown, f.time()), s.State == outcome.StateNotEnrolled && e.Of(config.ExpectUnenrolled, f.time()):
 		s.State, s.Reason = outcome.StateExpected, outcome.Reason{Message: "expected to be " + e.String()}
 	case !down && e.Of(config.ExpectDown, f.time()):
-		s.Warnings = append(s.Warnings, outcome.Warning{Reason: outcome.Because(outcome.UnexpectedlyUp, "it is expected to be "+e.String())})
+		s.Warnings = append(s.Warnings, unexpectedlyUp(e))
 	}
 }

@@ -198,7 +198,8 @@ func (r StatusReport) verdict() error {
 // HostStates are the states of a host, from good to bad.
 func HostStates() []outcome.Code {
 	return []outcome.Code{
-		outcome.StateHealthy, outcome.StateExpected, outcome.StateDrifted, outcome.StateUnverified, outcome.StateStale, outcome.StateNeverJoined,
+		outcome.StateHealthy, outcome.StateExpected, outcome.StateDrifted, outcome.StateUnverified, outcome.StateStale,
+		outcome.StateNeverJoined,
 		outcome.StateUnhealthy, outcome.StateUnfinished, outcome.StateUndoPending, outcome.StateNotEnrolled, outcome.StateBroken,
 		outcome.StateUnreachable,
 	}
