@@ -29,6 +29,7 @@ type console struct {
 	untold   bool // no lines for hosts that did not do well: the results say it all
 	run      *screen.Progress
 	bar      bar
+	drawn    time.Time     // when the line was drawn last
 	stop     chan struct{} // ends the ticking
 	ticked   sync.WaitGroup
 	troubles screen.Groups[kind, trouble]
@@ -50,6 +51,7 @@ const fewShapes = 3
 const (
 	onTerminal = time.Second
 	elsewhere  = 10 * time.Second
+	restless   = 100 * time.Millisecond // no line is drawn anew sooner
 )
 
 func (a *app) console(c *cli.Context) *console {
@@ -119,12 +121,13 @@ func (k *console) draw() {
 	if width < 100 { // the words say more
 		bar = ""
 	}
+	k.drawn = time.Now()
 	k.app.line.Show(k.app.saying.Say(bar + k.run.Text(time.Now(), width-screen.Width(bar))))
 }
 
-// moved draws the line anew where there is one.
+// moved draws the line anew where there is one, though not for each of many hosts that end at once.
 func (k *console) moved() {
-	if k.stop != nil && k.app.line != nil {
+	if k.stop != nil && k.app.line != nil && time.Since(k.drawn) > restless {
 		k.draw()
 	}
 }
@@ -162,7 +165,9 @@ func paceText(p work.Pace) string {
 func (k *console) Host(r outcome.Result) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.run.Done(r.Host, r.Bad(), time.Now())
+	if k.run != nil { // an import has no stage
+		k.run.Done(r.Host, r.Bad(), time.Now())
+	}
 	if !k.untold {
 		k.trouble(r)
 	}
