@@ -14,7 +14,7 @@ func (a *app) enrollCommand() *cli.Command {
 		Name:      "enroll",
 		Usage:     "all of it: scan, bot and tokens, then tbot on every host, verified",
 		ArgsUsage: "[INVENTORY]",
-		Flags: slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), policyFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), policyFlags(), metricsFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "check", Usage: "change nothing; print the plans; exit 4 when there is something to do"},
 			&cli.BoolFlag{Name: "diff", Usage: "show what changes in files, with secrets masked"},
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "write the bot's and the tokens' files to `DIR`"},
@@ -67,7 +67,7 @@ func (a *app) enroll(c *cli.Context) error {
 	defer s.close()
 	report, err := enroll.Enroll(c.Context, s.Fleet, opts)
 	v.cluster = report.Cluster
-	return show(v, report.HostsReport, err)
+	return show(v, report.HostsReport, s.measured(c, nil, err))
 }
 
 func (a *app) enrollOptions(c *cli.Context) (o enroll.EnrollOptions, err error) {

@@ -14,7 +14,7 @@ func (a *app) scanCommand() *cli.Command {
 		Name:      "scan",
 		Usage:     "ask every host's TPM who it is, and record it",
 		ArgsUsage: "[INVENTORY]",
-		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.hostFlags(), a.connectFlags(), scanFlags(), metricsFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "resume", Usage: "go on with the last scan: only hosts that it did not finish"},
 			&cli.BoolFlag{Name: "retry-failed", Usage: "only hosts that failed in the last scan"},
 			&cli.StringFlag{Name: "out", Value: "out", Usage: "machines that were taken out stand in `DIR`/removed.yaml, too"},
@@ -64,5 +64,5 @@ func (a *app) scan(c *cli.Context) error {
 	}
 	defer s.close()
 	report, err := enroll.Scan(c.Context, s.Fleet, opts)
-	return show(v, report, err)
+	return show(v, report, s.measured(c, nil, err))
 }

@@ -13,7 +13,7 @@ func (a *app) statusCommand() *cli.Command {
 		Name:      "status",
 		Usage:     "say how every host is: healthy, drifted, never joined; exit 3 when one is not well, 4 for drift",
 		ArgsUsage: "[INVENTORY]",
-		Flags: slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags(), []cli.Flag{
+		Flags: slices.Concat(a.commonFlags(), a.fleetFlags(), a.hostFlags(), a.connectFlags(), metricsFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "templates", Usage: "take templates from `DIR` in place of the built-in ones"},
 			&cli.BoolFlag{Name: "no-cluster", Usage: "don't ask the cluster with tctl"},
 		}),
@@ -36,5 +36,5 @@ func (a *app) status(c *cli.Context) error {
 	}
 	defer s.close()
 	report, err := enroll.Status(c.Context, s.Fleet)
-	return show(statusView{a, p}, report, err)
+	return show(statusView{a, p}, report, s.measured(c, report.Counts, err))
 }
