@@ -380,7 +380,7 @@ func (e *installation) rollOut(ctx context.Context, hosts []inventory.Host) ([]o
 	e.Watcher.Begin(StageEnroll, len(hosts))
 	defer e.Watcher.End()
 	if e.check { // looking needs no canary
-		r.pace, r.told = pace{workers: r.workers, batch: len(hosts), budget: len(hosts)}, nil
+		r.pace, r.told = pace{workers: r.workers, batch: max(1, len(hosts)), budget: len(hosts)}, nil
 		r.do(ctx)
 		return results, context.Cause(ctx)
 	}

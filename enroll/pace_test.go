@@ -106,6 +106,15 @@ func TestARolloutTellsHowFarItIs(t *testing.T) {
 	}
 }
 
+// A dry run in which no host takes part is one all the same.
+func TestADryRunOverHostsThatAreAllRefused(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1)
+	l.with("web-01", func(s *enrolltest.State) { s.Down = true })
+	report, err := l.enroll(func(o *EnrollOptions) { o.Check = true })
+	l.check("dry run", report.Results, err, "web-01 unreachable disconnected", outcome.ErrHostsFailed)
+}
+
 func TestARolloutDrainsWhenItIsToldToStop(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 4)

@@ -305,7 +305,7 @@ func TestAStatusThatCannotBeHad(t *testing.T) {
 func TestHostStatesGoFromGoodToBad(t *testing.T) {
 	t.Parallel()
 	all := HostStates()
-	if all[0] != outcome.StateHealthy || all[len(all)-1] != outcome.StateUnreachable || len(slices.Compact(slices.Sorted(slices.Values(all)))) != 11 {
+	if all[0] != outcome.StateHealthy || all[len(all)-1] != outcome.StateUnreachable || len(slices.Compact(slices.Sorted(slices.Values(all)))) != 12 {
 		t.Errorf("%v", all)
 	}
 	for _, tt := range []struct {

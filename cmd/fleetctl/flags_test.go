@@ -42,7 +42,9 @@ func everyFlag() map[string]bool {
 // otherFlags are flags of other programs that have the name of one of ours, by the place of the file and the text around.
 var otherFlags = []struct{ in, text string }{
 	{"enroll/host/", "udevadm settle --timeout="},
-	{"enroll/host/", "--connect-timeout 20"},                      // curl
+	{"enroll/host/", "--connect-timeout 20"}, // curl
+	{"enroll/host/", "systemctl enable --quiet"},
+	{"enroll/host/", "systemctl disable --quiet"},
 	{"enroll/", "--format=json"},                                  // tctl
 	{"enroll/token/document.go", "(or: fleetctl tokens --apply)"}, // a comment in the user's file
 	{"enroll/versions/", "without `--write`"},                     // tctl
