@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -155,6 +156,36 @@ func TestNoHostForgesARow(t *testing.T) {
 				t.Errorf("%s: %d rows (%v)", name, len(rows), err)
 			}
 		}
+	}
+}
+
+// Of many hosts what is not well stands in blocks, whose titles have words of hosts, too.
+func TestNoHostForgesABlock(t *testing.T) {
+	t.Parallel()
+	var results enroll.HostsReport
+	var status enroll.StatusReport
+	for i := range few + 5 {
+		name := fmt.Sprintf("db-%02d", i)
+		results.Results = append(results.Results, outcome.Result{
+			Host: name, Outcome: outcome.Failed, Reason: outcome.Reason{Code: "error", Message: forged, Hint: forged},
+			Warnings: []outcome.Warning{{Reason: outcome.Reason{Code: "hook", Message: forged, Hint: forged}}},
+			Steps:    []outcome.StepResult{{Step: forged, Changed: true, Reason: forged, Diff: forged}}, Log: []string{forged},
+		})
+		status.Hosts = append(status.Hosts, enroll.HostStatus{Host: name, State: outcome.StateDrifted, Drift: []string{forged}})
+	}
+	for name, show := range map[string]func(*app, *printer) error{
+		"results": func(a *app, p *printer) error { return resultsView{a, p}.Report(results) },
+		"changes": func(a *app, p *printer) error {
+			return changesView{app: a, printer: p, steps: true, check: true}.Report(results)
+		},
+		"status": func(a *app, p *printer) error { return statusView{a, p}.Report(status) },
+	} {
+		var out bytes.Buffer
+		a := &app{stdout: &out, stderr: &out}
+		if err := show(a, &printer{w: &out, format: "table"}); err != nil {
+			t.Error(err)
+		}
+		checkForged(t, name, out.String())
 	}
 }
 

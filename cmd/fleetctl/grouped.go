@@ -49,7 +49,7 @@ func (p *printer) block(b *strings.Builder, g *screen.Group[string, finding]) {
 	if g.Other {
 		other = ", in other words"
 	}
-	title := p.style.Say(fmt.Sprintf("%s %s%s", screen.Count(len(g.Hosts)), f.heading, other))
+	title := p.style.Say(remote.Escape(fmt.Sprintf("%s %s%s", screen.Count(len(g.Hosts)), f.heading, other)))
 	fmt.Fprintf(b, "\n%s\n", p.style.Paint(tint(string(f.code)), title))
 	p.hosts(b, "  ", g.Hosts)
 	if f.message != "" {
