@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -165,17 +164,7 @@ func startShell(t *testing.T, shell string) *begun {
 	s.cmd.Dir = dir
 	s.cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "TERM=xterm", "LC_ALL=C.UTF-8", "EDITOR=", "VISUAL=", "INPUTRC=/dev/null")
 	s.openTerminal()
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = s.cmd.Wait() // how it ended is of no interest
-		close(s.done)
-	}()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		<-s.done
-	})
+	s.start()
 	s.types(start.setup + "; printf 'set<%s>\\n' up\r")
 	s.sees("set<up>")
 	return s

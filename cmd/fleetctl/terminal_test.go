@@ -39,18 +39,24 @@ func (w *world) begin(t *testing.T, terminal bool, env []string, args ...string)
 	if terminal {
 		b.openTerminal()
 	}
+	b.start()
+	return b
+}
+
+// start starts the command, and ends it with the test.
+func (b *begun) start() {
+	b.t.Helper()
 	if err := b.cmd.Start(); err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	go func() {
 		_ = b.cmd.Wait() // how it ended is in its state
 		close(b.done)
 	}()
-	t.Cleanup(func() {
+	b.t.Cleanup(func() {
 		_ = syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL)
 		<-b.done
 	})
-	return b
 }
 
 // openTerminal gives the command a terminal, whose screen is what it said.
