@@ -23,6 +23,7 @@ type Conn struct {
 	withheld  bool          // the host key is not the known one: no password goes to this host
 	release   func()
 	stopKeep  func()
+	ended     chan struct{} // closed when the connection has ended, whoever ended it
 
 	terminal atomic.Bool // become needs one
 
@@ -34,11 +35,15 @@ type Conn struct {
 func newConn(d *Dialer, t Target, s *settings, l *link) *Conn {
 	c := &Conn{
 		client: l.client, opts: d.opts, become: t.Become, user: s.user, addr: s.addr(), withheld: l.withheld, release: l.end,
-		authLimit: d.authLimit(s),
+		authLimit: d.authLimit(s), ended: make(chan struct{}),
 	}
 	if c.withheld {
 		c.become.Password = ""
 	}
+	go func() {
+		_ = c.client.Wait()
+		close(c.ended)
+	}()
 	interval := cmp.Or(d.opts.KeepAlive, s.aliveInterval, 15*time.Second)
 	c.stopKeep = keepAlive(l.client, interval, func() {
 		c.fail(&Error{
@@ -142,7 +147,7 @@ func (c *Conn) Close() error {
 	c.mu.Unlock()
 	_ = c.client.Close()
 	c.stopKeep()
-	_ = c.client.Wait()
+	<-c.ended
 	c.release()
 	return nil
 }

@@ -147,30 +147,47 @@ func (c *Conn) open(ctx context.Context, l launch) (*Process, error) {
 	return p, nil
 }
 
-// newSession opens a session channel. One that opens only after ctx has ended is closed again.
+// errNoSession is the end of a connection that a session was asked of.
+var errNoSession = errors.New("it ended while a session was asked for")
+
+// newSession opens a session channel. One that opens only when nobody waits for it any more is closed again. The library
+// itself can wait for ever: a channel that is asked for just as the connection ends is told of no end
+// (x/crypto/ssh v0.58.0, mux.openChannel beside mux.loop), so the connection's end is waited for too.
 func (c *Conn) newSession(ctx context.Context) (*ssh.Session, error) {
 	type result struct {
 		session *ssh.Session
 		err     error
 	}
-	opened := make(chan result, 1)
-	go func() { // ends with the connection at the latest
+	opened, gone := make(chan result), make(chan struct{})
+	defer close(gone)
+	go func() {
 		s, err := c.client.NewSession()
-		opened <- result{s, err}
+		select {
+		case opened <- result{s, err}:
+		case <-gone:
+			if err == nil {
+				_ = s.Close()
+			}
+		}
 	}()
-	select {
-	case r := <-opened:
+	answer := func(r result) (*ssh.Session, error) {
 		if r.err != nil {
 			return nil, c.sessionError(r.err)
 		}
 		return r.session, nil
+	}
+	select {
+	case r := <-opened:
+		return answer(r)
 	case <-ctx.Done():
-		go func() {
-			if r := <-opened; r.err == nil {
-				_ = r.session.Close()
-			}
-		}()
 		return nil, ctxError(ctx, ctx.Err())
+	case <-c.ended:
+	}
+	select { // the library's own reason, where it has one, says more
+	case r := <-opened:
+		return answer(r)
+	case <-time.After(endSettles):
+		return nil, c.lost(errNoSession)
 	}
 }
 
@@ -228,7 +245,7 @@ func (c *Conn) sessionError(err error) error {
 		}
 	}
 	if strings.Contains(err.Error(), "unexpected packet in response to channel open: <nil>") {
-		err = errors.New("it ended while a session was asked for")
+		err = errNoSession
 	}
 	return c.lost(err)
 }
@@ -408,7 +425,7 @@ func (p *Process) terminate() {
 		return
 	case <-time.After(100 * time.Millisecond):
 	}
-	if killer, err := p.conn.client.NewSession(); err == nil {
+	if killer, err := p.conn.newSession(context.Background()); err == nil { // it ends with the connection at the latest
 		_ = killer.Run("kill -TERM " + pid)
 		_ = killer.Close()
 	}
