@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/google/go-tpm v0.9.8
+	github.com/google/jsonschema-go v0.4.3
 	github.com/kevinburke/ssh_config v1.6.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/rivo/uniseg v0.4.7

@@ -35,7 +35,7 @@ func (e *installation) hostInTime(ctx context.Context, h inventory.Host, may boo
 		defer cancel()
 	}
 	r, did := e.host(ctx, h, may)
-	r.Took = time.Since(start)
+	r.Took = outcome.Took(time.Since(start))
 	return r, did
 }
 

@@ -23,7 +23,7 @@ type RecoverOptions struct {
 type RecoverReport struct {
 	Run        int64             `json:"run"`
 	Tombstones []store.Machine   `json:"tombstones"` // that the records lacked
-	Tokens     []RecoveredToken  `json:"tokens"`     // all of ours in the cluster
+	Tokens     []RecoveredToken  `json:"-"`          // all of ours in the cluster; documents have them one by one
 	Ways       []store.Way       `json:"ways"`       // that the records lacked
 	Assigned   map[string]string `json:"assigned"`   // hosts that had no token → the one that they have
 	Undecided  []string          `json:"undecided"`  // hosts without a token that have a rule in several, and no join says which
@@ -33,7 +33,7 @@ type RecoverReport struct {
 
 // RecoveredToken is a token of ours that the cluster has.
 type RecoveredToken struct {
-	Name      string `json:"name"`
+	Name      string `json:"token"`
 	Marked    bool   `json:"marked"` // it has the fleet's mark; else it is only called as ours are
 	Rules     int    `json:"rules"`
 	Strangers int    `json:"strangers"` // rules of machines that the records don't know, which stay somebody else's

@@ -49,7 +49,7 @@ type StrangeJoin struct {
 // StatusReport is how a fleet is.
 type StatusReport struct {
 	Counts  map[outcome.Code]int `json:"counts"`
-	Hosts   []HostStatus         `json:"hosts"`             // in the order of hosts
+	Hosts   []HostStatus         `json:"-"`                 // in the order of hosts; documents have them one by one
 	Strange []StrangeJoin        `json:"strange,omitempty"` // by EKPub hash
 	Rules   []OpenRule           `json:"rules,omitempty"`   // that somebody should look at
 	Alarms  []token.Alarm        `json:"alarms,omitempty"`  // about the tokens of the cluster

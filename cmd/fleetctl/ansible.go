@@ -165,14 +165,13 @@ func (a *app) why(c *cli.Context, p *printer) error {
 	for i, o := range origins {
 		rows[i] = whyRow{o.Scope, o.Place, inventory.Shown(o.Value), i == len(origins)-1}
 	}
-	return p.write([]string{"SCOPE", "PLACE", "VALUE", ""}, len(rows), func(i int) (any, []string) {
-		r := rows[i]
+	return write(p, whyShape, nothing{}, []string{"SCOPE", "PLACE", "VALUE", ""}, rows, func(r whyRow) []string {
 		mark := "overridden"
 		if r.Wins {
 			mark = "counts"
 		}
-		return r, []string{r.Scope, r.Place, remote.Clean(r.Value), mark}
-	}, func() any { return rows })
+		return []string{r.Scope, r.Place, remote.Clean(r.Value), mark}
+	})
 }
 
 // sayResolved says what a variable is once it is evaluated.
@@ -209,8 +208,7 @@ func (a *app) showConfig(c *cli.Context, p *printer) error {
 			a.say("there is no ansible.cfg: not in ANSIBLE_CONFIG, this directory, the home or /etc/ansible")
 		}
 	}
-	return p.write([]string{"SETTING", "VALUE", "SOURCE", "EFFECT"}, len(rows), func(i int) (any, []string) {
-		r := rows[i]
-		return r, []string{r.Setting, ansiblecfg.Setting{Value: r.Value}.Text(), r.Source, r.Effect}
-	}, func() any { return rows })
+	return write(p, settingsShape, nothing{}, []string{"SETTING", "VALUE", "SOURCE", "EFFECT"}, rows, func(r settingRow) []string {
+		return []string{r.Setting, ansiblecfg.Setting{Value: r.Value}.Text(), r.Source, r.Effect}
+	})
 }

@@ -59,10 +59,9 @@ func (a *app) doctor(c *cli.Context) error {
 // checks writes a line a check for people, with what to do below it.
 func (p *printer) checks(checks []doctor.Check) error {
 	if p.format != "table" {
-		return p.write([]string{"CHECK", "STATE", "MESSAGE", "HINT"}, len(checks), func(i int) (any, []string) {
-			k := checks[i]
-			return k, []string{k.Check, string(k.State), k.Message, k.Hint}
-		}, func() any { return checks })
+		return write(p, checksShape, nothing{}, []string{"CHECK", "STATE", "MESSAGE", "HINT"}, checks, func(k doctor.Check) []string {
+			return []string{k.Check, string(k.State), k.Message, k.Hint}
+		})
 	}
 	var b strings.Builder
 	for _, k := range checks {

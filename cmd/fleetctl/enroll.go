@@ -66,6 +66,7 @@ func (a *app) enroll(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
+	s.Watcher = v.printer.lined(s.Watcher)
 	report, err := enroll.Enroll(c.Context, s.Fleet, opts)
 	v.cluster = report.Cluster
 	return show(v, report.HostsReport, s.measured(c, nil, err))

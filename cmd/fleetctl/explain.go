@@ -52,10 +52,10 @@ func (a *app) explain(c *cli.Context) error {
 	if p.format == "table" && c.Args().Present() {
 		return p.explain(chosen)
 	}
-	return p.write([]string{"STATUS", "OF", "SEVERITY", "MEANS", "DO"}, len(chosen), func(i int) (any, []string) {
-		e := chosen[i]
-		return e, []string{string(e.Code), string(e.Of), string(e.Severity), e.Means, e.do()}
-	}, func() any { return chosen })
+	header := []string{"STATUS", "OF", "SEVERITY", "MEANS", "DO"}
+	return write(p, statusesShape, nothing{}, header, chosen, func(e explanation) []string {
+		return []string{string(e.Code), string(e.Of), string(e.Severity), e.Means, e.do()}
+	})
 }
 
 // chooseCodes finds codes by their words.

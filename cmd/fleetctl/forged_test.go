@@ -135,7 +135,7 @@ func TestNoHostForgesARow(t *testing.T) {
 		"status":  func(a *app, p *printer) error { return statusView{a, p}.Report(status) },
 		"tokens":  func(_ *app, p *printer) error { return p.tokenDiff(diff) },
 		"records": func(_ *app, p *printer) error {
-			return p.write(recordHeader, 1, func(int) (any, []string) { return view, recordCells(view) }, nil)
+			return write(p, recordsShape, nothing{}, recordHeader, []records.View{view}, recordCells)
 		},
 		"trouble":  func(a *app, _ *printer) error { (&console{app: a}).trouble(result); return nil },
 		"an error": func(a *app, _ *printer) error { a.exit(t.Context(), errors.New(forged)); return nil },

@@ -103,7 +103,7 @@ func (a *app) ansibleOutput(c *cli.Context, inv *inventory.Inventory) error {
 // inventoryRow is a host as "fleetctl inventory" shows it: what the inventory says about reaching it. What it leaves to
 // the OpenSSH configuration is empty.
 type inventoryRow struct {
-	Name    string   `json:"name"`
+	Host    string   `json:"host"`
 	Address string   `json:"address,omitempty"`
 	Port    int      `json:"port,omitempty"`
 	User    string   `json:"user,omitempty"`
@@ -127,9 +127,8 @@ func (a *app) inventoryTable(c *cli.Context, p *printer) error {
 		}
 		rows = append(rows, row)
 	}
-	if err := p.write(inventoryHeader(bad), len(rows), func(i int) (any, []string) {
-		return rows[i], rows[i].cells(bad)
-	}, func() any { return rows }); err != nil {
+	err = write(p, inventoryShape, nothing{}, inventoryHeader(bad), rows, func(r inventoryRow) []string { return r.cells(bad) })
+	if err != nil {
 		return err
 	}
 	if bad > 0 {
@@ -139,7 +138,7 @@ func (a *app) inventoryTable(c *cli.Context, p *printer) error {
 }
 
 func newInventoryRow(h inventory.Host) inventoryRow {
-	row := inventoryRow{Name: h.Name, Groups: h.Groups, Source: h.Pos.String()}
+	row := inventoryRow{Host: h.Name, Groups: h.Groups, Source: h.Pos.String()}
 	conn, err := h.Connection()
 	if err != nil {
 		row.Problem = err.Error()
@@ -173,7 +172,7 @@ func (r inventoryRow) cells(bad int) []string {
 	if r.Port != 0 {
 		port = strconv.Itoa(r.Port)
 	}
-	cells := []string{r.Name, r.Address, port, r.User, strings.Join(r.Groups, ","), r.Problem}
+	cells := []string{r.Host, r.Address, port, r.User, strings.Join(r.Groups, ","), r.Problem}
 	if bad == 0 {
 		cells = cells[:len(cells)-1]
 	}

@@ -86,8 +86,11 @@ func (a *app) lookWith(c *cli.Context, s session, opts *enroll.KnownHostsOptions
 	return dialer, nil
 }
 
-// printKeys prints a row a key.
+// printKeys prints hosts with their keys; a row a key where rows are cells.
 func printKeys(p *printer, hosts []enroll.KnownHost) error {
+	if !p.tabular() {
+		return write(p, knownHostsShape, nothing{}, nil, hosts, nil)
+	}
 	type row struct {
 		host enroll.KnownHost
 		key  enroll.KnownKey
@@ -102,7 +105,7 @@ func printKeys(p *printer, hosts []enroll.KnownHost) error {
 		}
 	}
 	header := []string{"HOST", "ADDRESS", "STATUS", "TYPE", "FINGERPRINT", "VOUCHED", "MESSAGE"}
-	return p.write(header, len(rows), func(i int) (any, []string) {
+	return p.table(header, len(rows), func(i int) []string {
 		h, k := rows[i].host, rows[i].key
 		status := h.Status
 		if h.Written {
@@ -116,8 +119,8 @@ func printKeys(p *printer, hosts []enroll.KnownHost) error {
 		for i, cell := range cells {
 			cells[i] = remote.Clean(cell)
 		}
-		return h, cells
-	}, func() any { return hosts })
+		return cells
+	})
 }
 
 // keyText is a key that is about to be trusted.

@@ -90,7 +90,7 @@ func (a *app) records(c *cli.Context) error {
 		case c.Bool("removed"):
 			return a.removedMachines(c, p, f.Store)
 		}
-		return printAll(p, recordHeader, records.List(c.Context, f.Store, f.Inventory), recordCells)
+		return stream(p, recordsShape, nothing{}, recordHeader, records.List(c.Context, f.Store, f.Inventory), recordCells)
 	})
 }
 
@@ -106,21 +106,27 @@ func (a *app) issuers(c *cli.Context, p *printer, f enroll.Fleet) error {
 		return err
 	}
 	header := []string{"HOSTS", "IN BUNDLE", "NOT AFTER", "SUBJECT", "FINGERPRINT", "URL"}
-	return p.write(header, len(list), func(i int) (any, []string) {
-		s := list[i]
-		return s, []string{strconv.Itoa(s.Hosts), strconv.FormatBool(s.InBundle), shortTime(s.NotAfter), s.Subject, s.Fingerprint, s.URL}
-	}, func() any { return list })
+	return write(p, issuersShape, nothing{}, header, list, func(s records.Issuer) []string {
+		return []string{strconv.Itoa(s.Hosts), strconv.FormatBool(s.InBundle), shortTime(s.NotAfter), s.Subject, s.Fingerprint, s.URL}
+	})
 }
 
 func (a *app) exportRecords(c *cli.Context) error {
 	if c.Args().Present() {
 		return usage("export takes no arguments: it writes to standard output")
 	}
-	format := "jsonl"
-	if c.IsSet("output") {
-		format = c.String("output")
+	p, err := a.printer(c)
+	switch {
+	case err != nil:
+		return err
+	case !c.IsSet("output"):
+		p.format = "jsonl"
+	case p.format == "table":
+		return usage("records cannot be exported as a table: -o jsonl, json, yaml or csv")
 	}
-	return a.withStore(c, func(st store.Store) error { return records.Export(c.Context, st, a.stdout, format) })
+	return a.withStore(c, func(st store.Store) error {
+		return stream(p, exportShape, nothing{}, records.ExportHeader(), st.Records(c.Context), records.ExportCells)
+	})
 }
 
 func (a *app) importRecords(c *cli.Context) error {
@@ -133,6 +139,7 @@ func (a *app) importRecords(c *cli.Context) error {
 		return err
 	}
 	return a.withRecords(c, makeRecords, func(f enroll.Fleet) error {
+		f.Watcher = v.printer.lined(f.Watcher)
 		report, err := enroll.Import(c.Context, f, enroll.ImportOptions{
 			Host: c.String("host"), TrustProofs: c.Bool("trust-proofs"),
 		}, a.files(files))
@@ -175,13 +182,12 @@ func (a *app) listRuns(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		return p.write(runHeader, len(runs), func(i int) (any, []string) {
-			r := runs[i]
-			return r, []string{
+		return write(p, runsShape, nothing{}, runHeader, runs, func(r store.Run) []string {
+			return []string{
 				strconv.FormatInt(r.ID, 10), r.Command, shortTime(r.Started), shortTime(r.Ended), r.State, strconv.Itoa(r.Hosts),
 				r.By, r.Reason, r.Args,
 			}
-		}, func() any { return runs })
+		})
 	})
 }
 
@@ -198,7 +204,8 @@ func (a *app) recordHistory(c *cli.Context) error {
 			return err
 		}
 		header := []string{"RUN", "AT", "OUTCOME", "STATUS", "EK PUBLIC HASH", "PROVEN", "VIA", "MESSAGE"}
-		return printAll(p, header, st.History(c.Context, c.Args().First()), func(o store.Observation) []string {
+		seen := st.History(c.Context, c.Args().First())
+		return stream(p, historyShape, nothing{}, header, seen, func(o store.Observation) []string {
 			cells := []string{strconv.FormatInt(o.Run, 10), shortTime(o.At), o.Outcome, o.Status, "", "", "", o.Message}
 			if i := o.Identity; i != nil {
 				cells[4], cells[5], cells[6] = i.EKHash, strconv.FormatBool(i.Proven), i.Via

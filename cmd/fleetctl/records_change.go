@@ -82,9 +82,10 @@ func (a *app) acceptRecords(c *cli.Context) error {
 			return err
 		}
 		a.say("next: \"fleetctl enroll\", or \"fleetctl tokens --apply\" for the rules alone")
-		return p.write([]string{"HOST", "OLD EK PUBLIC HASH", "NEW EK PUBLIC HASH"}, len(accepted), func(i int) (any, []string) {
-			return accepted[i], []string{accepted[i].Host, accepted[i].Old, accepted[i].New}
-		}, func() any { return accepted })
+		header := []string{"HOST", "OLD EK PUBLIC HASH", "NEW EK PUBLIC HASH"}
+		return write(p, acceptedShape, nothing{}, header, accepted, func(h records.Acceptance) []string {
+			return []string{h.Host, h.Old, h.New}
+		})
 	})
 }
 
@@ -140,10 +141,10 @@ func (a *app) changeStates(
 				return err
 			}
 			a.say("next: \"fleetctl tokens --diff\" shows what changes in the cluster, --apply does it")
-			return p.write([]string{"HOST", "WAS", "NOW", "EK PUBLIC HASH", "OTHER NAMES"}, len(changes), func(i int) (any, []string) {
-				s := changes[i]
-				return s, []string{s.Host, orIn(s.Was), orIn(s.Now), s.EKHash, joinNames(s.Also)}
-			}, func() any { return changes })
+			header := []string{"HOST", "WAS", "NOW", "EK PUBLIC HASH", "OTHER NAMES"}
+			return write(p, changedStatesShape, nothing{}, header, changes, func(s records.StateChange) []string {
+				return []string{s.Host, orIn(s.Was), orIn(s.Now), s.EKHash, joinNames(s.Also)}
+			})
 		})
 	}
 }
@@ -185,7 +186,7 @@ func (a *app) recordLog(c *cli.Context) error {
 	}
 	return a.withStore(c, func(st store.Store) error {
 		header := []string{"RUN", "AT", "BY", "ACTION", "HOST", "EK PUBLIC HASH", "WHY"}
-		return printAll(p, header, records.Log(c.Context, st, c.Args().First()), func(e store.Entry) []string {
+		return stream(p, logShape, nothing{}, header, records.Log(c.Context, st, c.Args().First()), func(e store.Entry) []string {
 			return []string{strconv.FormatInt(e.Run, 10), shortTime(e.At), e.By, e.Action, e.Host, e.EKHash, e.Why}
 		})
 	})
@@ -207,7 +208,7 @@ func (a *app) backupRecords(c *cli.Context) error {
 // removedMachines lists machines that were taken out, also those of which no host has a record any more.
 func (a *app) removedMachines(c *cli.Context, p *printer, st store.Store) error {
 	header := []string{"HOST", "STATE", "EK PUBLIC HASH", "RUN", "AT", "BY", "WHY"}
-	return printAll(p, header, records.Removed(c.Context, st), func(m store.Machine) []string {
+	return stream(p, removedShape, nothing{}, header, records.Removed(c.Context, st), func(m store.Machine) []string {
 		return []string{m.Host, m.State, m.EKHash, strconv.FormatInt(m.Run, 10), shortTime(m.At), m.By, m.Why}
 	})
 }

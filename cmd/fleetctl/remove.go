@@ -49,6 +49,7 @@ func (a *app) remove(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
+	s.Watcher = v.printer.lined(s.Watcher)
 	opts := enroll.RemoveOptions{
 		Names: names, Resume: c.Bool("resume"), Offline: c.Bool("offline"), Check: c.Bool("check"), Diff: c.Bool("diff"),
 		Lock: c.Bool("lock"), Out: c.String("out"), Yes: c.Bool("yes"), Removals: c.Int("allow-removals"),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"io"
 	"iter"
 	"slices"
@@ -77,36 +76,32 @@ func cure(c report.Concern) string {
 
 // reportJSON writes a report as one document. What may be long comes last, and one by one.
 func reportJSON(w io.Writer, r report.Report) error {
-	head, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
+	if err := jsonHead(w, reportSchema, r); err != nil {
 		return err
 	}
-	if _, err := w.Write(head[:len(head)-len("\n}")]); err != nil {
+	if err := jsonList(w, "log", r.Log); err != nil {
 		return err
 	}
-	if err := jsonMember(w, "log", r.Log); err != nil {
+	if err := jsonList(w, "hosts", r.Hosts); err != nil {
 		return err
 	}
-	if err := jsonMember(w, "hosts", r.Hosts); err != nil {
-		return err
-	}
-	_, err = io.WriteString(w, "}\n")
+	_, err := io.WriteString(w, "\n}\n")
 	return err
 }
 
-// jsonMember writes one more member of an object: a list.
-func jsonMember[T any](w io.Writer, name string, values iter.Seq2[T, error]) error {
-	if _, err := io.WriteString(w, ",\n  \""+name+"\": "); err != nil {
+// jsonList writes a list that is a member of an object.
+func jsonList[T any](w io.Writer, name string, values iter.Seq2[T, error]) error {
+	list, err := jsonMember(w, name)
+	if err != nil {
 		return err
 	}
-	row, end := jsonRows(w)
 	for v, err := range values {
 		if err != nil {
 			return err
 		}
-		if err := row(v, nil); err != nil {
+		if err := list.row(v, nil); err != nil {
 			return err
 		}
 	}
-	return end()
+	return list.end()
 }

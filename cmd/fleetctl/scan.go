@@ -63,6 +63,7 @@ func (a *app) scan(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
+	s.Watcher = v.printer.lined(s.Watcher)
 	report, err := enroll.Scan(c.Context, s.Fleet, opts)
 	return show(v, report, s.measured(c, nil, err))
 }

@@ -10,24 +10,26 @@ import (
 )
 
 // tableRows collects rows and writes them as a table. Without wide, hashes are as long as they have to be to differ.
-func (p *printer) tableRows(w io.Writer, header []string) (row func(any, []string) error, end func() error) {
+func (p *printer) tableRows(w io.Writer, header []string) rowWriter {
 	t := screen.Table{Style: p.style, Tint: tint}
 	if p.wide {
 		t.Width = 0
 	}
 	rows := [][]string{header}
-	row = func(_ any, cells []string) error {
-		rows = append(rows, short(escaped(cells)))
-		return nil
-	}
-	return row, func() error {
-		if !p.wide {
-			shortenHashes(rows)
-		}
-		for _, r := range rows {
-			t.Add(r)
-		}
-		return t.Write(w)
+	return rowWriter{
+		row: func(_ any, cells []string) error {
+			rows = append(rows, short(escaped(cells)))
+			return nil
+		},
+		end: func() error {
+			if !p.wide {
+				shortenHashes(rows)
+			}
+			for _, r := range rows {
+				t.Add(r)
+			}
+			return t.Write(w)
+		},
 	}
 }
 

@@ -26,45 +26,52 @@ func (v tokensView) Report(r enroll.TokensReport) error {
 	return nil
 }
 
+// tokenRow is a token as "fleetctl tokens" shows it.
+type tokenRow struct {
+	Token string `json:"token"`
+	Kind  string `json:"kind"` // bot or node
+	Bot   string `json:"bot,omitempty"`
+	Hosts int    `json:"hosts"` // how many have a rule in it
+	CAs   int    `json:"cas"`   // how many certificates of EK CAs it has
+}
+
+// tokensHead is what else there is to say of tokens.
+type tokensHead struct {
+	Refused  []token.Refusal   `json:"refused"`  // hosts that get no rule
+	Assigned map[string]string `json:"assigned"` // host → token
+}
+
 // tokens lists the tokens of a set.
 func (p *printer) tokens(set *token.Set) error {
-	type row struct {
-		Name  string `json:"name"`
-		Kind  string `json:"kind"`
-		Bot   string `json:"bot,omitempty"`
-		Hosts int    `json:"hosts"`
-		CAs   int    `json:"cas"`
-	}
-	rows := make([]row, len(set.Tokens))
+	rows := make([]tokenRow, len(set.Tokens))
 	for i, t := range set.Tokens {
-		rows[i] = row{t.Name, t.Kind, t.Bot, len(t.Rules), len(t.CAs)}
+		rows[i] = tokenRow{t.Name, t.Kind, t.Bot, len(t.Rules), len(t.CAs)}
 	}
 	refused := set.Refused
 	if refused == nil {
 		refused = []token.Refusal{}
 	}
-	return p.write([]string{"TOKEN", "KIND", "BOT", "HOSTS", "CAS"}, len(rows), func(i int) (any, []string) {
-		r := rows[i]
-		return r, []string{r.Name, r.Kind, r.Bot, fmt.Sprint(r.Hosts), fmt.Sprint(r.CAs)}
-	}, func() any {
-		return struct {
-			Tokens  []row             `json:"tokens"`
-			Refused []token.Refusal   `json:"refused"`
-			Hosts   map[string]string `json:"hosts"`
-		}{rows, refused, set.Assignment()}
+	head := tokensHead{refused, set.Assignment()}
+	return write(p, tokensShape, head, []string{"TOKEN", "KIND", "BOT", "HOSTS", "CAS"}, rows, func(r tokenRow) []string {
+		return []string{r.Token, r.Kind, r.Bot, fmt.Sprint(r.Hosts), fmt.Sprint(r.CAs)}
 	})
+}
+
+// tokenChangesHead is what differs beside tokens.
+type tokenChangesHead struct {
+	Bots []token.BotChange `json:"bots"`
 }
 
 // tokenDiff writes a difference: as text, or as one document.
 func (p *printer) tokenDiff(d token.Diff) error {
-	if p.format == "table" || p.format == "csv" {
+	if p.tabular() {
 		most := few
 		if p.wide {
 			most = math.MaxInt
 		}
 		return writeTokenDiff(p.w, d, most)
 	}
-	return p.write(nil, len(d.Tokens), func(i int) (any, []string) { return d.Tokens[i], nil }, func() any { return d })
+	return write(p, tokenChangesShape, tokenChangesHead{d.Bots}, nil, d.Tokens, nil)
 }
 
 // writeTokenDiff writes a difference for people: "+" comes, "-" goes, "~" changes, "?" is not ours and stays. What is as

@@ -70,9 +70,12 @@ func (a *app) showVersion(c *cli.Context) error {
 	if p.format == "table" {
 		return p.build(b)
 	}
-	return p.write([]string{"VERSION", "COMMIT", "DATE", "GO", "PLATFORM", "HELPERS", "RECORDS SCHEMA"}, 1, func(int) (any, []string) {
-		return b, []string{b.Version, b.Commit, b.Date, b.Go, b.Platform, strings.Join(b.Helpers, " "), strconv.Itoa(b.Schema)}
-	}, func() any { return b })
+	if p.format != "csv" {
+		return write(p, versionShape, b, nil, nil, nil)
+	}
+	return p.table([]string{"VERSION", "COMMIT", "DATE", "GO", "PLATFORM", "HELPERS", "RECORDS SCHEMA"}, 1, func(int) []string {
+		return []string{b.Version, b.Commit, b.Date, b.Go, b.Platform, strings.Join(b.Helpers, " "), strconv.Itoa(b.Schema)}
+	})
 }
 
 // build writes it for people.

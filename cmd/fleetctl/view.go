@@ -64,19 +64,22 @@ func (p *printer) results(results []outcome.Result, s outcome.Summary) error {
 	return p.document(results, s, nil)
 }
 
+// hostsHead is what a document of results has beside them.
+type hostsHead struct {
+	Recap   outcome.Summary `json:"recap"`
+	Cluster *token.Diff     `json:"cluster,omitempty"` // what would change there, where somebody looked
+}
+
 // document is results with a recap, and with what changes in the cluster where somebody looked; or rows of them.
 func (p *printer) document(results []outcome.Result, s outcome.Summary, cluster *token.Diff) error {
+	results, err := p.untold(results)
+	if err != nil {
+		return err
+	}
 	header := []string{"HOST", "OUTCOME", "STATUS", "EK PUBLIC HASH", "EKCERT SERIAL", "PROVEN", "MESSAGE"}
-	return p.write(header, len(results), func(i int) (any, []string) {
-		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven),
+	return write(p, hostsShape, hostsHead{s, cluster}, header, results, func(r outcome.Result) []string {
+		return []string{r.Host, string(r.Outcome), string(r.Code), r.EKHash, r.Serial, strconv.FormatBool(r.Proven),
 			remark(r.Message, r.Warnings)}
-	}, func() any {
-		return struct {
-			Recap   outcome.Summary  `json:"recap"`
-			Cluster *token.Diff      `json:"cluster,omitempty"`
-			Hosts   []outcome.Result `json:"hosts"`
-		}{s, cluster, results}
 	})
 }
 
@@ -115,7 +118,7 @@ func (v changesView) Report(r enroll.HostsReport) error {
 
 func (v changesView) print(results []outcome.Result, s outcome.Summary) error {
 	p := v.printer
-	if p.format != "table" && p.format != "csv" {
+	if !p.tabular() {
 		return p.document(results, s, v.cluster)
 	}
 	err := p.changes(results, s)
@@ -137,10 +140,10 @@ func (p *printer) changes(results []outcome.Result, s outcome.Summary) error {
 		return p.resultsInGroups(results, s)
 	}
 	header := []string{"HOST", "OUTCOME", "STATUS", "CHANGES", "MESSAGE"}
-	return p.write(header, len(results), func(i int) (any, []string) {
+	return p.table(header, len(results), func(i int) []string {
 		r := results[i]
-		return r, []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), remark(r.Message, r.Warnings)}
-	}, nil)
+		return []string{r.Host, string(r.Outcome), string(r.Code), changesOf(r), remark(r.Message, r.Warnings)}
+	})
 }
 
 // changesOf names the steps that change something, or says how many they are.
@@ -224,15 +227,14 @@ func (p *printer) states(r enroll.StatusReport) error {
 		return p.statesInGroups(r)
 	}
 	header := []string{"HOST", "STATE", "TBOT", "TOKEN", "SERVICE", "JOINED", "DRIFT", "MESSAGE"}
-	return p.write(header, len(r.Hosts), func(i int) (any, []string) {
-		h := r.Hosts[i]
+	return write(p, statusShape, r, header, r.Hosts, func(h enroll.HostStatus) []string {
 		joined := ""
 		if h.Joined != nil {
 			joined = shortTime(*h.Joined)
 		}
-		return h, []string{h.Host, string(h.State), h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "),
+		return []string{h.Host, string(h.State), h.Tbot, h.Token, h.Service, joined, strings.Join(h.Drift, ", "),
 			remark(h.Message, h.Warnings)}
-	}, func() any { return r })
+	})
 }
 
 // strangers writes which joins are of no host of the inventory, and whose rules somebody should look at.
@@ -280,11 +282,10 @@ func (v recoverView) Report(r enroll.RecoverReport) error {
 		return nil
 	}
 	header := []string{"TOKEN", "MARKED", "RULES", "STRANGERS", "EPOCH", "WAS"}
-	err := v.printer.write(header, len(r.Tokens), func(i int) (any, []string) {
-		t := r.Tokens[i]
-		return t, []string{t.Name, strconv.FormatBool(t.Marked), strconv.Itoa(t.Rules), strconv.Itoa(t.Strangers),
+	err := write(v.printer, recoveryShape, r, header, r.Tokens, func(t enroll.RecoveredToken) []string {
+		return []string{t.Name, strconv.FormatBool(t.Marked), strconv.Itoa(t.Rules), strconv.Itoa(t.Strangers),
 			strconv.FormatInt(t.Epoch, 10), strconv.FormatInt(t.Was, 10)}
-	}, func() any { return r })
+	})
 	v.sayRecovered(r)
 	return err
 }

@@ -25,7 +25,7 @@ const (
 
 // Meaning is what a code means.
 type Meaning struct {
-	Code     Code     `json:"code"`
+	Code     Code     `json:"status"`
 	Of       Subject  `json:"of"`
 	Severity Severity `json:"severity"`
 	Means    string   `json:"means"`        // a sentence

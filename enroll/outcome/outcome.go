@@ -2,6 +2,7 @@ package outcome
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"fleetctl/enroll/store"
@@ -26,16 +27,32 @@ type Result struct {
 	Host    string  `json:"host"`
 	Outcome Outcome `json:"outcome"`
 	Reason
-	EKHash   string        `json:"ek_public_hash,omitempty"`
-	Serial   string        `json:"ek_certificate_serial,omitempty"`
-	Proven   bool          `json:"proven,omitempty"`
-	Warnings []Warning     `json:"warnings,omitempty"` // why a join will or may fail
-	Joined   string        `json:"joined,omitempty"`   // what says that tbot joined: readyz or journal, and +cluster
-	Instance string        `json:"bot_instance,omitempty"`
-	Steps    []StepResult  `json:"steps,omitempty"` // of enroll: what was done or would be
-	Log      []string      `json:"log,omitempty"`   // the last lines of tbot's journal, when it did not join
-	Took     time.Duration `json:"took_ns"`
+	EKHash   string       `json:"ek_public_hash,omitempty"`
+	Serial   string       `json:"ek_certificate_serial,omitempty"`
+	Proven   bool         `json:"proven,omitempty"`
+	Warnings []Warning    `json:"warnings,omitempty"` // why a join will or may fail
+	Joined   string       `json:"joined,omitempty"`   // what says that tbot joined: readyz or journal, and +cluster
+	Instance string       `json:"bot_instance,omitempty"`
+	Steps    []StepResult `json:"steps,omitempty"` // of enroll: what was done or would be
+	Log      []string     `json:"log,omitempty"`   // the last lines of tbot's journal, when it did not join
+	Took     Took         `json:"took_ms"`
 }
+
+// Took is how long something took: in JSON in milliseconds, rounded up, so that only what didn't happen took none.
+type Took time.Duration
+
+// MarshalJSON writes milliseconds.
+func (t Took) MarshalJSON() ([]byte, error) { return strconv.AppendInt(nil, t.Milliseconds(), 10), nil }
+
+// UnmarshalJSON reads milliseconds.
+func (t *Took) UnmarshalJSON(text []byte) error {
+	ms, err := strconv.ParseInt(string(text), 10, 64)
+	*t = Took(time.Duration(ms) * time.Millisecond)
+	return err
+}
+
+// Milliseconds rounds up.
+func (t Took) Milliseconds() int64 { return (time.Duration(t) + time.Millisecond - 1).Milliseconds() }
 
 // End is how a run ended for a host, with what the list of codes says to do.
 func End(host string, o Outcome, code Code, message string) Result {

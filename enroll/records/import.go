@@ -38,7 +38,7 @@ type ImportOptions struct {
 }
 
 // Import records identities that were found without SSH: the text that "tbot tpm identify" or "identify -text"
-// prints for one host (opts.Host says which), or JSON objects one after the other (also as one array): what "identify
+// prints for one host (opts.Host says which), or JSON objects one after the other (also as one array, or as the list of a document): what "identify
 // -json" prints, to which a key "host" may have been added, what "records export" prints, or
 //
 //	{"host": "web-01", "ek_public_hash": "…", "ek_certificate_serial": "5e:cd", "ek_certificate": "base64 of DER"}
@@ -64,9 +64,13 @@ func Import(ctx context.Context, st store.Store, r io.Reader, opts ImportOptions
 		result, err := importOne(ctx, st, entry, opts)
 		return []outcome.Result{result}, err
 	}
+	document, err := openDocument(in)
+	if err != nil {
+		return nil, err
+	}
 	var results []outcome.Result
 	read := false
-	for entry, err := range importEntries(in) {
+	for entry, err := range importEntries(&objectReader{in: in, document: document}) {
 		if err != nil {
 			return results, err
 		}
@@ -134,9 +138,8 @@ type exportedIdentity struct {
 }
 
 // importEntries reads objects, or one array of them, one at a time. What is wrong with one is its own: those behind it are read.
-func importEntries(in *bufio.Reader) func(yield func(importEntry, error) bool) {
+func importEntries(objects *objectReader) func(yield func(importEntry, error) bool) {
 	return func(yield func(importEntry, error) bool) {
-		objects := objectReader{in: in}
 		for n := 1; ; n++ {
 			raw, err := objects.next()
 			if errors.Is(err, io.EOF) {

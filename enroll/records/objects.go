@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"fleetctl/enroll/outcome"
 )
 
 // maxObject bounds one object of a file that is imported, in bytes.
@@ -15,12 +17,14 @@ const maxObject = 1 << 20
 // errObject is what is wrong with one object.
 var errObject = errors.New("no object")
 
-// objectReader takes the JSON objects of a file, one behind the other or in an array, one by one: by their braces, so that one that
+// objectReader takes the JSON objects of a file, one behind the other, in an array or in a document's list, one by one: by their braces, so that one that
 // is no JSON doesn't hide those behind it. Where the braces of one don't come to an end, the next one begins with the next line
 // that begins as it did.
 type objectReader struct {
-	in   *bufio.Reader
-	back []byte // read already, and to be read once more
+	in       *bufio.Reader
+	document bool   // what is read is the list of one, and the document ends behind it
+	ended    bool   // it has
+	back     []byte // read already, and to be read once more
 }
 
 func (r *objectReader) readByte() (byte, error) {
@@ -77,8 +81,12 @@ func (r *objectReader) begin() (indent []byte, err error) {
 		switch {
 		case errors.Is(err, io.EOF) && len(strange) > 0:
 			return nil, fmt.Errorf("%w: %q", errObject, strange)
+		case errors.Is(err, io.EOF) && r.document && !r.ended:
+			return nil, &outcome.InputError{Msg: "it ends in the middle: hosts are missing", Hint: "make the file again"}
 		case err != nil:
 			return nil, err
+		case b == '}' && r.document && len(strange) == 0:
+			r.ended = true
 		case b == '{' && len(strange) == 0:
 			return indent, nil
 		case b == '{' || b == '\n' && len(strange) > 0:

@@ -207,7 +207,7 @@ type Bound struct {
 
 // Entry is something that a person did to a machine or a name.
 type Entry struct {
-	ID     int64     `json:"id"`
+	ID     int64     `json:"entry"` // its place in the log
 	Run    int64     `json:"run"`
 	At     time.Time `json:"at"`
 	By     string    `json:"by"`     // user@host
@@ -228,7 +228,7 @@ type Rule struct {
 
 // Run is one run of fleetctl.
 type Run struct {
-	ID      int64     `json:"id"`
+	ID      int64     `json:"run"`
 	Command string    `json:"command"`
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`

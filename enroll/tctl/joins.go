@@ -22,7 +22,7 @@ type Join struct {
 
 // Service is how a service of a tbot is, in its own words.
 type Service struct {
-	Name   string `json:"name"`
+	Name   string `json:"service"`
 	Type   string `json:"type,omitempty"`
 	Health string `json:"health"` // healthy, unhealthy, initializing
 	Reason string `json:"reason,omitempty"`

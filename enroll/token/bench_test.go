@@ -3,12 +3,10 @@ package token
 import (
 	"context"
 	"fmt"
-	"io"
 	"testing"
 
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/tpm"
 	"fleetctl/enroll/work"
@@ -70,20 +68,6 @@ func BenchmarkTokens20000(b *testing.B) {
 						b.ReportMetric(float64(len(set.Tokens)), "tokens")
 					}
 				})
-			}
-		})
-	}
-}
-
-// BenchmarkExport100000 writes the records of 100,000 hosts.
-func BenchmarkExport100000(b *testing.B) {
-	st := benchStore(b, 100_000, enrolltest.NewAuthority(b, "A"))
-	for _, format := range []string{"jsonl", "csv", "yaml"} {
-		b.Run(format, func(b *testing.B) {
-			for range b.N {
-				if err := records.Export(b.Context(), st, io.Discard, format); err != nil {
-					b.Fatal(err)
-				}
 			}
 		})
 	}

@@ -40,7 +40,7 @@ type Diff struct {
 
 // BotChange is the difference of one bot. An update is made only when it was asked for: roles may be set elsewhere.
 type BotChange struct {
-	Name   string   `json:"name"`
+	Name   string   `json:"bot"`
 	Action Action   `json:"action"`
 	Have   []string `json:"have,omitempty"` // roles in the cluster
 	Want   []string `json:"want,omitempty"` // roles in fleet.yaml or the inventory
@@ -50,7 +50,7 @@ type BotChange struct {
 
 // Change is the difference of one token. Hosts are named by inventory name.
 type Change struct {
-	Name    string        `json:"name"`
+	Name    string        `json:"token"`
 	Action  Action        `json:"action"`
 	Added   []string      `json:"added,omitempty"`
 	Removed []string      `json:"removed,omitempty"` // rules that we wrote and that the records have no more

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,7 +14,7 @@ import (
 
 // Proposal is what applying tokens would do, as it was shown to a person. What is applied later is just that, or nothing.
 type Proposal struct {
-	Version int            `json:"version"` // 1
+	Schema  string         `json:"schema"` // ProposalSchema
 	Fleet   string         `json:"fleet"`
 	Changes []ProposedStep `json:"changes"` // by name
 	Diff    Diff           `json:"diff"`    // for the reader
@@ -27,11 +28,12 @@ type ProposedStep struct {
 	Want   string `json:"want,omitempty"` // of what it would have; "" for nothing
 }
 
-const proposalVersion = 1
+// ProposalSchema names what a file with a proposal is.
+const ProposalSchema = "fleetctl/token-plan/v1"
 
 // Propose makes a proposal of a difference.
 func (s *Set) Propose(d Diff) Proposal {
-	p := Proposal{Version: proposalVersion, Fleet: s.fleetName, Diff: d, Changes: []ProposedStep{}}
+	p := Proposal{Schema: ProposalSchema, Fleet: s.fleetName, Diff: d, Changes: []ProposedStep{}}
 	for _, b := range d.Bots {
 		if b.Action == ActionNone {
 			continue
@@ -78,8 +80,9 @@ func ParseProposal(data []byte) (*Proposal, error) {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return nil, &outcome.InputError{Msg: fmt.Sprintf("it is no plan of fleetctl tokens: %v", err)}
 	}
-	if p.Version != proposalVersion {
-		return nil, &outcome.InputError{Msg: fmt.Sprintf("a plan of version %d; this reads version %d", p.Version, proposalVersion)}
+	if p.Schema != ProposalSchema {
+		return nil, &outcome.InputError{Msg: fmt.Sprintf("it is %q, not %s", cmp.Or(p.Schema, "a plan of another version"), ProposalSchema),
+			Hint: "make the plan again with this version of fleetctl"}
 	}
 	return &p, nil
 }

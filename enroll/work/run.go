@@ -53,7 +53,7 @@ func (r Run) Hosts(ctx context.Context, reach Reach, hosts []inventory.Host,
 	EachApart(ctx, reach.Forks, reach.Timeout, hosts, machine, func(ctx context.Context, i int, h inventory.Host) {
 		start := time.Now()
 		results[i] = fn(r.Telling(ctx, h.Name), h)
-		results[i].Took = time.Since(start)
+		results[i].Took = outcome.Took(time.Since(start))
 		report(results[i])
 	})
 	return results

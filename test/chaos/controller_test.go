@@ -50,17 +50,19 @@ func (f *fleet) wantKnown(args ...string) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	var all []struct {
-		Host     string
-		Accepted *struct {
-			Hash string `json:"ek_public_hash"`
+	var all struct {
+		Records []struct {
+			Host     string
+			Accepted *struct {
+				Hash string `json:"ek_public_hash"`
+			}
 		}
 	}
 	if err := json.Unmarshal(out, &all); err != nil {
 		f.t.Fatal(err)
 	}
 	known := map[string]string{}
-	for _, r := range all {
+	for _, r := range all.Records {
 		if r.Accepted != nil {
 			known[r.Host] = r.Accepted.Hash
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"fleetctl/enroll"
+	"fleetctl/enroll/enrolltest"
 	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 )
@@ -54,9 +55,8 @@ func (w *world) export(c *controller) {
 		return
 	}
 	defer func() { w.must(st.Close()) }()
-	var out bytes.Buffer
-	w.must(records.Export(context.Background(), st, &out, "jsonl"))
-	c.exported = out.Bytes()
+	c.exported, err = enrolltest.Export(context.Background(), st)
+	w.must(err)
 }
 
 // moveRecords has a controller that was set up anew, with the records as they were exported and the files that stood beside

@@ -156,17 +156,19 @@ func (f *fleet) hashes(t *testing.T, db string) map[string]string {
 	if err != nil {
 		t.Fatalf("records export: %v\n%s", err, &stderr)
 	}
-	var records []struct {
-		Host     string
-		Accepted *struct {
-			Hash string `json:"ek_public_hash"`
+	var exported struct {
+		Records []struct {
+			Host     string
+			Accepted *struct {
+				Hash string `json:"ek_public_hash"`
+			}
 		}
 	}
-	if err := json.Unmarshal(out, &records); err != nil {
+	if err := json.Unmarshal(out, &exported); err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]string{}
-	for _, r := range records {
+	for _, r := range exported.Records {
 		if r.Accepted != nil {
 			all[r.Host] = r.Accepted.Hash
 		}
