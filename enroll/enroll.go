@@ -131,7 +131,7 @@ func (e *enrollment) do(ctx context.Context) error {
 	if e.run != 0 {
 		return e.resumeRun(ctx, e.run, stages)
 	}
-	return e.inRun(ctx, "enroll", len(e.Hosts), stages)
+	return e.overHosts(ctx, "enroll", e.Hosts, stages)
 }
 
 // narrow leaves only hosts that the last enroll did not finish, when it is gone on with.
@@ -139,13 +139,21 @@ func (e *enrollment) narrow(ctx context.Context) error {
 	if !e.opts.Resume {
 		return nil
 	}
+	stopped, err := e.stoppedInItsScan(ctx)
+	if err != nil || stopped {
+		return err
+	}
 	last, err := e.lastRun(ctx, "enroll")
 	if err != nil {
 		return err
 	}
 	e.run = last.ID
+	earlier, err := e.chosen(ctx, e.run)
+	if err != nil {
+		return err
+	}
 	var rest []inventory.Host
-	for _, h := range e.Hosts {
+	for _, h := range earlier {
 		rec, err := e.record(ctx, h.Name)
 		if err != nil {
 			return err
@@ -156,6 +164,17 @@ func (e *enrollment) narrow(ctx context.Context) error {
 	}
 	e.Hosts = rest
 	return nil
+}
+
+// stoppedInItsScan says whether the last enroll came no further than its scan, or whether a scan of its own did not come to its
+// end since: no host of it was enrolled, and all that are chosen now are taken.
+func (e *enrollment) stoppedInItsScan(ctx context.Context) (bool, error) {
+	runs, err := e.Store.Runs(ctx, 1000)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(runs, func(r store.Run) bool { return r.Command == "enroll" || r.Command == "scan" })
+	return i >= 0 && runs[i].Command == "scan" && runs[i].State != store.StateDone, nil
 }
 
 // waitsForItsJoin says whether a host that is through was to be verified, and is not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,6 +140,30 @@ func (f Fleet) inRun(ctx context.Context, command string, hosts int, fn func(run
 	f.began(run)
 	err = fn(run)
 	return errors.Join(err, f.endRun(ctx, run, err))
+}
+
+// overHosts is inRun for a run that can be gone on with: it is over these hosts, and no others are taken then.
+func (f Fleet) overHosts(ctx context.Context, command string, hosts []inventory.Host, fn func(run int64) error) error {
+	return f.inRun(ctx, command, len(hosts), func(run int64) error {
+		names := make([]string, len(hosts))
+		for i, h := range hosts {
+			names[i] = h.Name
+		}
+		if err := f.Store.Choose(ctx, run, names); err != nil {
+			return err
+		}
+		return fn(run)
+	})
+}
+
+// chosen are those of the chosen hosts that an earlier run was over; all of them where the records of an older version don't
+// know.
+func (f Fleet) chosen(ctx context.Context, run int64) ([]inventory.Host, error) {
+	was, err := f.Store.Chosen(ctx, run)
+	if err != nil || was == nil {
+		return f.Hosts, err
+	}
+	return slices.DeleteFunc(slices.Clone(f.Hosts), func(h inventory.Host) bool { return !was[h.Name] }), nil
 }
 
 // resumeRun is inRun for a run that began earlier.

@@ -89,7 +89,7 @@ func (f Fleet) scan(
 	if run != 0 {
 		err = f.resumeRun(ctx, run, over)
 	} else {
-		err = f.inRun(ctx, "scan", len(hosts), over)
+		err = f.overHosts(ctx, "scan", hosts, over)
 	}
 	for _, r := range report.Results {
 		f.disputed(r)
@@ -131,7 +131,11 @@ func (f Fleet) chooseScan(ctx context.Context, opts ScanOptions) (hosts []invent
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, h := range f.Hosts {
+	earlier, err := f.chosen(ctx, last.ID)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, h := range earlier {
 		ended, ok := seen[h.Name]
 		failed := ended == string(outcome.Failed) || ended == string(outcome.Unreachable) || disputed[h.Name]
 		if opts.Resume && !ok || opts.RetryFailed && ok && failed {

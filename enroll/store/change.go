@@ -66,6 +66,21 @@ func (s *sqlite) ResumeRun(ctx context.Context, run int64) error {
 	return nil
 }
 
+// Choose notes the hosts that a run is over. Those of earlier runs of the command are dropped: nobody goes on with them.
+func (s *sqlite) Choose(ctx context.Context, run int64, hosts []string) error {
+	names, err := json.Marshal(hosts)
+	if err != nil {
+		return err
+	}
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		const drop = "UPDATE runs SET chosen = '' WHERE chosen <> '' AND command = (SELECT command FROM runs WHERE id = ?)"
+		if _, err := tx.ExecContext(ctx, drop, run); err != nil {
+			return err
+		}
+		return mustChange(ctx, tx, fmt.Sprintf("run %d", run), "UPDATE runs SET chosen = ? WHERE id = ?", string(names), run)
+	})
+}
+
 // abandon marks runs whose process has died, once this one has the lock.
 func abandon(ctx context.Context, tx *sql.Tx, fresh bool) error {
 	if !fresh {

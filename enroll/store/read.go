@@ -68,6 +68,26 @@ func (s *sqlite) Seen(ctx context.Context, run int64) (map[string]string, error)
 	return seen, nil
 }
 
+func (s *sqlite) Chosen(ctx context.Context, run int64) (map[string]bool, error) {
+	var text string
+	err := s.read.QueryRowContext(ctx, "SELECT chosen FROM runs WHERE id = ?", run).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("run %d: %w", run, ErrNotFound)
+	}
+	if err != nil || text == "" {
+		return nil, err
+	}
+	var names []string
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
+		return nil, fmt.Errorf("the hosts of run %d: %w", run, err)
+	}
+	chosen := make(map[string]bool, len(names))
+	for _, name := range names {
+		chosen[name] = true
+	}
+	return chosen, nil
+}
+
 func (s *sqlite) Duplicates(ctx context.Context) ([]Duplicate, error) {
 	// Every (EK, host) that is accepted or pending, and of these the EKs that more than one host has.
 	query := `WITH claims AS (

@@ -13,7 +13,7 @@ const applicationID = 0x666c6374
 // number of migrations that it has seen. What stands here was released: never change one, append another.
 //
 // Times are microseconds since 1970 in UTC; 0 is no time.
-var migrations = []string{schemaV1, schemaV2, schemaV3, schemaV4}
+var migrations = []string{schemaV1, schemaV2, schemaV3, schemaV4, schemaV5}
 
 // Hosts stay as rows when they are forgotten (known = 0), because the observations of them stay. Identities and TPM
 // details hardly change from scan to scan, so that an observation refers to them by content.
@@ -155,6 +155,11 @@ ALTER TABLE runs ADD COLUMN reason TEXT NOT NULL DEFAULT '';
 // Version 4 knows a cluster by more than its name.
 const schemaV4 = `
 ALTER TABLE fleet ADD COLUMN pins TEXT NOT NULL DEFAULT ''; -- of the cluster's CAs, a blank between
+`
+
+// Version 5 knows which hosts a run was over, so that who goes on with it leaves the others alone.
+const schemaV5 = `
+ALTER TABLE runs ADD COLUMN chosen TEXT NOT NULL DEFAULT ''; -- JSON list of names, of the latest run of a command; '': not known
 `
 
 // migrate brings the schema to the newest version in one transaction a step. Two processes may do it at once: the

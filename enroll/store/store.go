@@ -252,7 +252,9 @@ type Store interface {
 	BeginRun(ctx context.Context, command string, hosts int) (int64, error)
 	ResumeRun(ctx context.Context, run int64) error
 	EndRun(ctx context.Context, run int64, state string) error
-	Runs(ctx context.Context, limit int) ([]Run, error) // newest first
+	Choose(ctx context.Context, run int64, hosts []string) error
+	Chosen(ctx context.Context, run int64) (map[string]bool, error) // nil: not known, or a later run of the command has come
+	Runs(ctx context.Context, limit int) ([]Run, error)             // newest first
 
 	// Put appends an observation and returns when it is durable; concurrent Puts share a commit. The first proven
 	// identity of a host is accepted. A later one with another EK is pending, and the observation is kept as failed

@@ -425,6 +425,39 @@ func TestAnInterruptedRunCanBeResumed(t *testing.T) {
 	}
 }
 
+func TestTheLatestRunOfACommandKnowsItsHosts(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	var runs []int64
+	for _, command := range []string{"scan", "enroll", "scan"} {
+		run, err := s.BeginRun(t.Context(), command, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known, err := s.Chosen(t.Context(), run); err != nil || known != nil {
+			t.Errorf("before it is said: %v, %v", known, err)
+		}
+		if err := s.Choose(t.Context(), run, []string{"a", "b \n\"ü"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.EndRun(t.Context(), run, store.StateDone); err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, run)
+	}
+	for i, want := range []int{0, 2, 2} {
+		if known, err := s.Chosen(t.Context(), runs[i]); err != nil || len(known) != want || want > 0 && !known["b \n\"ü"] {
+			t.Errorf("run %d: %v, %v", runs[i], known, err)
+		}
+	}
+	if err := s.Choose(t.Context(), 99, nil); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no run: %v", err)
+	}
+	if _, err := s.Chosen(t.Context(), 99); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no run: %v", err)
+	}
+}
+
 func TestPublishedRulesAreRemembered(t *testing.T) {
 	t.Parallel()
 	s := openNew(t)

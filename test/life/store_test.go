@@ -33,6 +33,14 @@ func (r commits) EndRun(ctx context.Context, run int64, state string) error {
 	return r.a.commit("EndRun", func() error { return r.s.EndRun(ctx, run, state) })
 }
 
+func (r commits) Choose(ctx context.Context, run int64, hosts []string) error {
+	return r.a.commit("Choose", func() error { return r.s.Choose(ctx, run, hosts) })
+}
+
+func (r commits) Chosen(ctx context.Context, run int64) (map[string]bool, error) {
+	return r.s.Chosen(ctx, run)
+}
+
 func (r commits) Runs(ctx context.Context, limit int) ([]store.Run, error) {
 	return r.s.Runs(ctx, limit)
 }

@@ -9,7 +9,6 @@ import (
 
 	"fleetctl/enroll"
 	"fleetctl/enroll/enrolltest"
-	"fleetctl/enroll/records"
 	"fleetctl/enroll/store"
 )
 
