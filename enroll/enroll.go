@@ -74,7 +74,7 @@ func Enroll(ctx context.Context, f Fleet, opts EnrollOptions) (EnrollReport, err
 	}
 	if len(e.Hosts) == 0 {
 		e.Watcher.Note(NothingLeft{Command: "enroll"})
-		return EnrollReport{}, nil
+		return EnrollReport{HostsReport: nobody()}, nil
 	}
 	err = e.do(ctx)
 	if err != nil && !errors.Is(err, context.Canceled) {

@@ -42,7 +42,7 @@ func Remove(ctx context.Context, f Fleet, opts RemoveOptions) (HostsReport, erro
 	}
 	if len(r.leaving) == 0 {
 		r.Watcher.Note(NothingLeft{Command: "remove"})
-		return HostsReport{}, nil
+		return nobody(), nil
 	}
 	bound, err := r.belongs(ctx, TokensOptions{Out: opts.Out, Apply: true})
 	if err != nil {

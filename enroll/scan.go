@@ -27,6 +27,9 @@ type HostsReport struct {
 	Results []outcome.Result
 }
 
+// nobody is the report of a use case that had nothing to do; one that was ended early has no results at all.
+func nobody() HostsReport { return HostsReport{Results: []outcome.Result{}} }
+
 // Summary counts the outcomes.
 func (r HostsReport) Summary() outcome.Summary { return outcome.Summarize(r.Run, r.Results) }
 
@@ -39,7 +42,7 @@ func Scan(ctx context.Context, f Fleet, opts ScanOptions) (HostsReport, error) {
 	}
 	if len(hosts) == 0 {
 		f.Watcher.Note(NothingLeft{Command: "scan"})
-		return HostsReport{}, nil
+		return nobody(), nil
 	}
 	if f, err = f.withClock(ctx); err != nil {
 		return HostsReport{}, err

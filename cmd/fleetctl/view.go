@@ -41,7 +41,7 @@ type resultsView struct {
 
 func (v resultsView) Report(r enroll.HostsReport) error {
 	v.app.rest()
-	if r.Results == nil {
+	if r.Results == nil || len(r.Results) == 0 && v.printer.tabular() { // a document says that there are none
 		return nil
 	}
 	err := v.printer.results(adviseAll(r.Results), r.Summary())
@@ -107,7 +107,7 @@ type changesView struct {
 
 func (v changesView) Report(r enroll.HostsReport) error {
 	v.app.rest()
-	if r.Results == nil {
+	if r.Results == nil || len(r.Results) == 0 && v.printer.tabular() { // a document says that there are none
 		return nil
 	}
 	results := adviseAll(r.Results)
