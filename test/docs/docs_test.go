@@ -89,11 +89,11 @@ type session struct{ dir, bin string }
 func begin(t *testing.T, bin string, setting map[string]string) *session {
 	t.Helper()
 	if _, err := exec.LookPath("swtpm"); err != nil {
-		skip(t, "install swtpm: %v", err)
+		program.Skip(t, "install swtpm: %v", err)
 	}
 	s := &session{dir: t.TempDir(), bin: bin}
 	sim := t.TempDir()
-	boot(t, bin, "-dir", sim, "-n", cmp.Or(setting["hosts"], "3"), "-mix", setting["mix"], "-isolate", "yes")
+	program.Fleet(t, filepath.Join(bin, "fleetsim"), "-dir", sim, "-n", cmp.Or(setting["hosts"], "3"), "-mix", setting["mix"], "-isolate", "yes")
 	for name := range strings.SplitSeq(cmp.Or(setting["files"], "inventory.yaml"), ",") {
 		s.write(t, name, text(t, filepath.Join(sim, name)))
 	}
@@ -107,42 +107,6 @@ func begin(t *testing.T, bin string, setting map[string]string) *session {
 	}
 	s.write(t, ".home/teleport.yaml", "teleport: {data_dir: "+filepath.Join(s.dir, ".home", "cluster")+"}\n")
 	return s
-}
-
-// boot starts fleetsim, which tells through its command when the fleet is ready and ends with that command's stdin.
-func boot(t *testing.T, bin string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(filepath.Join(bin, "fleetsim"), append(args, "--", "sh", "-c", "echo ready; cat")...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	if _, err := out.Read(make([]byte, len("ready"))); err != nil {
-		_ = cmd.Wait()
-		skip(t, "fleetsim: %s", &stderr)
-	}
-}
-
-// skip skips a test that this machine can't run, or fails it under CI, where everything has to be there.
-func skip(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 func (s *session) write(t *testing.T, name, text string) {

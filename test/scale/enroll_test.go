@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -124,7 +123,7 @@ type fleet struct {
 func start(t *testing.T, n int, mix string) *fleet {
 	t.Helper()
 	if _, err := exec.LookPath("swtpm"); err != nil {
-		skip(t, "install swtpm: %v", err)
+		program.Skip(t, "install swtpm: %v", err)
 	}
 	bin := t.TempDir()
 	for _, p := range []struct{ module, command string }{{"../..", "./cmd/fleetsim"}, {"..", "./cluster/cmd/tctl"}} {
@@ -136,7 +135,7 @@ func start(t *testing.T, n int, mix string) *fleet {
 	}
 	f := &fleet{dir: t.TempDir(), program: program.Fleetctl(t), bin: bin}
 	f.write(t, "teleport.yaml", "teleport: {data_dir: "+filepath.Join(f.dir, "cluster")+"}\n")
-	f.boot(t, "-n="+strconv.Itoa(n), "-mix="+mix, "-isolate=yes")
+	program.Fleet(t, filepath.Join(bin, "fleetsim"), "-dir="+f.dir, "-n="+strconv.Itoa(n), "-mix="+mix, "-isolate=yes")
 	return f
 }
 
@@ -147,50 +146,10 @@ func orElse(s, other string) string {
 	return s
 }
 
-func skip(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 func (f *fleet) write(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// boot starts fleetsim, which tells through its command when the fleet is ready and ends with that command's stdin.
-func (f *fleet) boot(t *testing.T, args ...string) {
-	t.Helper()
-	cmd := exec.Command(filepath.Join(f.bin, "fleetsim"), append(append([]string{"-dir", f.dir}, args...), "--",
-		"sh", "-c", "echo ready; cat")...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	ready := make([]byte, len("ready"))
-	if _, err := out.Read(ready); err != nil {
-		_ = cmd.Wait()
-		if os.Getuid() != 0 || strings.Contains(stderr.String(), "no file systems of their own") {
-			skip(t, "fleetsim: %s", &stderr)
-		}
-		t.Fatalf("fleetsim: %v\n%s", err, &stderr)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,14 +22,51 @@ func Fleetctl(tb testing.TB) string {
 	if err == nil {
 		_, err = os.Stat(path)
 	}
-	switch {
-	case err == nil:
-	case os.Getenv("CI") != "":
-		tb.Fatalf("run make build: %v", err)
-	default:
-		tb.Skipf("run make build: %v", err)
+	if err != nil {
+		Skip(tb, "run make build: %v", err)
 	}
 	return path
+}
+
+// Skip skips a test that this machine can't run, or fails it under CI, where everything has to be there.
+func Skip(tb testing.TB, format string, args ...any) {
+	tb.Helper()
+	if os.Getenv("CI") != "" {
+		tb.Fatalf(format, args...)
+	}
+	tb.Skipf(format, args...)
+}
+
+// Fleet starts a fleet of the fleetsim at path, until the test ends: that tells through its command when the fleet is ready, and
+// ends with that command's stdin. A machine that has no file systems for hosts skips the test.
+func Fleet(tb testing.TB, path string, args ...string) {
+	tb.Helper()
+	cmd := exec.Command(path, append(args, "--", "sh", "-c", "echo ready; cat")...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	if _, err := out.Read(make([]byte, len("ready"))); err == nil {
+		return
+	}
+	_ = cmd.Wait()
+	if os.Getuid() != 0 || strings.Contains(stderr.String(), "no file systems of their own") {
+		Skip(tb, "fleetsim: %s", &stderr)
+	}
+	tb.Fatalf("fleetsim: %s", &stderr)
 }
 
 func fleetctl() (string, error) {
