@@ -65,7 +65,11 @@ const manyNames = 30
 
 // hosts writes names, folded, in lines that fit.
 func (p *printer) hosts(b *strings.Builder, before string, names []string) {
-	for _, line := range screen.Wrap(remote.Escape(screen.Folded(names, manyNames)), cmp.Or(p.style.Width, wrapAt)-len(before)) {
+	text := screen.Folded(names, manyNames)
+	if strings.HasSuffix(text, " more") {
+		text += " (-o wide has all)"
+	}
+	for _, line := range screen.Wrap(remote.Escape(text), cmp.Or(p.style.Width, wrapAt)-len(before)) {
 		p.line(b, "%s%s", before, line)
 	}
 }

@@ -9,49 +9,55 @@ import (
 // Fold says names in few words: names that differ in one number alone stand together, "web-[001-023,025]". The numbers keep
 // their order and their zeros. What is said first is what came first. A name that is there twice is said once.
 func Fold(names []string) []string {
-	items, _ := fold(names)
+	all := fold(once(names))
+	items := make([]string, len(all))
+	for i, it := range all {
+		items[i] = it.String()
+	}
 	return items
 }
 
-// Folded is Fold in one text of at most n items, with how many names are not said.
+// Folded is Fold in one text of at most n names and ranges of names, with how many names are not said.
 func Folded(names []string, n int) string {
-	items, members := fold(names)
-	if len(items) <= n {
-		return strings.Join(items, ", ")
+	names = once(names)
+	var said []string
+	left := len(names)
+	for _, it := range fold(names) {
+		if n == 0 {
+			break
+		}
+		it.all = it.all[:min(n, len(it.all))]
+		n -= len(it.all)
+		left -= it.names()
+		said = append(said, it.String())
 	}
-	left := 0
-	for _, m := range members[n:] {
-		left += m
+	if left == 0 {
+		return strings.Join(said, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(items[:n], ", "), left)
+	return fmt.Sprintf("%s and %d more", strings.Join(said, ", "), left)
 }
 
-// fold returns the items, and how many names each has.
-func fold(names []string) (items []string, members []int) {
-	names = once(names)
+// fold gathers names that differ in one number alone.
+func fold(names []string) []*item {
 	places := make(map[around]int)
 	for _, name := range names {
 		for _, n := range numbersIn(name) {
 			places[n.around]++
 		}
 	}
-	var order []around
-	folded := map[around]*ranges{}
+	var items []*item
+	folded := map[around]*item{}
 	for _, name := range names {
 		n := best(name, places)
-		r, ok := folded[n.around]
+		it, ok := folded[n.around]
 		if !ok {
-			r = &ranges{}
-			folded[n.around] = r
-			order = append(order, n.around)
+			it = &item{around: n.around}
+			folded[n.around] = it
+			items = append(items, it)
 		}
-		r.add(n.digits)
+		it.add(n.digits)
 	}
-	for _, a := range order {
-		items = append(items, a.before+folded[a].String()+a.behind)
-		members = append(members, folded[a].n)
-	}
-	return items, members
+	return items
 }
 
 // once is every name once, in their order.
@@ -109,23 +115,35 @@ func best(name string, places map[around]int) number {
 	return found
 }
 
-// ranges are numbers, as they were written.
-type ranges struct {
+// item is names that differ in one number alone: the numbers, as they were written.
+type item struct {
+	around
 	all []span
-	n   int
 }
 
-type span struct{ first, last string }
+// span is n numbers, one after the other.
+type span struct {
+	first, last string
+	n           int
+}
 
-func (r *ranges) add(digits string) {
-	r.n++
-	if len(r.all) > 0 {
-		if at := &r.all[len(r.all)-1]; follows(at.last, digits) {
+func (it *item) add(digits string) {
+	if len(it.all) > 0 {
+		if at := &it.all[len(it.all)-1]; follows(at.last, digits) {
 			at.last = digits
+			at.n++
 			return
 		}
 	}
-	r.all = append(r.all, span{digits, digits})
+	it.all = append(it.all, span{digits, digits, 1})
+}
+
+// names is how many there are.
+func (it *item) names() (n int) {
+	for _, s := range it.all {
+		n += s.n
+	}
+	return n
 }
 
 // follows says whether b is the number after a, written in the same way.
@@ -138,16 +156,16 @@ func follows(a, b string) bool {
 	return len(a) == len(b) || a[0] != '0' && b[0] != '0' && len(b) == len(a)+1
 }
 
-func (r *ranges) String() string {
-	if len(r.all) == 1 && r.all[0].first == r.all[0].last {
-		return r.all[0].first
+func (it *item) String() string {
+	if len(it.all) == 1 && it.all[0].n == 1 {
+		return it.before + it.all[0].first + it.behind
 	}
-	parts := make([]string, len(r.all))
-	for i, s := range r.all {
+	parts := make([]string, len(it.all))
+	for i, s := range it.all {
 		parts[i] = s.first
 		if s.last != s.first {
 			parts[i] += "-" + s.last
 		}
 	}
-	return "[" + strings.Join(parts, ",") + "]"
+	return it.before + "[" + strings.Join(parts, ",") + "]" + it.behind
 }

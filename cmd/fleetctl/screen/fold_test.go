@@ -43,6 +43,14 @@ func TestFoldedCountsWhatItDoesNotSay(t *testing.T) {
 	if got := Folded(names[:5], 1); got != "web-[01-05]" {
 		t.Error(got)
 	}
+	// what is bounded is what stands in the line, not how many kinds of names there are
+	odd := []string{"web-01", "web-03", "web-04", "web-06", "web-08", "db-1", "db-2"}
+	if got := Folded(odd, 2); got != "web-[01,03-04] and 4 more" {
+		t.Error(got)
+	}
+	if got := Folded(odd, 5); got != "web-[01,03-04,06,08], db-[1-2]" {
+		t.Error(got)
+	}
 }
 
 // FuzzFold unfolds what was folded: every name comes back, as often as it was there.

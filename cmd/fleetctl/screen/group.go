@@ -75,19 +75,24 @@ func Count(n int) string {
 	return fmt.Sprintf("%d hosts", n)
 }
 
-// Wrap cuts a list at its blanks into lines of at most width columns, as far as its words allow it; at least one line.
+// Wrap cuts a list at its blanks and behind its commas into lines of at most width columns, as far as its words allow it; at least
+// one line.
 func Wrap(text string, width int) []string {
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(text) {
-		switch {
-		case line == "":
-			line = word
-		case Width(line)+1+Width(word) <= width:
-			line += " " + word
-		default:
-			lines = append(lines, line)
-			line = word
+		between := " "
+		for part := range strings.SplitAfterSeq(word, ",") {
+			switch {
+			case line == "":
+				line = part
+			case Width(line)+Width(between)+Width(part) <= width:
+				line += between + part
+			default:
+				lines = append(lines, line)
+				line = part
+			}
+			between = ""
 		}
 	}
 	return append(lines, line)

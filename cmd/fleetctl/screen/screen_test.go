@@ -198,6 +198,9 @@ func TestOthersWriteAboveTheLine(t *testing.T) {
 
 func TestWrap(t *testing.T) {
 	t.Parallel()
+	if got := Wrap("web-[1,3,5,7-9], db", 9); strings.Join(got, "|") != "web-[1,3,|5,7-9],|db" {
+		t.Errorf("%q", got)
+	}
 	if got := Wrap("aa, bb, cccccccc, d", 7); strings.Join(got, "|") != "aa, bb,|cccccccc,|d" {
 		t.Errorf("%q", got)
 	}
