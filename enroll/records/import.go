@@ -38,8 +38,8 @@ type ImportOptions struct {
 }
 
 // Import records identities that were found without SSH: the text that "tbot tpm identify" or "identify -text"
-// prints for one host (opts.Host says which), or JSON objects one after the other (also as one array, or as the list of a document): what "identify
-// -json" prints, to which a key "host" may have been added, what "records export" prints, or
+// prints for one host (opts.Host says which), or JSON objects one after the other (also as one array, or as the list of a
+// document): what "identify -json" prints, to which a key "host" may have been added, what "records export" prints, or
 //
 //	{"host": "web-01", "ek_public_hash": "…", "ek_certificate_serial": "5e:cd", "ek_certificate": "base64 of DER"}
 //

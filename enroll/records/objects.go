@@ -17,9 +17,9 @@ const maxObject = 1 << 20
 // errObject is what is wrong with one object.
 var errObject = errors.New("no object")
 
-// objectReader takes the JSON objects of a file, one behind the other, in an array or in a document's list, one by one: by their braces, so that one that
-// is no JSON doesn't hide those behind it. Where the braces of one don't come to an end, the next one begins with the next line
-// that begins as it did.
+// objectReader takes the JSON objects of a file, one behind the other, in an array or in a document's list, one by one: by their
+// braces, so that one that is no JSON doesn't hide those behind it. Where the braces of one don't come to an end, the next one
+// begins with the next line that begins as it did.
 type objectReader struct {
 	in       *bufio.Reader
 	document bool   // what is read is the list of one, and the document ends behind it
