@@ -134,8 +134,8 @@ func (p *planner) retain() {
 		}
 	}
 	for _, ek := range slices.Sorted(maps.Keys(p.in.Contract)) {
-		if !p.seen(ek, p.set.rules[ek]) {
-			p.set.untrue = append(p.set.untrue, Hold{Host: p.hostOf(ek, ""), Token: p.set.rules[ek]})
+		if planned := p.set.rules[ek]; !p.alone(ek, planned) {
+			p.set.untrue = append(p.set.untrue, word{p.hostOf(ek, ""), planned, p.seen(ek, planned)})
 		}
 	}
 	for i := range p.set.Tokens {
@@ -151,12 +151,26 @@ func (p *planner) seen(ek, token string) bool {
 	return slices.ContainsFunc(p.written[ek], func(r store.Rule) bool { return r.Token == token && r.Seen })
 }
 
+// word is a person's word that a host has a token alone; seen: the cluster was seen to have its rule there.
+type word struct {
+	host, token string
+	seen        bool
+}
+
+// alone says whether a machine can have its planned token alone: its rule was seen there, and it was planned before this, when a
+// person looked. Who says so beside a change of fleet.yaml has looked at the token before.
+func (p *planner) alone(ek, planned string) bool {
+	return p.seen(ek, planned) && slices.ContainsFunc(p.in.Records, func(r store.Record) bool {
+		return r.Accepted.EKHash == ek && r.Token == planned
+	})
+}
+
 // ended says whether a machine has a token no more: it has joined with the planned one, and there is no later evidence of
 // the other. Agents don't renew through their tokens, so that no join of theirs says anything: there, only a person's word does.
 // Nobody has a token alone whose rule has not been seen in the cluster.
 // Of several machines that present one EK nobody knows which one has joined, and which one has the other token.
 func (p *planner) ended(ek, planned string, w store.Way) bool {
-	if p.in.Contract[ek] && p.seen(ek, planned) {
+	if p.in.Contract[ek] && p.alone(ek, planned) {
 		return true
 	}
 	if p.in.kind() == KindNode || p.kinds[w.Token].Kind == KindNode {
@@ -167,13 +181,17 @@ func (p *planner) ended(ek, planned string, w store.Way) bool {
 }
 
 // CheckContract refuses a person's word that can't be true: no machine is configured with a token alone before its rule there
-// has been seen in the cluster.
+// has been seen in the cluster, nor with one that is planned for it only now.
 func (s *Set) CheckContract() error {
 	var errs []error
 	for _, u := range s.untrue {
-		err := &outcome.InputError{Msg: u.Host + " can't have its planned token alone: none is planned for it"}
-		if u.Token != "" {
-			err.Msg = fmt.Sprintf("%s can't have token %s alone: no rule of it there has been seen in the cluster", u.Host, u.Token)
+		err := &outcome.InputError{Msg: u.host + " can't have its planned token alone: none is planned for it"}
+		if u.token != "" {
+			why := "no rule of it there has been seen in the cluster"
+			if u.seen {
+				why = "it is planned for it only now"
+			}
+			err.Msg = fmt.Sprintf("%s can't have token %s alone: %s", u.host, u.token, why)
 			err.Hint = "apply the tokens (or declare their files as applied), let the host join with its new token, then say so"
 		}
 		errs = append(errs, err)

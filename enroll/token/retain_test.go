@@ -136,3 +136,28 @@ func TestNothingEndsForAnEKThatSeveralMachinesPresent(t *testing.T) {
 		}
 	}
 }
+
+// TestAPersonsWordIsAboutTheTokenThatWasPlannedBefore: who says that a host has its planned token alone has not seen a plan that is
+// changed by the same command, also where the cluster has a rule of the host there from earlier times.
+func TestAPersonsWordIsAboutTheTokenThatWasPlannedBefore(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ planned, want string }{
+		"as it was": {"prod", ""},
+		"anew":      {"fleet", "a can't have token prod alone: it is planned for it only now"},
+	} {
+		in := testInput(enrolltest.Accepted("a", 1))
+		had(&in, "a", tt.planned, "fleet", "prod")
+		in.Policy.Name = "prod"
+		in.Earlier = []store.Token{{Name: "fleet", Kind: KindBot, Bot: "fleet"}, {Name: "prod", Kind: KindBot, Bot: "fleet"}}
+		ek := enrolltest.Hash(1)
+		in.Contract = map[string]bool{ek: true}
+		set := planTokens(t, in)
+		err := set.CheckContract()
+		if err != nil && err.Error() != tt.want || (err == nil) != (tt.want == "") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if set.admits("fleet", ek) != (tt.want != "") || !set.admits("prod", ek) {
+			t.Errorf("%s: %+v", name, set.Tokens)
+		}
+	}
+}

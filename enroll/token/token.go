@@ -95,7 +95,7 @@ type Set struct {
 	marked     []string                   // tokens of the cluster with the fleet's mark
 	ways       map[string][]string        // EK hash → tokens that the machine may be configured with, but for those that ended
 	ended      []store.Way                // ways that a verified join, or a person's word, has ended
-	untrue     []Hold                     // a person says that they have a planned token alone, and nobody can have configured them with it
+	untrue     []word                     // a person says that they have a planned token alone, and nobody can have configured them with it
 	rules      map[string]string          // EK hash → planned token
 	machineOf  map[string]string          // host → EK hash
 	frozen     map[string]bool            // EK hashes whose rules are left as they are
