@@ -44,10 +44,12 @@ cmd/fleetctl/helpers/identify-linux-%.gz: $(IDENTIFY)
 	  go build -trimpath -gcflags=all=-l -ldflags='-s -w' -o bin/helpers/identify-linux-$* ./cmd/identify
 	gzip -9nc bin/helpers/identify-linux-$* >$@
 
-# -count=1: what the tests of test/ run is a program, whose changes are not seen by the cache of Go.
+# -count=1: what the tests of test/ run is a program, whose changes are not seen by the cache of Go. Scripts run the command line
+# hundreds of times, and with -race each start of it takes a second: what they run is run in process with -race as well.
 test: deps build ## every test: units with -race, real sshd, real TPM emulators, and the lab of real hosts (root)
 	go vet ./...
-	go test -race -timeout 25m ./...
+	go test -race -timeout 45m -skip '^TestScripts$$' ./...
+	go test -timeout 25m -run '^TestScripts$$' ./cmd/fleetctl
 	cd test && go vet -tags vm ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -count=1 -timeout 40m ./...
 
 lint: ## golangci-lint, gofmt, go vet for macOS, and govulncheck where its database can be reached
