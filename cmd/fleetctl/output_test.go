@@ -201,13 +201,12 @@ func TestJSONLinesComeAsHostsEnd(t *testing.T) {
 
 // parse says what keeps a text from being of a format, and of the schema that it names.
 func (v *validator) parse(format, text string) error {
-	var doc any
 	switch format {
 	case "json":
-		return errors.Join(json.Unmarshal([]byte(text), &doc), v.check(doc))
+		return v.parseJSON(text)
 	case "jsonl":
 		for line := range strings.Lines(text) {
-			if err := errors.Join(json.Unmarshal([]byte(line), &doc), v.check(doc)); err != nil {
+			if err := v.parseJSON(line); err != nil {
 				return err
 			}
 		}
@@ -220,6 +219,15 @@ func (v *validator) parse(format, text string) error {
 	return nil
 }
 
+// parseJSON checks one document or one line.
+func (v *validator) parseJSON(text string) error {
+	var doc any
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		return err
+	}
+	return v.check(doc)
+}
+
 // parseYAML takes YAML for the JSON that it stands for.
 func (v *validator) parseYAML(text string) error {
 	var doc any
@@ -230,7 +238,7 @@ func (v *validator) parseYAML(text string) error {
 	if err != nil {
 		return err
 	}
-	return v.parse("json", string(raw))
+	return v.parseJSON(string(raw))
 }
 
 // writes keeps what is written, one write apart from the other.

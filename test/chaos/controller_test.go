@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fleetctl/enroll/enrolltest"
+	"fleetctl/enroll/enrolltest/program"
 )
 
 // lingering is a fleet whose healthy hosts take their time, so that a run of it can be met in its middle.
@@ -50,23 +50,7 @@ func (f *fleet) wantKnown(args ...string) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	var all struct {
-		Records []struct {
-			Host     string
-			Accepted *struct {
-				Hash string `json:"ek_public_hash"`
-			}
-		}
-	}
-	if err := json.Unmarshal(out, &all); err != nil {
-		f.t.Fatal(err)
-	}
-	known := map[string]string{}
-	for _, r := range all.Records {
-		if r.Accepted != nil {
-			known[r.Host] = r.Accepted.Hash
-		}
-	}
+	known := program.Identities(f.t, out)
 	for name, m := range f.members {
 		switch hash, ok := known[name]; {
 		case ok && hash != m.TPM.EKHash():
@@ -98,7 +82,7 @@ func TestAScanThatIsKilledGoesOn(t *testing.T) {
 	}
 	r := f.scan(args...)
 	f.check(r, asItShould)
-	if out, err := f.scanning(args...).Output(); err != nil || len(out) > 0 {
+	if out, err := f.scanning(args...).Output(); err != nil || !strings.HasSuffix(string(out), "\"hosts\": []\n}\n") {
 		t.Errorf("something was left over: %v\n%s", err, out)
 	}
 	f.wantKnown()

@@ -2,7 +2,6 @@ package scale
 
 import (
 	"bytes"
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"fleetctl/enroll/enrolltest/program"
 )
 
 // kills is how often fleetctl is killed: few times by default, KILLS=200 for the real thing.
@@ -156,24 +157,7 @@ func (f *fleet) hashes(t *testing.T, db string) map[string]string {
 	if err != nil {
 		t.Fatalf("records export: %v\n%s", err, &stderr)
 	}
-	var exported struct {
-		Records []struct {
-			Host     string
-			Accepted *struct {
-				Hash string `json:"ek_public_hash"`
-			}
-		}
-	}
-	if err := json.Unmarshal(out, &exported); err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{}
-	for _, r := range exported.Records {
-		if r.Accepted != nil {
-			all[r.Host] = r.Accepted.Hash
-		}
-	}
-	return all
+	return program.Identities(t, out)
 }
 
 // wholeFiles checks that every YAML file of a directory is complete: it parses and ends with a line's end.

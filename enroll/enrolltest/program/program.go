@@ -4,6 +4,7 @@ package program
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -83,6 +84,29 @@ func fleetctl() (string, error) {
 		}
 	}
 	return "", errors.New("the working directory is in no repository of fleetctl")
+}
+
+// Identities are the accepted EKs, by host, of what "fleetctl records export -o json" wrote.
+func Identities(tb testing.TB, exported []byte) map[string]string {
+	tb.Helper()
+	var doc struct {
+		Records []struct {
+			Host     string
+			Accepted *struct {
+				Hash string `json:"ek_public_hash"`
+			}
+		}
+	}
+	if err := json.Unmarshal(exported, &doc); err != nil {
+		tb.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, r := range doc.Records {
+		if r.Accepted != nil {
+			all[r.Host] = r.Accepted.Hash
+		}
+	}
+	return all
 }
 
 // Run runs a command, and says how much memory it held at most, in bytes: VmHWM of proc_pid_status(5), which is read until
