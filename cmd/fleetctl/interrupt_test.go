@@ -105,12 +105,13 @@ func phases() []phase {
 			"ssh_config": "Host *\nProxyCommand ./hangs\n", "hangs": "#!/bin/sh\n" + stubborn, "hosts": "127.0.0.1:1\n"}}),
 		hangingChild(phase{name: "an inventory's program hangs", args: []string{"scan", "-i", "hangs"},
 			files: map[string]string{"hangs": "#!/bin/sh\n" + stubborn}}),
-		{name: "the inventory is a pipe that nobody writes to", args: []string{"scan", "-i", "pipe"},
+		{name: "the inventory is a pipe that nobody writes to", args: []string{"scan", "-i", "first", "-i", "pipe"},
+			files: map[string]string{"first": "#!/bin/sh\necho begun >begun\necho '{}'\n"},
 			setup: func(t *testing.T, w *world) {
 				if err := syscall.Mkfifo(filepath.Join(w.dir, "pipe"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-			}, reached: func(*begun) { time.Sleep(300 * time.Millisecond) }},
+			}, reached: func(b *begun) { b.made("begun"); time.Sleep(300 * time.Millisecond) }},
 		{name: "a jump host is silent", args: []string{"scan", "-F", "ssh_config", "-i", "hosts"}, setup: silentJump,
 			files: map[string]string{"hosts": "192.0.2.1\n"}, reached: func(b *begun) { b.made("asked") }},
 		hangingChild(phase{name: "tctl hangs while tokens are compared", args: []string{"tokens", "--diff"}, setup: scanned, files: tctlHangs}),
@@ -118,11 +119,12 @@ func phases() []phase {
 		hangingChild(phase{name: "the hook before a run hangs", args: []string{"enroll", "--out", "out"}, files: map[string]string{
 			"hangs": "#!/bin/sh\n" + stubborn, "fleet.yaml": worldConfig + "rollout: {hooks: {before_run: ./hangs}}\n"}}),
 		{name: "another program holds the records", args: []string{"scan"}, setup: func(t *testing.T, w *world) { scanned(t, w); lockRecords(t, w) },
-			reached: func(b *begun) { time.Sleep(300 * time.Millisecond) }},
+			reached: func(b *begun) { b.holds("/fleet.db"); time.Sleep(300 * time.Millisecond) }},
 		{name: "another run holds the records, and is waited for", args: []string{"scan", "--wait", "1h"},
-			setup: func(t *testing.T, w *world) { scanned(t, w); lockRun(t, w) }, reached: func(b *begun) { time.Sleep(300 * time.Millisecond) }},
+			setup:   func(t *testing.T, w *world) { scanned(t, w); lockRun(t, w) },
+			reached: func(b *begun) { b.holds("/fleet.db.lock"); time.Sleep(300 * time.Millisecond) }},
 		{name: "hosts accept and are silent", args: []string{"scan"}, setup: silentHost,
-			reached: func(b *begun) { time.Sleep(time.Second) }},
+			reached: func(b *begun) { b.holds("socket:"); time.Sleep(time.Second) }},
 		atHost(phase{name: "a host is silent after the login", args: []string{"scan"}}, "web-01", "any"),
 		atHost(phase{name: "a host's TPM is asked", args: []string{"scan"}}, "web-01", "identify"),
 		atHost(phase{name: "a host is looked at by status", args: []string{"status"}, setup: enrolled}, "web-01", "facts"),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,6 +135,20 @@ func (b *begun) made(name string) string {
 		return err == nil && bytes.HasSuffix(raw, []byte("\n"))
 	})
 	return strings.TrimSpace(string(raw))
+}
+
+// holds waits until the command has something open: a file by the end of its path, or a socket by "socket:". It has long
+// begun to hear signals by then, which a time alone doesn't say.
+func (b *begun) holds(what string) {
+	b.t.Helper()
+	fds := fmt.Sprintf("/proc/%d/fd", b.cmd.Process.Pid)
+	waitFor(b.t, "it holds "+what, func() bool {
+		entries, _ := os.ReadDir(fds) // none: it ended, and is waited for in vain
+		return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+			to, _ := os.Readlink(filepath.Join(fds, e.Name()))
+			return strings.HasSuffix(to, what) || strings.HasPrefix(to, what)
+		})
+	})
 }
 
 // wantNoFiles wants a directory to be empty.
