@@ -66,6 +66,39 @@ func TestSomebodyElseAppliesAMove(t *testing.T) {
 	l.wantIn("the cluster is the pipeline's", "web-01: fleet prod; web-02: fleet prod", "fleet", "prod")
 }
 
+// A join that an earlier run has seen ends nothing, though the cluster's times are finer than those of the records: since then
+// somebody else may have configured the host with the other token, and it joins with that one at its next renewal.
+func TestAnOldJoinEndsNoTokenThatCameLater(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	for _, name := range []string{"fleet", "prod", "fleet", "fleet", "fleet"} {
+		l.Config.Token.Name = name
+		l.applies()
+	}
+	if got := l.admits("web-01", "fleet", "prod"); got != "fleet prod" {
+		t.Errorf("web-01, which may have token prod by now, is admitted by %q", got)
+	}
+}
+
+// A machine that joins with a token of somebody else's making has that one, and it is nothing that we make.
+func TestAJoinWithSomebodyElsesTokenPlansNone(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.enrolled()
+	l.applies()
+	l.put("kind: token\nversion: v2\nmetadata: {name: by-hand}\nspec: {roles: [Bot], bot_name: " + l.Config.Bot.Name +
+		", join_method: tpm, tpm: {allow: [{ek_public_hash: \"" + l.host["web-01"].TPM.EKHash() + "\"}]}}\n")
+	if err := l.cluster.Join(memcluster.JoinRequest{Token: "by-hand", EKHash: l.host["web-01"].TPM.EKHash()}); err != nil {
+		t.Fatal(err)
+	}
+	l.applies()
+	l.applies()
+	if got := l.waysOf("web-01"); strings.Contains(got, "by-hand") || l.admits("web-01", "fleet") != "fleet" {
+		t.Errorf("web-01 may have %q, and is admitted by %q", got, l.admits("web-01", "fleet"))
+	}
+}
+
 func TestHostsAloneAreNotConfiguredForAnEKThatTheyHaveNoMore(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1)

@@ -108,7 +108,9 @@ func (r *recovery) do(ctx context.Context) error {
 	r.admissions()
 	joins := r.joins(ctx)
 	delete(joins, tctl.Unattributed)
-	r.joined(joins)
+	if err := r.joined(ctx, joins); err != nil {
+		return err
+	}
 	r.assign(joins)
 	r.epochs()
 	if r.opts.Check {
@@ -237,13 +239,40 @@ func (r *recovery) way(ek, name string, newer bool) {
 	r.report.Ways = append(r.report.Ways, key)
 }
 
-// joined takes in which of our tokens machines have joined with.
-func (r *recovery) joined(joins map[string]tctl.Join) {
+// joined takes in which of our tokens machines have joined with, also of those that somebody deleted.
+func (r *recovery) joined(ctx context.Context, joins map[string]tctl.Join) error {
+	gone := map[string]bool{} // tokens that neither the records nor the cluster have
 	for _, ek := range slices.Sorted(maps.Keys(joins)) {
-		if name := joins[ek].Token; r.ours(name) && r.known[ek] && !r.out[ek] {
+		name := joins[ek].Token
+		if !r.known[ek] || r.out[ek] || name == "" {
+			continue
+		}
+		if _, asked := gone[name]; !asked && !r.ours(name) && r.called(ek, name) {
+			var err error
+			if gone[name], err = r.missing(ctx)(name); err != nil {
+				return err
+			}
+		}
+		if r.ours(name) || gone[name] {
 			r.way(ek, name, false)
 		}
 	}
+	return nil
+}
+
+// called says whether a token is called as those are that a machine has, or would have, a rule in.
+func (r *recovery) called(ek, name string) bool {
+	for _, rule := range r.admits[ek] {
+		if token.CalledAlike(rule.Token, name) {
+			return true
+		}
+	}
+	for _, h := range r.hosts[ek] {
+		if token.CalledAlike(h.Token, name) {
+			return true
+		}
+	}
+	return token.CalledAlike(r.Config.Token.Name, name)
 }
 
 func (r *recovery) ours(name string) bool {

@@ -539,3 +539,39 @@ func TestAnOlderCopyTakesNoTokenAwayThatCameBack(t *testing.T) {
 		})
 	}
 }
+
+// After the records were lost and somebody deleted a token, only the machines' joins say whom it admitted.
+func TestADeletedTokenComesBackForWhomJoinedWithItThoughTheRecordsAreLost(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]func(*lab){
+		"apply":   func(*lab) {},
+		"recover": func(l *lab) { l.recover(RecoverOptions{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 3)
+			l.Config.Token.MaxRules = 1
+			l.enrolled()
+			if l.admits("web-02", "fleet", "fleet-2", "fleet-3") != "fleet-2" {
+				t.Fatalf("web-02 is not in fleet-2: %v", l.cluster.Tokens())
+			}
+			l.lose()
+			l.Config.Token.MaxRules = 0
+			l.cluster.Delete("token/fleet-2")
+			l.put(foreign("fleet-3", "{ek_public_hash: \""+enrolltest.Hash(0xabc)+"\"}")) // and this one is somebody else's by now
+			first(l)
+			l.applies()
+			if got := l.admits("web-02", "fleet-2"); got != "fleet-2" || len(l.cluster.Rules("fleet-2")) != 1 {
+				t.Errorf("web-02, which has token fleet-2, is admitted by %q; its rules are %v", got, l.cluster.Rules("fleet-2"))
+			}
+			if l.admits("web-03", "fleet-3") != "" {
+				t.Error("web-03 got a rule in somebody else's token")
+			}
+			wrote := l.cluster.Rules("fleet-2")
+			l.applies()
+			if !slices.Equal(wrote, l.cluster.Rules("fleet-2")) {
+				t.Errorf("again: %v, then %v", wrote, l.cluster.Rules("fleet-2"))
+			}
+		})
+	}
+}

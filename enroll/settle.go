@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -120,10 +121,38 @@ func (s *settlement) learn(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.note(ctx, first.Learn(d, s.run)); err != nil {
+	lesson := first.Learn(d, s.run)
+	if lesson.Uncertain(d) {
+		if err := lesson.Joined(first, d, s.joinedWith(ctx), s.missing(ctx), s.run); err != nil {
+			return err
+		}
+	}
+	if err := s.note(ctx, lesson); err != nil {
 		return err
 	}
 	return s.learned(ctx, d)
+}
+
+// joinedWith are the tokens that machines have joined with last, by EK hash, as far as the cluster says so.
+func (s *settlement) joinedWith(ctx context.Context) map[string]string {
+	with := map[string]string{}
+	for ek, j := range s.joins(ctx) {
+		if ek != tctl.Unattributed && j.Token != "" {
+			with[ek] = j.Token
+		}
+	}
+	return with
+}
+
+// missing asks the cluster whether it lacks a token.
+func (f Fleet) missing(ctx context.Context) func(name string) (bool, error) {
+	return func(name string) (bool, error) {
+		err := f.Cluster.Get(ctx, "token", name, new(json.RawMessage))
+		if errors.Is(err, tctl.ErrNoResource) {
+			return true, nil
+		}
+		return false, err
+	}
 }
 
 // note keeps what the cluster knew better. New tokens get epochs above those of the cluster, also when the records are new.
@@ -149,13 +178,21 @@ func (s *settlement) note(ctx context.Context, lesson token.Lesson) error {
 
 // joined takes from the cluster which machines have joined with the token that is planned for them, where somebody else
 // installs. A join counts when an earlier run, which came after the last evidence of another token, has not seen it: so no
-// clock decides.
+// clock decides. One with a token that somebody else made says nothing of ours.
 func (s *settlement) joined(ctx context.Context) error {
 	joins := s.joins(ctx)
 	if joins == nil { // a cluster that doesn't say ends no way
 		return nil
 	}
 	delete(joins, tctl.Unattributed)
+	published, err := s.Store.Tokens(ctx)
+	if err != nil {
+		return err
+	}
+	ours := map[string]bool{}
+	for _, t := range published {
+		ours[t.Name] = true
+	}
 	fresh, latest := map[int64]map[string]string{}, map[string]time.Time{} // fresh by the run that looked before
 	for m, err := range s.Store.Machines(ctx) {
 		if err != nil {
@@ -167,7 +204,7 @@ func (s *settlement) joined(ctx context.Context) error {
 			continue
 		}
 		latest[m.EKHash] = j.At
-		if m.LastRun == 0 || !j.At.After(m.LastJoin) || j.Token == "" {
+		if m.LastRun == 0 || !j.At.After(m.LastJoin) || !ours[j.Token] {
 			continue
 		}
 		if fresh[m.LastRun] == nil {

@@ -10,7 +10,7 @@ import (
 
 // Join is what the cluster knows of one TPM's latest join.
 type Join struct {
-	At       time.Time `json:"at"`
+	At       time.Time `json:"at"` // in whole microseconds, as records keep it: a join never looks newer than itself
 	Bot      string    `json:"bot"`
 	Instance string    `json:"instance"`               // the bot instance's ID
 	Token    string    `json:"token,omitempty"`        // it joined with
@@ -72,17 +72,18 @@ func (l latest) add(i *instance) {
 	}
 	for _, a := range all {
 		hash := a.hash()
-		if old, ok := l[hash]; hash == Unattributed && a.Method != "tpm" || ok && !a.At.After(old.At) {
+		j := i.join(a)
+		if old, ok := l[hash]; hash == Unattributed && a.Method != "tpm" || ok && !j.At.After(old.At) {
 			continue
 		}
-		l[hash] = i.join(a)
+		l[hash] = j
 	}
 }
 
 func (i *instance) join(a authentication) Join {
 	beat := i.beat()
 	j := Join{
-		At: a.At.Time, Bot: i.Spec.BotName, Instance: i.Spec.InstanceID, Token: a.Token, Method: a.Method,
+		At: a.At.Truncate(time.Microsecond), Bot: i.Spec.BotName, Instance: i.Spec.InstanceID, Token: a.Token, Method: a.Method,
 		Hostname: remote.Clean(beat.Hostname), Version: remote.Cut(beat.Version, 40),
 	}
 	for _, s := range i.Status.Services[:min(len(i.Status.Services), maxServices)] {

@@ -2,7 +2,9 @@ package token
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
 
 	"fleetctl/enroll/store"
 	"fleetctl/remote"
@@ -71,6 +73,58 @@ func (s *Set) Learn(d Diff, run int64) Lesson {
 		}
 	}
 	return l
+}
+
+// Uncertain says whether the cluster shows that the records don't know all of our tokens' rules: they were lost, an older copy
+// of them was brought back, or somebody deleted a token.
+func (l Lesson) Uncertain(d Diff) bool {
+	return !l.Empty() || slices.ContainsFunc(d.Tokens, func(c Change) bool { return c.have == nil && len(c.Alarms) > 0 })
+}
+
+// Joined takes in machines that the records know and that joined last (joined: EK hash → token) with a token of ours which
+// the cluster has no more: somebody deleted it, and no records say whom it admitted. Ours is what the records list, or what is
+// called as the machine's planned token is. Whether the cluster has one that the set doesn't name is asked of missing.
+func (l *Lesson) Joined(s *Set, d Diff, joined map[string]string, missing func(name string) (bool, error), run int64) error {
+	known := map[string]bool{}
+	for _, ek := range s.machineOf {
+		known[ek] = true
+	}
+	gone := map[string]bool{} // by name: those that were looked at
+	for _, c := range d.Tokens {
+		gone[c.Name] = c.have == nil
+	}
+	for _, ek := range slices.Sorted(maps.Keys(joined)) {
+		name := joined[ek]
+		if !known[ek] || s.named[ek] || s.knows(ek, name) || !CalledAlike(s.rules[ek], name) {
+			continue
+		}
+		if _, looked := gone[name]; !looked {
+			is, err := missing(name)
+			if err != nil {
+				return err
+			}
+			gone[name] = is
+		}
+		if gone[name] {
+			l.Ways = append(l.Ways, store.Way{EKHash: ek, Token: name, Evidence: store.ByCluster, Run: run})
+		}
+	}
+	return nil
+}
+
+// knows says whether it is known that a machine may be configured with a token, or that it can't be any more.
+func (s *Set) knows(ek, name string) bool {
+	return s.rules[ek] == name || slices.Contains(s.ways[ek], name) ||
+		slices.ContainsFunc(s.ended, func(w store.Way) bool { return w.EKHash == ek && w.Token == name })
+}
+
+// CalledAlike says whether two tokens are called as those of one bot are, whether they check certificates or not.
+func CalledAlike(a, b string) bool {
+	bare := func(name string) string {
+		base, _ := poolOf(name)
+		return strings.TrimSuffix(base, hashOnlySuffix)
+	}
+	return a != "" && b != "" && bare(a) == bare(b)
 }
 
 // learnToken is a token as the records have to know it, and whether they don't. Where its content in the cluster is newer, they

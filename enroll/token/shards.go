@@ -13,6 +13,9 @@ import (
 	"fleetctl/enroll/store"
 )
 
+// hashOnlySuffix ends the names of tokens that check no certificates, in a fleet that checks them.
+const hashOnlySuffix = "-hash-only"
+
 // pool is a set of tokens that hosts are spread over: same bot, same kind, all CA-checked or all hash-only. Its tokens
 // are called base, base-2, base-3…
 type pool struct {
@@ -59,7 +62,7 @@ func (p *planner) poolName(bot string, hashOnly bool) string {
 		name += "-" + bot
 	}
 	if hashOnly {
-		name += "-hash-only"
+		name += hashOnlySuffix
 	}
 	return name
 }

@@ -7,7 +7,4 @@
 //	go test ./life                                   # 200 histories, the same each time
 //	go test ./life -life.histories=20000 -rapid.seed=0 # others each time; "make life HISTORIES=20000"
 //	go test ./life -life.replay='[…]'                # one history, as a failure prints it
-//
-// testdata/not-healed.json is one that was found and is not mended (-life.replay=testdata/not-healed.json): after an older copy of
-// the records and CAs that changed meanwhile, a host that was renamed keeps a token that refuses it, and two enrolls leave it so.
 package life
