@@ -34,7 +34,8 @@ var accountFacts = factsOf{
 }
 
 const accountScript = `account() {
-  if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null | head -n 1
+  ac=$(if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null)
+  if [ -n "$ac" ]; then printf '%s\n' "${ac%%"$nl"*}"; fi
 }
 e=$(account passwd "$U")
 if [ -n "$e" ]; then

@@ -45,10 +45,14 @@ var tpmFacts = factsOf{
 }
 
 const deviceScript = sh.TPMDevice + `
+set --
 for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
-  [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
-  if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
+  if [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ]; then set -- "$@" "$c"; fi
 done
+if [ $# -gt 0 ]; then
+  c=$(grep -l "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$@" 2>/dev/null | head -n 1)
+  if [ -n "$c" ]; then kv rules "$c"; fi
+fi
 tpm_find
 if [ "$tpm_by" = sysfs ]; then echo device.sysfs=1; elif [ -n "$tpm_old" ]; then echo device.tpm12=1; fi
 [ -n "$DEV" ] || DEV=$tpm
@@ -57,7 +61,8 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
   else echo device.type=other; fi
   kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
-  d=$(changeable "$(dirname "$DEV")")
+  up "$DEV"
+  d=$(changeable "$up")
   if [ -n "$d" ]; then kv device.others "$d"; fi
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
 fi

@@ -75,9 +75,9 @@ made() {
   if [ -n "$w" ]; then echo "made.$1=$w"; fi
 }
 above() {
-  at=$(dirname "$2")
+  up "$2"; at=$up
   if [ -e "$at" ]; then return 0; fi
-  while [ ! -e "$at" ]; do at=$(dirname "$at"); done
+  while [ ! -e "$at" ]; do up "$at"; at=$up; done
   kv "above.$1" "$at"
 }
 `

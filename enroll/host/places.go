@@ -50,14 +50,14 @@ fresh() {
 }
 makedir() (
   umask 022
-  into "$(dirname "$1")" make || exit 1
+  into "${1%/*}" make || exit 1
   mkdir -m 0700 "./${1##*/}" || exit 1
   fresh "${1##*/}" && [ -z "$(ls -A .)" ] || { echo "$1 is not the directory that was made" >&2; exit 1; }
   chown "$3:$4" . && chmod "$2" .
 )
 own() (
   if [ ! -d "$1" ] || [ -L "$1" ]; then
-    alone "$(dirname "$1")" && chown "$3:$4" "$1" && chmod "$2" "$1"
+    alone "${1%/*}" && chown "$3:$4" "$1" && chmod "$2" "$1"
     exit
   fi
   into "$1" || exit 1
@@ -68,11 +68,11 @@ own() (
   chown "$3:$4" . && chmod "$2" .
 )
 rmfile() (
-  [ -d "$(dirname "$1")" ] || exit 0
-  into "$(dirname "$1")" || exit 1
+  [ -d "${1%/*}/" ] || exit 0
+  into "${1%/*}" || exit 1
   for f in "$@"; do rm -f "./${f##*/}" || exit 1; done
 )
-gone() ( into "$(dirname "$1")" && rmdir "./${1##*/}" ) 2>/dev/null
+gone() ( into "${1%/*}" && rmdir "./${1##*/}" ) 2>/dev/null
 loose() {
   [ -r /proc/self/mountinfo ] || return 0
   while read -r _ _ _ _ at _; do
@@ -121,7 +121,7 @@ tree() (
   if [ ! -e "$1" ] && [ ! -L "$1" ]; then exit 0; fi
   empty "$1" || exit 1
   if mounted "$1"; then exit 0; fi
-  into "$(dirname "$1")" || exit 1
+  into "${1%/*}" || exit 1
   rmdir "./${1##*/}/lost+found" 2>/dev/null || :
   rmdir "./${1##*/}"
 )

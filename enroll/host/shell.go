@@ -21,7 +21,8 @@ func assignments(vars ...shellVar) string {
 }
 
 // scriptPrelude is what the scripts for facts, apply and verify share. has: is there such a command? kv: print a fact;
-// free text loses what is not printable. asuser: run a script as tbot's user, with the groups that the files say it
+// free text loses what is not printable. up: sets up to the directory
+// that a path lies in. asuser: run a script as tbot's user, with the groups that the files say it
 // has; its words come after the script. nologin: the shell of an account that nobody logs in to. alone: nobody but root can
 // change what lies at a path. parents: make the directories above a path, which has to be so. stage: make a directory of root's
 // alone, where something waits for root to install it. plain: what is in a regular file; where others than root can change
@@ -32,16 +33,33 @@ func assignments(vars ...shellVar) string {
 // wget is there.
 const scriptPrelude = `LC_ALL=C; export LC_ALL
 ` + sh.Changeable + `has() { command -v "$1" >/dev/null 2>&1; }
-kv() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)"; }
+odd='[! -~]' nl='
+'
+kv() {
+  case $2 in
+    *$odd*) printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)";;
+    *) printf '%s=%.1000s\n' "$1" "$2";;
+  esac
+}
+up() { up=${1%/*}; up=${up:-/}; }
+as_for=:
 asuser() {
   as_script=$1; shift
-  as_uid=$(id -u "$U") && as_gid=$(id -g "$U") || return 125
-  if [ "$as_uid" = 0 ]; then sh -c "$as_script" sh "$@"
-  elif setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups true >/dev/null 2>&1; then
-    setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups sh -c "$as_script" sh "$@"
-  elif has runuser; then runuser -u "$U" -- sh -c "$as_script" sh "$@"
-  else su -s /bin/sh "$U" -c "$as_script" sh "$@"
+  if [ "$as_for" != "$U" ]; then
+    as_uid=$(id -u "$U") && as_gid=$(id -g "$U") || return 125
+    as_for=$U
+    if [ "$as_uid" = 0 ]; then as_how=root
+    elif setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups true >/dev/null 2>&1; then as_how=setpriv
+    elif has runuser; then as_how=runuser
+    else as_how=su
+    fi
   fi
+  case $as_how in
+    root) sh -c "$as_script" sh "$@";;
+    setpriv) setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups sh -c "$as_script" sh "$@";;
+    runuser) runuser -u "$U" -- sh -c "$as_script" sh "$@";;
+    *) su -s /bin/sh "$U" -c "$as_script" sh "$@";;
+  esac
 }
 nologin() {
   for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
@@ -50,7 +68,11 @@ alone() {
   al=$(changeable "$1")
   [ -z "$al" ] || { echo "others than root can change ${al%% *} (${al#* }): root writes and runs nothing there" >&2; return 1; }
 }
-parents() { alone "$(dirname "$1")" && ( umask 022; mkdir -p "$(dirname "$1")" ) && alone "$(dirname "$1")"; }
+parents() {
+  up "$1"
+  alone "$up" || return 1
+  [ -d "$up" ] || { ( umask 022; mkdir -p "$up" ) && alone "$up"; }
+}
 stage() {
   if [ -L "$1" ]; then echo "$1 is a symbolic link" >&2; return 1; fi
   parents "$1/x" && chmod 0700 "$1"

@@ -62,7 +62,7 @@ const storageScript = `dir() {
 dir storage "$STORAGE"
 if [ -n "$(ls -A "$STORAGE" 2>/dev/null | grep -vx lost+found | head -n 1)" ]; then echo storage.filled=1; fi
 p=$STORAGE
-while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
+while [ ! -e "$p" ] && [ "$p" != / ]; do up "$p"; p=$up; done
 case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
   *noacl*|vfat*|exfat*|msdos*) echo storage.acl=none;;
   ?*) echo storage.acl=ok;;

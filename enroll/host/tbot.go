@@ -54,7 +54,7 @@ if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   if has timeout; then v=$(runs 'timeout 20 "$1" version' 2>/dev/null); else v=$(runs '"$1" version' 2>/dev/null); fi
   x=$?
   case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $(runs '"$1" version' 2>&1 </dev/null | tail -n 1)";; esac
-  kv tbot.version "$(printf '%s' "$v" | head -n 1)"
+  kv tbot.version "${v%%"$nl"*}"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
 elif [ -n "$BIN" ] && [ -f "$BIN" ]; then
   kv tbot.path "$BIN"

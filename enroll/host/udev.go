@@ -38,8 +38,7 @@ assigned() {
   v=${v#* } by=$c
 }
 if [ -e /run/udev/control ] && [ -n "$DEV" ]; then
-  k=${DEV##*/} own=- grp=- mod=- by=- final= names= nl='
-'
+  k=${DEV##*/} own=- grp=- mod=- by=- final= names=
   about=$(grep -l tpm /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/local/lib/udev/rules.d/*.rules \
     /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules 2>/dev/null)
   for d in /etc /run /usr/local/lib /usr/lib /lib; do

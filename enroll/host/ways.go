@@ -153,7 +153,7 @@ func amount(v string) (int, error) {
 // waysScript goes each way as tbot's user. One that isn't there yet is taken for somebody with the rights of all others and
 // of its group. What lies below a directory that is not there will be made, and stands in nobody's way. last: an earlier
 // tbot.user, by our unit.
-const waysScript = `last= as= seen=
+const waysScript = `last= as= seen= granted=
 m=$(ulimit -f)
 case $m in *[!0-9]*|'') ;; *) [ "$m" -ge 128 ] || kv ulimit "$m";; esac
 case $(head -n 1 "$UNIT" 2>/dev/null) in "` + templates.Marker + `"*) last=$(sed -n 's/^User=//p' "$UNIT" | tail -n 1);; esac
@@ -165,11 +165,12 @@ left() {
 }
 if [ -n "$e" ] && asuser : </dev/null >/dev/null 2>&1; then as=yes; fi
 grants() {
+  case $granted in *" $1 $2 "*) return 0;; esac
   m=$(stat -L -c '%a %G' "$1" 2>/dev/null) || return 1
   o=000${m%% *}; o=${o#"${o%???}"}
   g=${o%?}; g=${g#?} o=${o#??}
   if [ "${m#* }" = "$G" ]; then o=$((o | g)); fi
-  case $2 in x) [ $((o & 1)) = 1 ];; *) [ $((o & 3)) = 3 ];; esac
+  case $2 in x) [ $((o & 1)) = 1 ];; *) [ $((o & 3)) = 3 ];; esac && granted="$granted $1 $2 "
 }
 able() {
   case $as,$2 in
@@ -184,8 +185,9 @@ room() {
   f=$(lsattr -d "$1" 2>/dev/null)
   case ${f%% *} in *i*) w=ro;; esac
   f=
-  k=$(df -P -k "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
-  i=$(df -P -i "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
+  k=$({ df -P -k "$1"; echo :; df -P -i "$1"; } 2>/dev/null | sed -n -e 's/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p' -e '/^:$/p')
+  i=${k##*:} k=${k%%:*}
+  i=${i#"$nl"} k=${k%"$nl"}
   d=$(cd -P "$1" 2>/dev/null && pwd -P)/
   while read -r _ a _ o _; do
     case $d in "${a%/}"/*) if [ "${#a}" -ge "$l" ]; then l=${#a} f=$o; fi;; esac
@@ -217,14 +219,15 @@ way() {
       if able "$2" "$3"; then kv usable."$1" ok; else kv usable."$1" denied; fi
     fi;;
   esac
-  case $3 in x) o=$(changeable "${t:-$DEST}");; to) o=$(changeable "$(dirname "$2")");; *) o=;; esac
+  case $3 in x) o=$(changeable "${t:-$DEST}");; to) up "$2"; o=$(changeable "$up");; *) o=;; esac
   if [ -n "$o" ]; then kv others."$1" "$o"; fi
   if [ "$3" = rw ] && left "$2"; then kv left."$1" 1; fi
   d=${dirs##* }
   if [ -d "$2" ]; then d=$2; fi
   at=$d
   room "$at"
-  kv room."$1" "$at $(echo "$r" | tr : ' ')"
+  k=${r#*:}
+  kv room."$1" "$at ${r%%:*} ${k%:*} ${k#*:}"
 }
 `
 

@@ -5,6 +5,7 @@ package sh
 // change a directory decides where a link in it leads. In a sticky directory (/tmp) what root has made stays root's, and
 // everything else is anybody's. A group that nobody but root is in counts as nobody. What is not there yet can be made by whoever
 // may write to the directory above it. others NODE says it of one thing alone: "MODE OWNER GROUP".
+// rootsway PATH is the short way for most: all of it is there, root's, and neither a link nor writable for anybody else.
 const Changeable = `ingroup() {
   ig=$( { getent group "$1" || grep "^[^:]*:[^:]*:$1:" /etc/group; } 2>/dev/null | head -n 1 | cut -d: -f4 | tr ',' '\n' | grep -v '^root$')
   [ -z "$ig" ] || return 0
@@ -22,7 +23,16 @@ others() {
   esac;; esac
   echo "${4#"${4%????}"} $5 $6"
 }
+rootsway() {
+  rw_at=$1
+  case $rw_at/ in *//*|*/./*|*/../*) return 1;; /*) ;; *) return 1;; esac
+  set -- /
+  while [ -n "$rw_at" ]; do set -- "$@" "$rw_at"; rw_at=${rw_at%/*}; done
+  rw_said=$(stat -c '@%u 000%a %F' "$@" 2>/dev/null) || return 1
+  case $rw_said in *@[!0]*|*@0[!\ ]*|*[2367]\ [a-z]*|*[2367]?\ [a-z]*|*symbolic*) return 1;; esac
+}
 changeable() {
+  if rootsway "$1"; then return 0; fi
   ch_at= ch_rest=$1 ch_hops=0 ch_open=
   while :; do
     while :; do case $ch_rest in /*) ch_rest=${ch_rest#/};; *) break;; esac; done

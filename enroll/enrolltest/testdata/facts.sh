@@ -48,14 +48,15 @@ if [ -n "$t" ] && [ -f "$t" ] && [ -x "$t" ]; then
   if has timeout; then v=$(runs 'timeout 20 "$1" version' 2>/dev/null); else v=$(runs '"$1" version' 2>/dev/null); fi
   x=$?
   case $x,$v in 0,*|124,*|*v[0-9]*) ;; *) kv tbot.fails "exit code $x: $(runs '"$1" version' 2>&1 </dev/null | tail -n 1)";; esac
-  kv tbot.version "$(printf '%s' "$v" | head -n 1)"
+  kv tbot.version "${v%%"$nl"*}"
   case $SUM,$v in ,*|*" v$SUM "*) ;; *) kv tbot.sha256 "$(sha256sum <"$t" | cut -d' ' -f1)";; esac
 elif [ -n "$BIN" ] && [ -f "$BIN" ]; then
   kv tbot.path "$BIN"
   kv tbot.fails "its mode, or the file system that it lies on, lets nobody execute it"
 fi
 account() {
-  if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null | head -n 1
+  ac=$(if has getent; then getent "$1" "$2"; else grep "^$2:" "/etc/$1"; fi 2>/dev/null)
+  if [ -n "$ac" ]; then printf '%s\n' "${ac%%"$nl"*}"; fi
 }
 e=$(account passwd "$U")
 if [ -n "$e" ]; then
@@ -86,10 +87,14 @@ tpm_find() {
   done
 }
 
+set --
 for c in /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules; do
-  [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ] || continue
-  if grep -q "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$c" 2>/dev/null; then kv rules "$c"; break; fi
+  if [ -f "$c" ] && [ "${c##*/}" != 60-fleetctl-tpm.rules ]; then set -- "$@" "$c"; fi
 done
+if [ $# -gt 0 ]; then
+  c=$(grep -l "^[^#]*KERNEL==\"tpmrm.*GROUP=\"$A\"" "$@" 2>/dev/null | head -n 1)
+  if [ -n "$c" ]; then kv rules "$c"; fi
+fi
 tpm_find
 if [ "$tpm_by" = sysfs ]; then echo device.sysfs=1; elif [ -n "$tpm_old" ]; then echo device.tpm12=1; fi
 [ -n "$DEV" ] || DEV=$tpm
@@ -98,7 +103,8 @@ if [ -n "$DEV" ] && [ -e "$DEV" ]; then
   if [ -c "$DEV" ]; then echo device.type=char; elif [ -S "$DEV" ]; then echo device.type=socket
   else echo device.type=other; fi
   kv device.stat "$(stat -L -c '%a %U %G' "$DEV")"
-  d=$(changeable "$(dirname "$DEV")")
+  up "$DEV"
+  d=$(changeable "$up")
   if [ -n "$d" ]; then kv device.others "$d"; fi
   if [ -n "$e" ] && [ -c "$DEV" ]; then kv device.opens "$(opens "$DEV")"; fi
 fi
@@ -112,8 +118,7 @@ assigned() {
   v=${v#* } by=$c
 }
 if [ -e /run/udev/control ] && [ -n "$DEV" ]; then
-  k=${DEV##*/} own=- grp=- mod=- by=- final= names= nl='
-'
+  k=${DEV##*/} own=- grp=- mod=- by=- final= names=
   about=$(grep -l tpm /etc/udev/rules.d/*.rules /run/udev/rules.d/*.rules /usr/local/lib/udev/rules.d/*.rules \
     /usr/lib/udev/rules.d/*.rules /lib/udev/rules.d/*.rules 2>/dev/null)
   for d in /etc /run /usr/local/lib /usr/lib /lib; do
@@ -158,12 +163,12 @@ dir() {
 dir storage "$STORAGE"
 if [ -n "$(ls -A "$STORAGE" 2>/dev/null | grep -vx lost+found | head -n 1)" ]; then echo storage.filled=1; fi
 p=$STORAGE
-while [ ! -e "$p" ] && [ "$p" != / ]; do p=$(dirname "$p"); done
+while [ ! -e "$p" ] && [ "$p" != / ]; do up "$p"; p=$up; done
 case $(findmnt -n -o FSTYPE,OPTIONS -T "$p" 2>/dev/null) in
   *noacl*|vfat*|exfat*|msdos*) echo storage.acl=none;;
   ?*) echo storage.acl=ok;;
 esac
-last= as= seen=
+last= as= seen= granted=
 m=$(ulimit -f)
 case $m in *[!0-9]*|'') ;; *) [ "$m" -ge 128 ] || kv ulimit "$m";; esac
 case $(head -n 1 "$UNIT" 2>/dev/null) in "# Written by fleetctl enroll"*) last=$(sed -n 's/^User=//p' "$UNIT" | tail -n 1);; esac
@@ -175,11 +180,12 @@ left() {
 }
 if [ -n "$e" ] && asuser : </dev/null >/dev/null 2>&1; then as=yes; fi
 grants() {
+  case $granted in *" $1 $2 "*) return 0;; esac
   m=$(stat -L -c '%a %G' "$1" 2>/dev/null) || return 1
   o=000${m%% *}; o=${o#"${o%???}"}
   g=${o%?}; g=${g#?} o=${o#??}
   if [ "${m#* }" = "$G" ]; then o=$((o | g)); fi
-  case $2 in x) [ $((o & 1)) = 1 ];; *) [ $((o & 3)) = 3 ];; esac
+  case $2 in x) [ $((o & 1)) = 1 ];; *) [ $((o & 3)) = 3 ];; esac && granted="$granted $1 $2 "
 }
 able() {
   case $as,$2 in
@@ -194,8 +200,9 @@ room() {
   f=$(lsattr -d "$1" 2>/dev/null)
   case ${f%% *} in *i*) w=ro;; esac
   f=
-  k=$(df -P -k "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
-  i=$(df -P -i "$1" 2>/dev/null | sed -n '$s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p')
+  k=$({ df -P -k "$1"; echo :; df -P -i "$1"; } 2>/dev/null | sed -n -e 's/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/\1/p' -e '/^:$/p')
+  i=${k##*:} k=${k%%:*}
+  i=${i#"$nl"} k=${k%"$nl"}
   d=$(cd -P "$1" 2>/dev/null && pwd -P)/
   while read -r _ a _ o _; do
     case $d in "${a%/}"/*) if [ "${#a}" -ge "$l" ]; then l=${#a} f=$o; fi;; esac
@@ -227,14 +234,15 @@ way() {
       if able "$2" "$3"; then kv usable."$1" ok; else kv usable."$1" denied; fi
     fi;;
   esac
-  case $3 in x) o=$(changeable "${t:-$DEST}");; to) o=$(changeable "$(dirname "$2")");; *) o=;; esac
+  case $3 in x) o=$(changeable "${t:-$DEST}");; to) up "$2"; o=$(changeable "$up");; *) o=;; esac
   if [ -n "$o" ]; then kv others."$1" "$o"; fi
   if [ "$3" = rw ] && left "$2"; then kv left."$1" 1; fi
   d=${dirs##* }
   if [ -d "$2" ]; then d=$2; fi
   at=$d
   room "$at"
-  kv room."$1" "$at $(echo "$r" | tr : ' ')"
+  k=${r#*:}
+  kv room."$1" "$at ${r%%:*} ${k%:*} ${k#*:}"
 }
 if [ -e "$PENDING" ]; then echo pending=1; fi
 if [ -d /run/systemd/system ] && has systemctl; then
@@ -335,9 +343,9 @@ made() {
   if [ -n "$w" ]; then echo "made.$1=$w"; fi
 }
 above() {
-  at=$(dirname "$2")
+  up "$2"; at=$up
   if [ -e "$at" ]; then return 0; fi
-  while [ ! -e "$at" ]; do at=$(dirname "$at"); done
+  while [ ! -e "$at" ]; do up "$at"; at=$up; done
   kv "above.$1" "$at"
 }
 way 0 "$b" x

@@ -16,7 +16,16 @@ others() {
   esac;; esac
   echo "${4#"${4%????}"} $5 $6"
 }
+rootsway() {
+  rw_at=$1
+  case $rw_at/ in *//*|*/./*|*/../*) return 1;; /*) ;; *) return 1;; esac
+  set -- /
+  while [ -n "$rw_at" ]; do set -- "$@" "$rw_at"; rw_at=${rw_at%/*}; done
+  rw_said=$(stat -c '@%u 000%a %F' "$@" 2>/dev/null) || return 1
+  case $rw_said in *@[!0]*|*@0[!\ ]*|*[2367]\ [a-z]*|*[2367]?\ [a-z]*|*symbolic*) return 1;; esac
+}
 changeable() {
+  if rootsway "$1"; then return 0; fi
   ch_at= ch_rest=$1 ch_hops=0 ch_open=
   while :; do
     while :; do case $ch_rest in /*) ch_rest=${ch_rest#/};; *) break;; esac; done
@@ -47,16 +56,33 @@ changeable() {
   done
 }
 has() { command -v "$1" >/dev/null 2>&1; }
-kv() { printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)"; }
+odd='[! -~]' nl='
+'
+kv() {
+  case $2 in
+    *$odd*) printf '%s=%s\n' "$1" "$(printf '%s' "$2" | tr '\n\t' '  ' | tr -cd ' -~' | cut -c1-1000)";;
+    *) printf '%s=%.1000s\n' "$1" "$2";;
+  esac
+}
+up() { up=${1%/*}; up=${up:-/}; }
+as_for=:
 asuser() {
   as_script=$1; shift
-  as_uid=$(id -u "$U") && as_gid=$(id -g "$U") || return 125
-  if [ "$as_uid" = 0 ]; then sh -c "$as_script" sh "$@"
-  elif setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups true >/dev/null 2>&1; then
-    setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups sh -c "$as_script" sh "$@"
-  elif has runuser; then runuser -u "$U" -- sh -c "$as_script" sh "$@"
-  else su -s /bin/sh "$U" -c "$as_script" sh "$@"
+  if [ "$as_for" != "$U" ]; then
+    as_uid=$(id -u "$U") && as_gid=$(id -g "$U") || return 125
+    as_for=$U
+    if [ "$as_uid" = 0 ]; then as_how=root
+    elif setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups true >/dev/null 2>&1; then as_how=setpriv
+    elif has runuser; then as_how=runuser
+    else as_how=su
+    fi
   fi
+  case $as_how in
+    root) sh -c "$as_script" sh "$@";;
+    setpriv) setpriv --reuid="$as_uid" --regid="$as_gid" --init-groups sh -c "$as_script" sh "$@";;
+    runuser) runuser -u "$U" -- sh -c "$as_script" sh "$@";;
+    *) su -s /bin/sh "$U" -c "$as_script" sh "$@";;
+  esac
 }
 nologin() {
   for c in /usr/sbin/nologin /sbin/nologin /bin/false; do if [ -x "$c" ]; then echo "$c"; return; fi; done
@@ -65,7 +91,11 @@ alone() {
   al=$(changeable "$1")
   [ -z "$al" ] || { echo "others than root can change ${al%% *} (${al#* }): root writes and runs nothing there" >&2; return 1; }
 }
-parents() { alone "$(dirname "$1")" && ( umask 022; mkdir -p "$(dirname "$1")" ) && alone "$(dirname "$1")"; }
+parents() {
+  up "$1"
+  alone "$up" || return 1
+  [ -d "$up" ] || { ( umask 022; mkdir -p "$up" ) && alone "$up"; }
+}
 stage() {
   if [ -L "$1" ]; then echo "$1 is a symbolic link" >&2; return 1; fi
   parents "$1/x" && chmod 0700 "$1"
