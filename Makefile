@@ -100,6 +100,7 @@ chaos: build ## scans of HOSTS (10000) simulated hosts with SEEDS (10) seeds of 
 	  CHAOS_HOSTS=$(HOSTS) CHAOS_FORKS=500 CHAOS_TIMEOUT=120s CHAOS_SEEDS=$(SEEDS) go test ./chaos -run AFleet -v -count=1 -timeout 0 && \
 	  CHAOS_KILLS=15 CHAOS_ENROLL_HOSTS=20 CHAOS_SEEDS=$(SEEDS) go test ./chaos -run 'Goes|Gone|Full|Enroll' -v -count=1 -timeout 0 && \
 	  SOAK=$(SOAK) SOAK_HOSTS=2000 go test ./chaos -run Soak -v -count=1 -timeout 0
+	EVERY_FAULT=1 go test ./enroll -run EveryFault -v -count=1 -timeout 0
 
 # The tools of a release, pinned in a module of their own: goreleaser brings many modules, and lint doesn't need them.
 RELEASE_TOOLS := bin/tools/goreleaser bin/tools/cyclonedx-gomod

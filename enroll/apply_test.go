@@ -281,7 +281,11 @@ func TestEveryFaultIsCompletedByTheNextRun(t *testing.T) {
 	if r := whole.enroll(nil); r.Outcome != outcome.Changed {
 		t.Fatalf("without a fault: %+v", r)
 	}
-	for n := range calls {
+	step := 2 // a chroot and three enrolls for each: EVERY_FAULT=1 takes them all
+	if os.Getenv("EVERY_FAULT") != "" {
+		step = 1
+	}
+	for n := 0; n < calls; n += step {
 		t.Run(fmt.Sprintf("call %d", n), func(t *testing.T) { faultAt(t, n, faults[n%len(faults)]) })
 	}
 }

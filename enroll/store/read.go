@@ -147,13 +147,34 @@ func (s *sqlite) Runs(ctx context.Context, limit int) ([]Run, error) {
 	return runs, nil
 }
 
+// prepared is a query that was parsed once: every host asks the same ones. They go with the pool.
+func (s *sqlite) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if st, ok := s.queries.Load(query); ok {
+		return st.(*sql.Stmt), nil
+	}
+	st, err := s.read.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if first, loaded := s.queries.LoadOrStore(query, st); loaded {
+		_ = st.Close() // another one was faster
+		return first.(*sql.Stmt), nil
+	}
+	return st, nil
+}
+
 // stream yields a query's rows one by one; after an error it ends.
 func stream[T any](
 	ctx context.Context, s *sqlite, scan func(*sql.Rows) (T, error), query string, args ...any,
 ) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		rows, err := s.read.QueryContext(ctx, query, args...)
+		st, err := s.prepared(ctx, query)
+		if err != nil {
+			yield(none, s.closedOr(explain(err)))
+			return
+		}
+		rows, err := st.QueryContext(ctx, args...)
 		if err != nil {
 			yield(none, s.closedOr(explain(err)))
 			return

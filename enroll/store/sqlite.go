@@ -27,13 +27,14 @@ type Options struct {
 
 // sqlite is the Store in one SQLite file. One connection writes, others read what is committed.
 type sqlite struct {
-	path  string
-	write *sql.DB // one connection; its transactions are immediate
-	read  *sql.DB // query_only
-	put   putStatements
-	lock  *runLock
-	actor Actor
-	run   atomic.Int64 // the latest that began or was resumed here; 0: none
+	path    string
+	write   *sql.DB // one connection; its transactions are immediate
+	read    *sql.DB // query_only
+	put     putStatements
+	queries sync.Map // of read, by their text: *sql.Stmt
+	lock    *runLock
+	actor   Actor
+	run     atomic.Int64 // the latest that began or was resumed here; 0: none
 
 	puts    chan putRequest
 	closing chan struct{} // closed by Close

@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -62,8 +64,28 @@ func TestALargeFleetShowsItsFirstRows(t *testing.T) {
 	if n := eval[int](b, visible); n != 1000 {
 		t.Errorf("%d rows are shown after asking for more", n)
 	}
+	b.do(chromedp.Focus("#filter"), chromedp.KeyEvent("new-002"))
+	b.wait(countText + ` === "1 of 1,202 hosts"`)
+	if got := eval[[]string](b, shownHosts); !slices.Equal(got, []string{"new-002"}) {
+		t.Errorf("%q are shown", got)
+	}
+	b.do(chromedp.KeyEvent(strings.Repeat(kb.Backspace, len("new-002"))))
+	b.wait(countText + `.startsWith("1,202 hosts")`)
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
-	if n := eval[int](b, visible); n != 1202 {
-		t.Errorf("%d rows would be printed", n)
+	b.wait(visible + ` === 1202`)
+	printed := eval[[]string](b, rowTexts)
+
+	// Who has no script has the same rows, in the same order.
+	bare := startBrowser(t, 1400, 1000)
+	call(bare, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	bare.open(file)
+	if n := eval[int](bare, strings.ReplaceAll(visible, "#host-table", ".hosts")); n != 1202 {
+		t.Errorf("%d rows are shown without a script", n)
+	}
+	if rows := eval[[]string](bare, rowTexts); !slices.Equal(rows, printed) {
+		t.Errorf("rows without a script: %d, the first %q\nwith one: %d, the first %q", len(rows), rows[:2], len(printed), printed[:2])
 	}
 }
+
+// rowTexts are the cells of all rows of hosts.
+const rowTexts = `[...document.querySelectorAll(".hosts tbody tr")].map((e) => [...e.cells].map((c) => c.textContent.trim()).join("|"))`

@@ -1,2 +1,2 @@
 "use strict";
-document.documentElement.classList.add("script"); // the rows wait for the script below, which knows how many fit
+document.documentElement.classList.add("script"); // what needs the script below is not hidden then

@@ -30,6 +30,10 @@ var headJS string
 //go:embed page.js
 var pageJS string
 
+// firstHosts are the rows of the table of hosts that a browser makes elements of at once. The others stand in a noscript: it is
+// text to a browser with scripts, which makes rows of it when somebody wants to see them, and a table to one without.
+const firstHosts = 500
+
 // Write writes the page. Hosts and log go out as they are read: memory does not grow with them. When it fails, the page is
 // cut, and lacks the line that says that it is whole.
 func Write(w io.Writer, r report.Report) error {
@@ -39,6 +43,9 @@ func Write(w io.Writer, r report.Report) error {
 		unread = err
 		return "", err
 	}
+	written := 0
+	funcs["full"] = func() bool { written++; return written == firstHosts+1 }
+	funcs["continued"] = func() bool { return written > firstHosts }
 	page, err := template.New("page").Funcs(funcs).Parse(pageHTML)
 	if err != nil {
 		return err

@@ -2,44 +2,82 @@
 (() => {
   const table = document.getElementById("host-table");
   const body = table.tBodies[0];
-  const rows = Array.from(body.rows);
   const heads = Array.from(table.tHead.rows[0].cells);
+  const rest = document.getElementById("rest");
   const input = document.getElementById("filter");
   const count = document.getElementById("count");
   const more = document.getElementById("more");
-  const total = rows.length.toLocaleString("en");
 
-  // Laying out a row costs far more than looking at it: of the rows that are found, only the first are on the screen.
-  // Printed are all.
-  const step = 500;
-  let limit = step;
-  let order = rows;
-  let timer = 0;
-  const texts = new Map(); // what rows say, once somebody searches
+  // Rows that nobody looks at are their markup alone: 20,000 as elements would take seconds. Where there are scripts, what stands
+  // in the noscript behind the table is text, escaped as the whole page is.
+  let order = Array.from(body.rows, (element) => ({ element })).filter((row) => row.element.cells.length === heads.length);
+  for (const markup of rest ? rest.textContent.split("\n<tr>\n").slice(1) : []) order.push({ markup });
+
+  const maker = document.createElement("template");
+
+  function element(row) {
+    if (!row.element) {
+      maker.innerHTML = "<tr>" + row.markup;
+      row.element = maker.content.firstElementChild;
+    }
+    return row.element;
+  }
+
+  const named = { amp: "&", lt: "<", gt: ">", quot: '"' };
+
+  function plain(markup) {
+    const text = markup.replace(/<[^>]*>/g, " ");
+    return text.replace(/&(?:#(\d+)|(\w+));/g, (all, code, name) => (code ? String.fromCodePoint(code) : (named[name] ?? all)));
+  }
+
+  // What the cells of a row say, once somebody asks.
+  function cells(row) {
+    row.cells ??= row.element
+      ? Array.from(row.element.cells, (cell) => cell.textContent.trim())
+      : row.markup.split(/<t[hd][^>]*>/).slice(1).map((cell) => plain(cell).trim());
+    return row.cells;
+  }
 
   function says(row, word) {
-    if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
-    return texts.get(row).includes(word);
+    row.text ??= cells(row).join("\n").toLowerCase();
+    return row.text.includes(word);
+  }
+
+  // Of the rows that are found, the first are on the screen. Printed are all.
+  const step = 500;
+  let limit = step;
+  let printing = false;
+  let timer = 0;
+
+  function hosts(n) {
+    return n.toLocaleString("en") + (n === 1 ? " host" : " hosts");
   }
 
   function show() {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let found = 0;
-    for (const row of order) {
-      const hit = words.every((w) => says(row, w));
-      if (hit) found++;
-      if (row.hidden === hit) row.hidden = !hit;
-      row.classList.toggle("later", hit && found > limit);
-    }
-    const rest = found > limit ? `, the first ${limit.toLocaleString("en")} are shown` : "";
-    count.textContent = (words.length ? `${found.toLocaleString("en")} of ${total} hosts` : `${total} hosts`) + rest;
-    more.hidden = !rest;
+    const found = words.length ? order.filter((row) => words.every((word) => says(row, word))) : order;
+    const shown = document.createDocumentFragment();
+    for (const row of printing ? found : found.slice(0, limit)) shown.append(element(row));
+    if (order.length) body.replaceChildren(shown);
+    const left = found.length > limit ? `, the first ${limit.toLocaleString("en")} are shown` : "";
+    count.textContent = (words.length ? `${found.length.toLocaleString("en")} of ` : "") + hosts(order.length) + left;
+    more.hidden = !left;
   }
 
   function filter() {
     limit = step;
     show();
   }
+
+  function paper(on) {
+    if (printing === on) return;
+    printing = on;
+    show();
+  }
+
+  addEventListener("beforeprint", () => paper(true));
+  addEventListener("afterprint", () => paper(false));
+  matchMedia("print").addEventListener("change", (e) => paper(e.matches));
 
   more.addEventListener("click", () => {
     limit *= 2;
@@ -65,12 +103,7 @@
   function sort(column) {
     const head = heads[column];
     const down = head.getAttribute("aria-sort") === "ascending";
-    const keyed = order.map((row) => [row.cells[column].textContent.trim(), row]);
-    keyed.sort((a, b) => (down ? compare(b[0], a[0]) : compare(a[0], b[0])));
-    order = keyed.map((k) => k[1]);
-    const all = document.createDocumentFragment();
-    for (const row of order) all.append(row);
-    body.append(all);
+    order.sort((a, b) => (down ? -1 : 1) * compare(cells(a)[column], cells(b)[column]));
     show();
     for (const h of heads) h.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -85,5 +118,4 @@
   });
   heads[0].setAttribute("aria-sort", "ascending");
   show();
-  table.classList.add("ready");
 })();

@@ -126,8 +126,9 @@ asunit() {
   fi
 }
 holder() {
+  ho_want=$(printf ':%04X,0A' "$1")
   cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ ho_at _ ho_state _ _ _ _ _ ho_inode _; do
-    case $ho_at,$ho_state in *"$(printf ':%04X' "$1"),0A") ;; *) continue;; esac
+    case $ho_at,$ho_state in *"$ho_want") ;; *) continue;; esac
     ho_pid=$(ls -l /proc/[0-9]*/fd 2>/dev/null |
       sed -n -e '/^\/proc\//h' -e "/socket:\[$ho_inode\]/{g;s,^/proc/\([0-9]*\)/.*,\1,p;q;}")
     if [ -n "$ho_pid" ]; then echo "$ho_pid $(cat "/proc/$ho_pid/comm")"; break; fi
