@@ -46,11 +46,12 @@ cmd/fleetctl/helpers/identify-linux-%.gz: $(IDENTIFY)
 
 # -count=1: what the tests of test/ run is a program, whose changes are not seen by the cache of Go. Scripts run the command line
 # hundreds of times, and with -race each start of it takes a second: what they run is run in process with -race as well.
+# -p 1: two fleets of hosts at once on two cores take longer than one after the other, until a host's time is over.
 test: deps build ## every test: units with -race, real sshd, real TPM emulators, and the lab of real hosts (root)
 	go vet ./...
 	go test -race -timeout 45m -skip '^TestScripts$$' ./...
 	go test -timeout 25m -run '^TestScripts$$' ./cmd/fleetctl
-	cd test && go vet -tags vm ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -count=1 -timeout 40m ./...
+	cd test && go vet -tags vm ./... && FLEETCTL=$(CURDIR)/bin/fleetctl go test -p 1 -count=1 -timeout 40m ./...
 
 lint: ## golangci-lint, gofmt, go vet for macOS, and govulncheck where its database can be reached
 	test -z "$$(gofmt -l . | tee /dev/stderr)"

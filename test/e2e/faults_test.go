@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -84,20 +85,29 @@ func (f fleet) canary() {
 	f.sameDisks(disks)
 }
 
-// until starts an enroll of one host and waits until a path is there, or the enroll has ended.
-func (f fleet) until(host, path string, args ...string) (wait func() error, kill func()) {
+// until starts an enroll of the hosts and waits until a path is there on one of them. Where the machine is so busy that the time
+// of a host is over before, it begins anew with more of it.
+func (f fleet) until(host, path string, limits ...string) (wait func() error, kill func()) {
 	f.t.Helper()
-	cmd := f.Command(within(f.t), "fleetctl", append([]string{"enroll"}, args...)...)
-	cmd.Dir = f.dir
-	if err := cmd.Start(); err != nil {
-		f.t.Fatal(err)
+	for _, limit := range limits {
+		ctx, cancel := context.WithCancel(within(f.t))
+		cmd := f.Command(within(f.t), "fleetctl", "enroll", "--timeout", limit)
+		cmd.Dir = f.dir
+		if err := cmd.Start(); err != nil {
+			f.t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			defer cancel()
+			done <- cmd.Wait()
+		}()
+		if err := f.Host(host).WaitPath(ctx, path); err == nil {
+			return func() error { return <-done }, func() { _ = cmd.Process.Kill() }
+		}
+		f.t.Logf("with %s for each host: %v", limit, <-done)
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	if err := f.Host(host).WaitPath(within(f.t), path); err != nil {
-		f.t.Fatal(err)
-	}
-	return func() error { return <-done }, func() { _ = cmd.Process.Kill() }
+	f.t.Fatalf("%s never had %s", host, path)
+	return nil, nil
 }
 
 // completes checks that one more enroll is enough, and that there is nothing left to do then.
@@ -116,7 +126,7 @@ func (f fleet) completes(host string) {
 }
 
 func (f fleet) killedAt(host, path string) {
-	wait, kill := f.until(host, path)
+	wait, kill := f.until(host, path, "5m")
 	kill()
 	_ = wait()
 	f.completes(host)
@@ -124,7 +134,7 @@ func (f fleet) killedAt(host, path string) {
 
 func (f fleet) darkAt(host, path string) {
 	h := f.Host(host)
-	wait, _ := f.until(host, path, "--timeout", "20s")
+	wait, _ := f.until(host, path, "20s", "1m", "3m")
 	h.Kill()
 	if err := wait(); err == nil {
 		f.t.Error("fleetctl did not notice")
@@ -135,7 +145,7 @@ func (f fleet) darkAt(host, path string) {
 
 func (f fleet) cutAt(host, path string) {
 	h := f.Host(host)
-	wait, _ := f.until(host, path, "--timeout", "20s")
+	wait, _ := f.until(host, path, "20s", "1m", "3m")
 	if err := h.Cable(false); err != nil {
 		f.t.Fatal(err)
 	}
