@@ -241,19 +241,20 @@ func (r *recovery) way(ek, name string, newer bool) {
 
 // joined takes in which of our tokens machines have joined with, also of those that somebody deleted.
 func (r *recovery) joined(ctx context.Context, joins map[string]tctl.Join) error {
-	gone := map[string]bool{} // tokens that neither the records nor the cluster have
+	missing := r.missing(ctx)
 	for _, ek := range slices.Sorted(maps.Keys(joins)) {
 		name := joins[ek].Token
-		if !r.known[ek] || r.out[ek] || name == "" {
+		if !r.known[ek] || r.out[ek] {
 			continue
 		}
-		if _, asked := gone[name]; !asked && !r.ours(name) && r.called(ek, name) {
+		take := r.ours(name)
+		if !take && r.called(ek, name) {
 			var err error
-			if gone[name], err = r.missing(ctx)(name); err != nil {
+			if take, err = missing(name); err != nil {
 				return err
 			}
 		}
-		if r.ours(name) || gone[name] {
+		if take {
 			r.way(ek, name, false)
 		}
 	}
@@ -262,17 +263,9 @@ func (r *recovery) joined(ctx context.Context, joins map[string]tctl.Join) error
 
 // called says whether a token is called as those are that a machine has, or would have, a rule in.
 func (r *recovery) called(ek, name string) bool {
-	for _, rule := range r.admits[ek] {
-		if token.CalledAlike(rule.Token, name) {
-			return true
-		}
-	}
-	for _, h := range r.hosts[ek] {
-		if token.CalledAlike(h.Token, name) {
-			return true
-		}
-	}
-	return token.CalledAlike(r.Config.Token.Name, name)
+	return token.CalledAlike(r.Config.Token.Name, name) ||
+		slices.ContainsFunc(r.admits[ek], func(rule store.Rule) bool { return token.CalledAlike(rule.Token, name) }) ||
+		slices.ContainsFunc(r.hosts[ek], func(h store.Record) bool { return token.CalledAlike(h.Token, name) })
 }
 
 func (r *recovery) ours(name string) bool {

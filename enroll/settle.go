@@ -22,6 +22,8 @@ type settlement struct {
 	adopted bool          // rules of others in our tokens were taken over in this run
 	unbound bool          // it is not known whether this is the records' cluster
 	alarms  []token.Alarm // that were over when the records had learned
+	known   map[string]tctl.Join
+	asked   bool // for known: see latest
 }
 
 // settle prepares making tokens: it checks what the records belong to and that the policy is meant, takes in tombstones that
@@ -123,7 +125,7 @@ func (s *settlement) learn(ctx context.Context) error {
 	}
 	lesson := first.Learn(d, s.run)
 	if lesson.Uncertain(d) {
-		if err := lesson.Joined(first, d, s.joinedWith(ctx), s.missing(ctx), s.run); err != nil {
+		if err := lesson.Joined(first, d, s.latest(ctx), s.missing(ctx), s.run); err != nil {
 			return err
 		}
 	}
@@ -133,25 +135,29 @@ func (s *settlement) learn(ctx context.Context) error {
 	return s.learned(ctx, d)
 }
 
-// joinedWith are the tokens that machines have joined with last, by EK hash, as far as the cluster says so.
-func (s *settlement) joinedWith(ctx context.Context) map[string]string {
-	with := map[string]string{}
-	for ek, j := range s.joins(ctx) {
-		if ek != tctl.Unattributed && j.Token != "" {
-			with[ek] = j.Token
-		}
+// latest are the machines' latest joins, asked for once; nil when the cluster doesn't say.
+func (s *settlement) latest(ctx context.Context) map[string]tctl.Join {
+	if !s.asked {
+		s.known, s.asked = s.joins(ctx), true
+		delete(s.known, tctl.Unattributed)
 	}
-	return with
+	return s.known
 }
 
-// missing asks the cluster whether it lacks a token.
+// missing asks the cluster whether it lacks a token, once for each.
 func (f Fleet) missing(ctx context.Context) func(name string) (bool, error) {
+	answers := map[string]bool{}
 	return func(name string) (bool, error) {
-		err := f.Cluster.Get(ctx, "token", name, new(json.RawMessage))
-		if errors.Is(err, tctl.ErrNoResource) {
-			return true, nil
+		if is, asked := answers[name]; asked {
+			return is, nil
 		}
-		return false, err
+		err := f.Cluster.Get(ctx, "token", name, new(json.RawMessage))
+		is := errors.Is(err, tctl.ErrNoResource)
+		if err != nil && !is {
+			return false, err
+		}
+		answers[name] = is
+		return is, nil
 	}
 }
 
@@ -180,11 +186,10 @@ func (s *settlement) note(ctx context.Context, lesson token.Lesson) error {
 // installs. A join counts when an earlier run, which came after the last evidence of another token, has not seen it: so no
 // clock decides. One with a token that somebody else made says nothing of ours.
 func (s *settlement) joined(ctx context.Context) error {
-	joins := s.joins(ctx)
+	joins := s.latest(ctx)
 	if joins == nil { // a cluster that doesn't say ends no way
 		return nil
 	}
-	delete(joins, tctl.Unattributed)
 	published, err := s.Store.Tokens(ctx)
 	if err != nil {
 		return err

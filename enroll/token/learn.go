@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fleetctl/enroll/store"
+	"fleetctl/enroll/tctl"
 	"fleetctl/remote"
 )
 
@@ -81,31 +82,31 @@ func (l Lesson) Uncertain(d Diff) bool {
 	return !l.Empty() || slices.ContainsFunc(d.Tokens, func(c Change) bool { return c.have == nil && len(c.Alarms) > 0 })
 }
 
-// Joined takes in machines that the records know and that joined last (joined: EK hash → token) with a token of ours which
-// the cluster has no more: somebody deleted it, and no records say whom it admitted. Ours is what the records list, or what is
-// called as the machine's planned token is. Whether the cluster has one that the set doesn't name is asked of missing.
-func (l *Lesson) Joined(s *Set, d Diff, joined map[string]string, missing func(name string) (bool, error), run int64) error {
+// Joined takes in machines that the records know and that joined last (joins, by EK hash) with a token of ours which
+// the cluster has no more: somebody deleted it, and no records say whom it admitted. Ours is what is called as the machine's
+// planned token is. Whether the cluster has one that the set doesn't name is asked of missing.
+func (l *Lesson) Joined(s *Set, d Diff, joins map[string]tctl.Join, missing func(name string) (bool, error), run int64) error {
 	known := map[string]bool{}
 	for _, ek := range s.machineOf {
 		known[ek] = true
 	}
-	gone := map[string]bool{} // by name: those that were looked at
+	looked := map[string]bool{} // by name: whether it is gone
 	for _, c := range d.Tokens {
-		gone[c.Name] = c.have == nil
+		looked[c.Name] = c.have == nil
 	}
-	for _, ek := range slices.Sorted(maps.Keys(joined)) {
-		name := joined[ek]
+	for _, ek := range slices.Sorted(maps.Keys(joins)) {
+		name := joins[ek].Token
 		if !known[ek] || s.named[ek] || s.knows(ek, name) || !CalledAlike(s.rules[ek], name) {
 			continue
 		}
-		if _, looked := gone[name]; !looked {
-			is, err := missing(name)
-			if err != nil {
+		gone, seen := looked[name]
+		if !seen {
+			var err error
+			if gone, err = missing(name); err != nil {
 				return err
 			}
-			gone[name] = is
 		}
-		if gone[name] {
+		if gone {
 			l.Ways = append(l.Ways, store.Way{EKHash: ek, Token: name, Evidence: store.ByCluster, Run: run})
 		}
 	}

@@ -54,7 +54,8 @@ func (c *Cluster) Join(r JoinRequest) error {
 	return nil
 }
 
-// fine is the time as a server notes it: finer than records keep.
+// fine is the time as a server notes it, a google.protobuf.Timestamp with nanoseconds (samples of bot_instance, 17.5.0): finer
+// than records keep.
 func (c *Cluster) fine() time.Time {
 	return c.Now().UTC().Truncate(time.Microsecond).Add(789 * time.Nanosecond)
 }
