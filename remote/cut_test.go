@@ -201,11 +201,15 @@ func breaks(r *rand.Rand, up, down int64) (out []broken) {
 	return out
 }
 
+func isLost(err error) bool {
+	return errors.Is(err, remote.ErrDisconnected) || errors.Is(err, remote.ErrTimeout)
+}
+
 func (b broken) check(t *testing.T, err error) {
 	t.Helper()
 	switch {
 	case err == nil: // what was left was not needed any more
-	case errors.Is(err, remote.ErrDisconnected), errors.Is(err, remote.ErrTimeout):
+	case isLost(err):
 	default:
 		t.Errorf("%s after %d bytes (to the host: %v): %v", b.how, b.at, b.upwards, err)
 	}
@@ -245,6 +249,9 @@ func talkThrough(ctx context.Context, t testing.TB, c *cutter, target remote.Tar
 		}
 		answer := make([]byte, 300+len(" question 0\n"))
 		if _, err := io.ReadFull(p.Stdout, answer); err != nil {
+			if _, again := io.WriteString(p.Stdin, "one more\n"); again != nil && !isLost(again) {
+				return again
+			}
 			return err
 		}
 	}

@@ -495,10 +495,13 @@ type scriptStdin struct{ p *Process }
 // Write sends data. io.EOF says that the script reads no more; that the connection has ended is another error.
 func (s scriptStdin) Write(b []byte) (int, error) {
 	n, err := s.p.stdin.Write(b)
-	if errors.Is(err, io.EOF) {
-		err = s.p.endOfOutput(err)
+	switch {
+	case err == nil, errors.Is(err, io.ErrClosedPipe): // by us
+		return n, err
+	case errors.Is(err, io.EOF):
+		return n, s.p.endOfOutput(err)
 	}
-	return n, err
+	return n, ctxError(s.p.ctx, s.p.conn.lost(err)) // whoever writes hears why nothing could be read any more: "unexpected EOF"
 }
 
 // Close sends EOF.

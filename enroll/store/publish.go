@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 )
 
 // Assign notes the token of each host; "" takes it away. Hosts that are not known are an error (ErrNotFound).
@@ -52,14 +53,27 @@ func putToken(ctx context.Context, tx *sql.Tx, t Token) error {
 	const upsert = `INSERT INTO tokens (name, kind, bot, cas, epoch, digest, behind) VALUES (?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, bot = excluded.bot, cas = coalesce(excluded.cas, cas),
 		epoch = excluded.epoch, digest = excluded.digest, behind = excluded.behind`
-	_, err := tx.ExecContext(ctx, upsert, t.Name, t.Kind, t.Bot, cas, t.Epoch, t.Digest, t.Behind)
+	if _, err := tx.ExecContext(ctx, upsert, t.Name, t.Kind, t.Bot, cas, t.Epoch, t.Digest, t.Behind); err != nil || t.Digest == "" {
+		return err
+	}
+	return remember(ctx, tx, t.Name, t.Digest)
+}
+
+// remember notes what a write of a token may be known by. Of all that were noted the newest stay, thirty or so.
+func remember(ctx context.Context, tx *sql.Tx, token, id string) error {
+	const prepend = `UPDATE tokens SET recent = substr(?2 || ' ' || recent, 1, 2000)
+		WHERE name = ?1 AND instr(' ' || recent || ' ', ' ' || ?2 || ' ') = 0`
+	_, err := tx.ExecContext(ctx, prepend, token, id)
 	return err
 }
 
 // Wrote notes the id of a write into the cluster, before it is made.
 func (s *sqlite) Wrote(ctx context.Context, token, id string) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		return mustChange(ctx, tx, "token "+token, "UPDATE tokens SET writes = ? WHERE name = ?", id, token)
+		if err := mustChange(ctx, tx, "token "+token, "UPDATE tokens SET writes = ? WHERE name = ?", id, token); err != nil {
+			return err
+		}
+		return remember(ctx, tx, token, id)
 	})
 }
 
@@ -129,13 +143,18 @@ func (s *sqlite) Tokens(ctx context.Context) ([]Token, error) {
 	var tokens []Token
 	scan := func(rows *sql.Rows) (t Token, err error) {
 		var cas sql.NullString
-		if err = rows.Scan(&t.Name, &t.Kind, &t.Bot, &cas, &t.Epoch, &t.Digest, &t.Write, &t.Seen, &t.Behind); err != nil || !cas.Valid {
+		var recent string
+		err = rows.Scan(&t.Name, &t.Kind, &t.Bot, &cas, &t.Epoch, &t.Digest, &t.Write, &t.Seen, &t.Behind, &recent)
+		if recent != "" {
+			t.Recent = strings.Fields(recent)
+		}
+		if err != nil || !cas.Valid {
 			return t, err
 		}
 		t.CAsKnown = true
 		return t, json.Unmarshal([]byte(cas.String), &t.CAs)
 	}
-	const query = "SELECT name, kind, bot, cas, epoch, digest, writes, seen, behind FROM tokens ORDER BY name"
+	const query = "SELECT name, kind, bot, cas, epoch, digest, writes, seen, behind, recent FROM tokens ORDER BY name"
 	for t, err := range stream(ctx, s, scan, query) {
 		if err != nil {
 			return nil, err

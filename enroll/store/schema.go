@@ -13,7 +13,7 @@ const applicationID = 0x666c6374
 // number of migrations that it has seen. What stands here was released: never change one, append another.
 //
 // Times are microseconds since 1970 in UTC; 0 is no time.
-var migrations = []string{schemaV1, schemaV2, schemaV3, schemaV4, schemaV5}
+var migrations = []string{schemaV1, schemaV2, schemaV3, schemaV4, schemaV5, schemaV6}
 
 // Hosts stay as rows when they are forgotten (known = 0), because the observations of them stay. Identities and TPM
 // details hardly change from scan to scan, so that an observation refers to them by content.
@@ -160,6 +160,11 @@ ALTER TABLE fleet ADD COLUMN pins TEXT NOT NULL DEFAULT ''; -- of the cluster's 
 // Version 5 knows which hosts a run was over, so that who goes on with it leaves the others alone.
 const schemaV5 = `
 ALTER TABLE runs ADD COLUMN chosen TEXT NOT NULL DEFAULT ''; -- JSON list of names, of the latest run of a command; '': not known
+`
+
+// Version 6 knows a write of ours again that the cluster has although a newer one was planned or made since.
+const schemaV6 = `
+ALTER TABLE tokens ADD COLUMN recent TEXT NOT NULL DEFAULT ''; -- ids of writes and digests of contents, newest first, a blank between
 `
 
 // migrate brings the schema to the newest version in one transaction a step. Two processes may do it at once: the

@@ -126,11 +126,12 @@ type Token struct {
 	CAs      []string `json:"-"` // PEM, as published last
 	CAsKnown bool     `json:"-"` // false: an older fleetctl published it, and only the cluster knows its CAs
 
-	Epoch  int64  `json:"epoch,omitempty"`  // of its content; grows over all tokens of the fleet; 0: it has none yet
-	Digest string `json:"digest,omitempty"` // of its content
-	Write  string `json:"write,omitempty"`  // the id of our latest write into the cluster
-	Seen   int64  `json:"seen,omitempty"`   // the latest epoch that the cluster was seen to have
-	Behind bool   `json:"behind,omitempty"` // the cluster had newer content than the records: nothing is taken out of it
+	Epoch  int64    `json:"epoch,omitempty"`  // of its content; grows over all tokens of the fleet; 0: it has none yet
+	Digest string   `json:"digest,omitempty"` // of its content
+	Write  string   `json:"write,omitempty"`  // the id of our latest write into the cluster
+	Recent []string `json:"-"`                // ids of such writes and digests of contents, newest first; none: an older fleetctl kept none
+	Seen   int64    `json:"seen,omitempty"`   // the latest epoch that the cluster was seen to have
+	Behind bool     `json:"behind,omitempty"` // the cluster had newer content than the records: nothing is taken out of it
 }
 
 // States of a machine that gets no rule because a person said so. A machine that was forgotten is taken out of the

@@ -496,6 +496,46 @@ func TestPublishedRulesAreRemembered(t *testing.T) {
 	}
 }
 
+func TestWritesAreRemembered(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	publish := func(digest string) {
+		t.Helper()
+		p := store.Publication{Tokens: []store.Token{{Name: "fleet", Kind: "bot", Digest: digest}}}
+		if err := s.Publish(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recent := func() []string {
+		t.Helper()
+		tokens, err := s.Tokens(t.Context())
+		if err != nil || len(tokens) != 1 {
+			t.Fatalf("%+v, %v", tokens, err)
+		}
+		return tokens[0].Recent
+	}
+	publish("d1")
+	publish("d1")
+	publish("d2")
+	for range 2 {
+		if err := s.Wrote(t.Context(), "fleet", "w1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := recent(); !slices.Equal(got, []string{"w1", "d2", "d1"}) {
+		t.Errorf("recent %v", got)
+	}
+	for i := range 100 {
+		publish(fmt.Sprintf("%064x", i))
+	}
+	if got := recent(); len(got) < 30 || len(got) > 31 || got[0] != fmt.Sprintf("%064x", 99) {
+		t.Errorf("%d are kept, the first is %s", len(got), got[0])
+	}
+	if err := s.Wrote(t.Context(), "none", "w"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no token: %v", err)
+	}
+}
+
 func TestClosedStoreSaysSo(t *testing.T) {
 	t.Parallel()
 	s := openNew(t)

@@ -222,7 +222,8 @@ func (s *Set) diffToken(ctx context.Context, cluster tctl.Tctl, name string, opt
 	want.frozen = s.frozen
 	want.KeepCAs = want.KeepCAs || published && known.CAsKnown && !sameCAs(known.CAs, have.cas) // they were judged by others
 	ahead := known.ahead(have.stamp) || s.strange(known, want, have)
-	want.behind = want.behind || ahead || published && known.Behind // also of one that nothing is planned for any more
+	stranger := have.stamp.fleet == s.fleetName && known.stranger(have.stamp)
+	want.behind = want.behind || ahead || stranger || published && known.Behind // also of one that nothing is planned for any more
 	c := compareToken(want, have, s.written, opts, s.named)
 	c.judgeStamp(s, known, published, ahead)
 	return c, nil

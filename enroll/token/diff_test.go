@@ -2,10 +2,12 @@ package token
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,7 +64,8 @@ func withWritten(s *Set, before ...*Set) *Set {
 				s.written = append(s.written, r)
 			}
 			known := t.entry().Token
-			known.Write, known.Seen = b.writes[t.Name], t.Epoch
+			was, _ := s.known(t.Name)
+			known.Write, known.Seen = cmp.Or(b.writes[t.Name], was.Write), t.Epoch
 			s.published = slices.DeleteFunc(s.published, func(p store.Token) bool { return p.Name == t.Name })
 			s.published = append(s.published, known)
 		}
@@ -185,7 +188,7 @@ func TestForeignRulesStayAndAreNamed(t *testing.T) {
 		return append(allow, map[string]any{"description": "old box", "ek_public_hash": enrolltest.Hash(77)})
 	})
 	in.Records = nil
-	third := withWritten(planTokens(t, in), first)
+	third := withWritten(planTokens(t, in), first, second)
 	wantChanged(t, mustApply(t, third, cluster, ApplyOptions{AllowRemovals: 2}), "token/fleet")
 	if _, data = resource(t, cluster, "token", "fleet"); strings.Contains(data, "fleetctl.dev/") || !strings.Contains(data, `"team"`) {
 		t.Errorf("a token that has only rules of others is marked as ours, or lost their labels: %s", data)
@@ -388,5 +391,69 @@ func TestWithoutAPolicyOfCAsRulesOfOthersKeepNone(t *testing.T) {
 	want.CAs = []string{"-----BEGIN CERTIFICATE-----\nBB==\n-----END CERTIFICATE-----\n"}
 	if c := compareToken(want, have, nil, DiffOptions{}, nil); c.result == nil || len(c.result.cas) != 2 {
 		t.Errorf("a rule of others lost the CA that it may need: %+v", c)
+	}
+}
+
+// TestWhatWasPlannedSinceMakesNoWriteAnOldOne: somebody else wrote a token after these records have seen it last; they have
+// planned something newer since, without having looked. Their own earlier file, applied late, is no stranger's.
+func TestWhatWasPlannedSinceMakesNoWriteAnOldOne(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		recent         []string
+		write          string
+		epoch, seen    int64
+		theirs, behind bool
+	}{
+		"another's write":                     {[]string{"aa00"}, "bb00", 5, 3, true, false},
+		"another's, in the epoch seen last":   {[]string{"aa00"}, "bb00", 3, 3, true, false},
+		"another's, in the epoch planned":     {[]string{"aa00"}, "bb00", 6, 3, true, false},
+		"a file that we made":                 {[]string{"aa00", strings.Repeat("bb", 32)}, strings.Repeat("bb", 8), 5, 3, false, false},
+		"a write of ours":                     {[]string{"aa00", "bb00"}, "bb00", 5, 3, false, false},
+		"an old file":                         {[]string{"aa00"}, "bb00", 2, 3, false, true},
+		"records that don't know their files": {nil, "bb00", 5, 3, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cluster, c := newCluster(t)
+			in := testInput(enrolltest.Accepted("a", 1), enrolltest.Accepted("b", 2))
+			first := planTokens(t, in)
+			mustApply(t, first, cluster, ApplyOptions{})
+			editCluster(t, cluster, c, "fleet", func(doc map[string]any, allow []any) []any {
+				doc["metadata"].(map[string]any)["labels"] = map[string]any{
+					labelFleet: "fleet", labelEpoch: strconv.FormatInt(tt.epoch, 10), labelWrite: tt.write,
+				}
+				return allow
+			})
+			in.Records = []store.Record{enrolltest.Assigned("a", 1, "fleet"), enrolltest.Assigned("b", 2, "fleet-2")} // b has left it
+			in.Policy.MaxRules = 1
+			second := withWritten(planTokens(t, in), first)
+			second.published[0].Recent, second.published[0].Epoch, second.published[0].Seen = tt.recent, 6, tt.seen
+			d, err := second.Diff(t.Context(), cluster, DiffOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			change := d.Tokens[slices.IndexFunc(d.Tokens, func(c Change) bool { return c.Name == "fleet" })]
+			lesson := second.Learn(d, 7)
+			learned := slices.ContainsFunc(lesson.Ways, func(w store.Way) bool {
+				return w == store.Way{EKHash: enrolltest.Hash(2), Token: "fleet", Evidence: store.ByCluster, Run: 7}
+			})
+			if kept := len(change.Removed) == 0; kept != tt.theirs || learned != tt.theirs {
+				t.Errorf("b's rule: kept %v, learned %v; alarms %+v", kept, learned, change.Alarms)
+			}
+			var want []AlarmKind
+			switch {
+			case tt.theirs:
+				want = []AlarmKind{AlarmLostRace}
+			case tt.behind:
+				want = []AlarmKind{AlarmBehind}
+			}
+			var got []AlarmKind
+			for _, a := range change.Alarms {
+				got = append(got, a.Kind)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("alarms %v, want %v", got, want)
+			}
+		})
 	}
 }

@@ -31,6 +31,7 @@ func Plan(in Input) (*Set, error) {
 			unassigned: map[string][]string{}, ways: map[string][]string{}, seen: map[string]map[string]bool{},
 		},
 	}
+	p.doubt()
 	p.leaveOut()
 	byHost := func(a, b store.Record) int { return cmp.Compare(a.Host, b.Host) }
 	p.in.Records = slices.SortedFunc(slices.Values(p.in.Records), byHost)

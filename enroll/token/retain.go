@@ -42,6 +42,25 @@ func (p *planner) leaveOut() {
 	slices.SortFunc(p.set.Out, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
 }
 
+// doubt keeps every rule that was seen in the cluster as long as the records are older than that: they don't know who was
+// configured with what. A machine that is known to join with its planned token leaves the others as ever.
+func (p *planner) doubt() {
+	if !slices.ContainsFunc(p.in.Earlier, func(t store.Token) bool { return t.Behind }) {
+		return
+	}
+	ways := maps.Clone(p.in.Ways)
+	if ways == nil {
+		ways = map[string][]store.Way{}
+	}
+	for _, r := range p.in.Published {
+		if r.Seen && !slices.ContainsFunc(ways[r.EKHash], func(w store.Way) bool { return w.Token == r.Token }) {
+			w := store.Way{EKHash: r.EKHash, Token: r.Token, Evidence: store.ByCluster}
+			ways[r.EKHash] = append(slices.Clip(ways[r.EKHash]), w)
+		}
+	}
+	p.in.Ways = ways
+}
+
 // split tells machines whose rules may change from those that keep what they have.
 func (p *planner) split(all []candidate) (thawed, frozen []candidate) {
 	for _, c := range all {

@@ -161,3 +161,34 @@ func TestAPersonsWordIsAboutTheTokenThatWasPlannedBefore(t *testing.T) {
 		}
 	}
 }
+
+// TestOldRecordsKeepWhatWasSeen: records that are older than the cluster can't know that nobody was configured with a token that
+// they planned and never installed. A join with the planned one ends it as ever.
+func TestOldRecordsKeepWhatWasSeen(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		behind, seen, joined bool
+		want                 bool
+	}{
+		"records that know all":  {false, true, false, false},
+		"older than the cluster": {true, true, false, true},
+		"never in the cluster":   {true, false, false, false},
+		"it has joined":          {true, true, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := enrolltest.Assigned("a", 1, "fleet")
+			in := testInput(a, enrolltest.Accepted("b", 2))
+			in.Earlier = []store.Token{{Name: "fleet", Kind: KindBot, Bot: "fleet"}, {Name: "other", Kind: KindBot, Bot: "fleet", Behind: tt.behind}}
+			in.Published = []store.Rule{{Token: "fleet", EKHash: a.Accepted.EKHash, Host: "a", Seen: tt.seen}}
+			if tt.joined {
+				in.EKs = map[string]store.Machine{a.Accepted.EKHash: {EKHash: a.Accepted.EKHash, Joined: "site", JoinedRun: 2}}
+			}
+			in.Policy.Name = "site"
+			set := planTokens(t, in)
+			if !set.admits("site", a.Accepted.EKHash) || set.admits("fleet", a.Accepted.EKHash) != tt.want {
+				t.Errorf("%+v", set.Tokens)
+			}
+		})
+	}
+}

@@ -64,7 +64,7 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published, ahead bool) {
 	if back := c.returned(s); len(back) > 0 {
 		c.alarm(AlarmReturned, back, "machines that were taken out have a rule again")
 	}
-	c.theirs = st.epoch > 0 && st.fleet == s.fleetName && (ahead || st.epoch == known.Epoch && !known.wrote(st.write))
+	c.theirs = st.fleet == s.fleetName && (ahead || known.stranger(st))
 	switch {
 	case ahead:
 		c.alarm(AlarmAhead, nil, "the cluster has epoch %d of it, the records know of %d: nothing is taken out of it",
@@ -76,7 +76,7 @@ func (c *Change) judgeStamp(s *Set, known knownToken, published, ahead bool) {
 		}
 	case st.epoch > 0 && st.epoch < known.Seen:
 		c.alarm(AlarmBehind, nil, "the cluster has epoch %d of it again, and had %d: somebody applied an old file", st.epoch, known.Seen)
-	case st.epoch > 0 && st.epoch == known.Epoch && !known.wrote(st.write) && (c.Action != ActionNone || c.hasStrangers()):
+	case known.stranger(st) && (c.Action != ActionNone || c.hasStrangers()):
 		c.alarm(AlarmLostRace, nil, "somebody else wrote epoch %d of it, as %s where ours was %s: %s; both are merged",
 			st.epoch, remote.Clean(st.write), known.Write, c.versions())
 	}
@@ -149,9 +149,20 @@ func (s *Set) strange(k knownToken, want Token, have *clusterToken) bool {
 	})
 }
 
-// wrote says whether a write is one that the records know of: the latest into the cluster, or that of the file.
+// stranger says whether somebody else wrote the token since the cluster was last seen to have what these records know of it,
+// or at the same time. Whatever was planned since doesn't make that write an old one. Records of an older fleetctl know only
+// their latest write, and can't tell an earlier one from another's.
+func (k knownToken) stranger(st stamp) bool {
+	if st.epoch == 0 || k.wrote(st.write) {
+		return false
+	}
+	return st.epoch == k.Epoch || len(k.Recent) > 0 && st.epoch >= k.Seen
+}
+
+// wrote says whether a write is one that the records know of: into the cluster, or that of a file.
 func (k knownToken) wrote(write string) bool {
-	return write == k.Write || write == fileWrite(k.Digest)
+	known := func(id string) bool { return write == id || write == fileWrite(id) }
+	return known(k.Write) || known(k.Digest) || slices.ContainsFunc(k.Recent, known)
 }
 
 // returned are machines that a person took out and that have a rule in the token.

@@ -8,7 +8,5 @@
 //	go test ./life -life.histories=20000 -rapid.seed=0 # others each time; "make life HISTORIES=20000"
 //	go test ./life -life.replay='[…]'                # one history, as a failure prints it
 //
-// testdata/not-merged.json is one that was found and is not mended (-life.replay=testdata/not-merged.json): two controllers with
-// records of their own configure a host one after the other, with different tokens; the one that saw it join before takes the
-// rule away that the other one has meanwhile given it.
+// testdata/found has histories in which something was found that is mended: they are lived again in each run.
 package life

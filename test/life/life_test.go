@@ -182,6 +182,28 @@ func replay(t *testing.T) {
 	}
 }
 
+// TestWhatWasFoundStaysMended lives the histories again that surveys found.
+func TestWhatWasFoundStaysMended(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/found/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d histories, %v", len(files), err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var h history
+		if err := json.Unmarshal(raw, &h); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if bad, trace := live(t, h); bad != "" {
+			t.Errorf("%s: %s\n  %s", file, bad, strings.Join(trace, "\n  "))
+		}
+	}
+}
+
 func TestAHistoryIsTheSameEachTime(t *testing.T) {
 	t.Parallel()
 	gen := rapid.Custom(drawHistory)
