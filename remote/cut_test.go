@@ -1,6 +1,7 @@
 package remote_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,7 +124,8 @@ func (c *cutter) breakDown(from, to net.Conn, freeze func()) {
 	_ = to.Close()
 }
 
-// allOffsets makes TestAConnectionBreaksAtAnyByte try every byte; CUT_SEED=N tries those of an earlier run again.
+// allOffsets makes TestAConnectionBreaksAtAnyByte try every byte (CUT_ALL=1, hours) or every N-th (CUT_ALL=N), each in one of the
+// ways by turns; CUT_SEED=N tries those of an earlier run again, or where the turns begin.
 const allOffsets = "CUT_ALL"
 
 // A connection to a real sshd breaks at any byte of a whole run, in both directions. The error says that it broke, never
@@ -145,10 +147,14 @@ func TestAConnectionBreaksAtAnyByte(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	every, err := strconv.ParseInt(cmp.Or(os.Getenv(allOffsets), "0"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("a run takes %d bytes up and %d down; CUT_SEED=%d", whole.up, whole.down, seed)
 	slots := make(chan struct{}, 8)
 	var wg sync.WaitGroup
-	for _, b := range breaks(rand.New(rand.NewPCG(seed, 0)), whole.up, whole.down) {
+	for _, b := range breaks(seed, every, whole.up, whole.down) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -179,23 +185,20 @@ type broken struct {
 	at      int64
 }
 
-// breaks are the places where connections break: some of each kind, or all.
-func breaks(r *rand.Rand, up, down int64) (out []broken) {
-	for _, how := range []string{"cut", "reset", "freeze"} {
-		for _, upwards := range []bool{false, true} {
-			length := down
-			if upwards {
-				length = up
-			}
-			if os.Getenv(allOffsets) != "" {
-				for at := range length {
-					out = append(out, broken{how, upwards, at})
-				}
-				continue
-			}
-			for range 6 {
-				out = append(out, broken{how, upwards, r.Int64N(length)})
-			}
+// breaks are the places where connections break: some of each kind, or one of every so many bytes.
+func breaks(seed uint64, every, up, down int64) (out []broken) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	ways := []string{"cut", "reset", "freeze"}
+	for _, upwards := range []bool{false, true} {
+		length := down
+		if upwards {
+			length = up
+		}
+		for at := int64(0); every > 0 && at < length; at += every {
+			out = append(out, broken{ways[(uint64(len(out))+seed)%3], upwards, at})
+		}
+		for k := 0; every == 0 && k < 6*len(ways); k++ {
+			out = append(out, broken{ways[k%3], upwards, r.Int64N(length)})
 		}
 	}
 	return out

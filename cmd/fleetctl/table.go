@@ -11,7 +11,7 @@ import (
 
 // tableRows collects rows and writes them as a table. Without wide, hashes are as long as they have to be to differ.
 func (p *printer) tableRows(w io.Writer, header []string) rowWriter {
-	t := screen.Table{Style: p.style, Tint: tint}
+	t := screen.Table{Style: p.style, Tint: tint, Spare: spareColumns, Dear: hashColumns}
 	if p.wide {
 		t.Width = 0
 	}
@@ -33,8 +33,13 @@ func (p *printer) tableRows(w io.Writer, header []string) rowWriter {
 	}
 }
 
+// spareColumns are those that a narrow terminal does without: "-o wide" has all.
+var spareColumns = []string{
+	"EKCERT SERIAL", "VIA", "ENDED", "LAST OUTCOME", "PROVEN", "VOUCHED", "TYPE", "PORT", "BY", "SERVICE", "TBOT",
+}
+
 // hashColumns are the columns of EK hashes and of fingerprints: hex that nobody reads to its end.
-var hashColumns = []string{"EK PUBLIC HASH", "OLD EK PUBLIC HASH", "NEW EK PUBLIC HASH", "FINGERPRINT"}
+var hashColumns = []string{"OLD EK PUBLIC HASH", "EK PUBLIC HASH", "NEW EK PUBLIC HASH", "FINGERPRINT"}
 
 // leastOfHash is how much of a hash is shown at the least.
 const leastOfHash = 12

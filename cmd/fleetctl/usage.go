@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -26,14 +27,20 @@ func usage(format string, args ...any) error {
 // noSuch is a command that there is not, with the one that was probably meant.
 func noSuch(what, word string, commands []*cli.Command) error {
 	e := &usageErr{msg: fmt.Sprintf("there is no %s %q", what, word)}
-	var names []string
+	var names, below []string
 	for _, c := range commands {
-		if !c.Hidden {
-			names = append(names, c.Names()...)
+		if c.Hidden {
+			continue
+		}
+		names = append(names, c.Names()...)
+		for _, s := range c.Subcommands {
+			if s.HasName(word) && !s.Hidden {
+				below = append(below, c.Name+" "+s.Name)
+			}
 		}
 	}
-	if near := outcome.Nearest(word, names); near != "" {
-		e.hint = fmt.Sprintf("did you mean %q?", near)
+	if near := cmp.Or(strings.Join(below, `" or "`), outcome.Nearest(word, names)); near != "" {
+		e.hint = `did you mean "` + near + `"?`
 	}
 	return e
 }

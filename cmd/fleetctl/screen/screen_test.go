@@ -86,6 +86,34 @@ func TestATableIsAsWideAsItsTerminal(t *testing.T) {
 	}
 }
 
+func TestANarrowTableLeavesColumnsOut(t *testing.T) {
+	t.Parallel()
+	for width, want := range map[int]string{
+		0:   "HOST|OUTCOME|HASH|SERIAL|EMPTY|MESSAGE",
+		120: "HOST|OUTCOME|HASH|SERIAL|EMPTY|MESSAGE",
+		89:  "HOST|OUTCOME|HASH|SERIAL|MESSAGE",
+		80:  "HOST|OUTCOME|HASH|MESSAGE",
+		57:  "HOST|OUTCOME|HASH|MESSAGE",
+		50:  "HOST|OUTCOME|MESSAGE",
+	} {
+		tab := Table{Style: Style{Width: width}, Spare: []string{"NONE", "SERIAL"}, Dear: []string{"HASH"}}
+		tab.Add([]string{"HOST", "OUTCOME", "HASH", "SERIAL", "EMPTY", "MESSAGE"})
+		tab.Add([]string{"web-01", "unreachable", strings.Repeat("a", 12), strings.Repeat("b", 10), "", strings.Repeat("word ", 40)})
+		tab.Add([]string{"web-02", "ok", strings.Repeat("a", 12), strings.Repeat("b", 10), "", ""})
+		var b bytes.Buffer
+		if err := tab.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(b.String(), "\n")
+		if got := strings.Join(strings.Fields(lines[0]), "|"); got != want {
+			t.Errorf("%d: %s, want %s", width, got, want)
+		}
+		if n := Width(lines[1]); width > 0 && n > width || width == 0 && n < 200 {
+			t.Errorf("%d: %q has %d", width, lines[1], n)
+		}
+	}
+}
+
 func TestATableCountsColumns(t *testing.T) {
 	t.Parallel()
 	got := table(t, Style{Color: true}, "HOST|STATE", "主机-01|failed", "web-01|ok")

@@ -8,11 +8,13 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Table writes rows in columns as wide as their widest cell. On a terminal what is too long for a line is cut: the last column
-// first, and the wide ones where that is not enough. A cell of the header is never cut.
+// Table writes rows in columns as wide as their widest cell. On a terminal what is too long for a line is left out or cut: empty
+// columns go first, then the spare ones; the last column is cut, then the wide ones. A cell of the header is never cut.
 type Table struct {
 	Style
-	Tint func(cell string) Color // of a cell; nil: none has one
+	Tint  func(cell string) Color // of a cell; nil: none has one
+	Spare []string                // titles of columns that a narrow terminal does without, the first of them first
+	Dear  []string                // titles of those that go only where it is very narrow
 
 	rows [][]string // the first one is the header
 }
@@ -21,6 +23,12 @@ type Table struct {
 const (
 	gap   = "  "
 	least = 12
+)
+
+// words is how much of the last column is wanted before spare columns are left out, and some what it is cut to before dear ones.
+const (
+	words = 3 * least
+	some  = 20
 )
 
 // Add adds a row, the header first. Cells are text that is fit for a terminal.
@@ -34,6 +42,7 @@ func (t *Table) Add(cells []string) {
 
 // Write writes the table.
 func (t *Table) Write(w io.Writer) error {
+	t.narrow()
 	widths := t.widths()
 	var b strings.Builder
 	for i, row := range t.rows {
@@ -60,8 +69,40 @@ func (t *Table) Write(w io.Writer) error {
 	return nil
 }
 
-// widths are the columns' widths.
-func (t *Table) widths() []int {
+// narrow leaves columns out as long as the table is too wide, though its last column is cut.
+func (t *Table) narrow() {
+	if t.Width == 0 || len(t.rows) == 0 {
+		return
+	}
+	drop := func(k int) {
+		for i := range t.rows {
+			t.rows[i] = slices.Delete(t.rows[i], k, k+1)
+		}
+	}
+	wide := func(least int) bool {
+		widths := t.full()
+		last := len(widths) - 1
+		widths[last] = min(widths[last], max(least, Width(t.rows[0][last])))
+		return t.over(widths) > 0
+	}
+	for k := len(t.rows[0]) - 1; k >= 0 && len(t.rows[0]) > 1 && wide(words); k-- {
+		if !slices.ContainsFunc(t.rows[1:], func(row []string) bool { return row[k] != "" }) {
+			drop(k)
+		}
+	}
+	leave := func(titles []string, least int) {
+		for _, title := range titles {
+			if k := slices.Index(t.rows[0], title); k >= 0 && len(t.rows[0]) > 1 && wide(least) {
+				drop(k)
+			}
+		}
+	}
+	leave(t.Spare, words)
+	leave(t.Dear, some)
+}
+
+// full are the widths of the columns' widest cells.
+func (t *Table) full() []int {
 	var widths []int
 	for _, row := range t.rows {
 		for k, cell := range row {
@@ -71,25 +112,37 @@ func (t *Table) widths() []int {
 			widths[k] = max(widths[k], Width(cell))
 		}
 	}
-	if t.Width == 0 || len(widths) == 0 {
-		return widths
-	}
+	return widths
+}
+
+// over is by how much columns are wider than the terminal.
+func (t *Table) over(widths []int) int {
 	over := -t.Width - len(gap)
 	for _, n := range widths {
 		over += n + len(gap)
 	}
+	return over
+}
+
+// widths are the columns' widths.
+func (t *Table) widths() []int {
+	widths := t.full()
+	if t.Width == 0 || len(widths) == 0 {
+		return widths
+	}
+	over := t.over(widths)
 	last := len(widths) - 1
-	for _, k := range append([]int{last}, byWidth(widths[:last])...) {
-		floor := least
-		if k == last {
-			floor = 3 * least
-		}
-		give := min(over, widths[k]-max(floor, Width(t.rows[0][k])))
-		if give > 0 {
-			widths[k] -= give
-			over -= give
+	give := func(k, floor int) {
+		if n := min(over, widths[k]-max(floor, Width(t.rows[0][k]))); n > 0 {
+			widths[k] -= n
+			over -= n
 		}
 	}
+	give(last, some)
+	for _, k := range byWidth(widths[:last]) {
+		give(k, least)
+	}
+	give(last, least)
 	return widths
 }
 
