@@ -152,7 +152,7 @@ func TestAConnectionBreaksAtAnyByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("a run takes %d bytes up and %d down; CUT_SEED=%d", whole.up, whole.down, seed)
-	slots := make(chan struct{}, 8)
+	slots := make(chan struct{}, 24) // a third of them waits, frozen
 	var wg sync.WaitGroup
 	for _, b := range breaks(seed, every, whole.up, whole.down) {
 		slots <- struct{}{}

@@ -42,21 +42,23 @@ func (p *planner) leaveOut() {
 	slices.SortFunc(p.set.Out, func(a, b Refusal) int { return cmp.Compare(a.Host, b.Host) })
 }
 
-// doubt keeps every rule that was seen in the cluster as long as the records are older than that: they don't know who was
-// configured with what. A machine that is known to join with its planned token leaves the others as ever.
+// doubt takes rules that were seen in the cluster for ways of machines of which nobody knows what they are configured with: others
+// may have installed them meanwhile, or records that were lost. As long as the records are older than the cluster that may be any
+// machine. One that is known to join with its planned token leaves the others as ever.
 func (p *planner) doubt() {
-	if !slices.ContainsFunc(p.in.Earlier, func(t store.Token) bool { return t.Behind }) {
-		return
-	}
+	old := slices.ContainsFunc(p.in.Earlier, func(t store.Token) bool { return t.Behind })
 	ways := maps.Clone(p.in.Ways)
 	if ways == nil {
 		ways = map[string][]store.Way{}
 	}
+	installed := func(w store.Way) bool { return w.Evidence == store.ByInstall }
 	for _, r := range p.in.Published {
-		if r.Seen && !slices.ContainsFunc(ways[r.EKHash], func(w store.Way) bool { return w.Token == r.Token }) {
-			w := store.Way{EKHash: r.EKHash, Token: r.Token, Evidence: store.ByCluster}
-			ways[r.EKHash] = append(slices.Clip(ways[r.EKHash]), w)
+		to := func(w store.Way) bool { return w.Token == r.Token }
+		known := ways[r.EKHash]
+		if !r.Seen || slices.ContainsFunc(known, to) || !old && slices.ContainsFunc(known, installed) {
+			continue
 		}
+		ways[r.EKHash] = append(slices.Clip(known), store.Way{EKHash: r.EKHash, Token: r.Token, Evidence: store.ByCluster})
 	}
 	p.in.Ways = ways
 }

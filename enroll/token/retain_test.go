@@ -162,31 +162,38 @@ func TestAPersonsWordIsAboutTheTokenThatWasPlannedBefore(t *testing.T) {
 	}
 }
 
-// TestOldRecordsKeepWhatWasSeen: records that are older than the cluster can't know that nobody was configured with a token that
-// they planned and never installed. A join with the planned one ends it as ever.
-func TestOldRecordsKeepWhatWasSeen(t *testing.T) {
+// TestWhatWasSeenIsKeptInDoubt: of a machine that nobody is known to have configured, others may have done it, and records that are
+// older than the cluster know of none what it is configured with. A join with the planned token ends it as ever.
+func TestWhatWasSeenIsKeptInDoubt(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		behind, seen, joined bool
-		want                 bool
+		behind, unseen, joined bool
+		installed              string
+		want                   bool
 	}{
-		"records that know all":  {false, true, false, false},
-		"older than the cluster": {true, true, false, true},
-		"never in the cluster":   {true, false, false, false},
-		"it has joined":          {true, true, true, false},
+		"nobody is known to have installed it": {want: true},
+		"never in the cluster":                 {unseen: true},
+		"it has joined":                        {joined: true},
+		"it is configured with another token":  {installed: "other"},
+		"or was, before the cluster changed":   {installed: "other", behind: true, want: true},
+		"older than the cluster, and joined":   {behind: true, joined: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := enrolltest.Assigned("a", 1, "fleet")
+			ek := a.Accepted.EKHash
 			in := testInput(a, enrolltest.Accepted("b", 2))
 			in.Earlier = []store.Token{{Name: "fleet", Kind: KindBot, Bot: "fleet"}, {Name: "other", Kind: KindBot, Bot: "fleet", Behind: tt.behind}}
-			in.Published = []store.Rule{{Token: "fleet", EKHash: a.Accepted.EKHash, Host: "a", Seen: tt.seen}}
+			in.Published = []store.Rule{{Token: "fleet", EKHash: ek, Host: "a", Seen: !tt.unseen}}
+			if tt.installed != "" {
+				in.Ways = map[string][]store.Way{ek: {{EKHash: ek, Token: tt.installed, Evidence: store.ByInstall, Run: 1}}}
+			}
 			if tt.joined {
-				in.EKs = map[string]store.Machine{a.Accepted.EKHash: {EKHash: a.Accepted.EKHash, Joined: "site", JoinedRun: 2}}
+				in.EKs = map[string]store.Machine{ek: {EKHash: ek, Joined: "site", JoinedRun: 2}}
 			}
 			in.Policy.Name = "site"
 			set := planTokens(t, in)
-			if !set.admits("site", a.Accepted.EKHash) || set.admits("fleet", a.Accepted.EKHash) != tt.want {
+			if !set.admits("site", ek) || set.admits("fleet", ek) != tt.want {
 				t.Errorf("%+v", set.Tokens)
 			}
 		})

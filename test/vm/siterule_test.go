@@ -3,6 +3,8 @@
 package vm
 
 import (
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -23,6 +25,7 @@ func (f fleet) siteRule(path string) {
 	f.root(`echo 'KERNEL=="tpmrm[0-9]*", MODE="0660", GROUP="monitor"' >` + path + "; udevadm control --reload; " + trigger)
 	defer func() {
 		f.fleetctl(exitAny, "remove", "--yes", "vm")
+		f.readmit() // the next rule finds it as new
 		f.deviceIs(sites)
 		f.root("rm " + path)
 	}()
@@ -47,6 +50,16 @@ func (f fleet) siteRule(path string) {
 	}
 	f.opens("teleport")
 	f.opens("monitor")
+}
+
+// readmit takes back that the machine was removed.
+func (f fleet) readmit() {
+	f.t.Helper()
+	cmd := exec.CommandContext(f.t.Context(), os.Getenv("FLEETCTL"), "records", "readmit", "vm")
+	cmd.Dir = f.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		f.t.Errorf("records readmit: %v: %s", err, out)
+	}
 }
 
 // sites is what device says once the site's rule gives the TPM to its group.
