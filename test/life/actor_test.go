@@ -32,6 +32,16 @@ type fault struct {
 	What  string `json:",omitempty"` // see faults
 	N     int    `json:",omitempty"` // from 1
 	How   int    `json:",omitempty"`
+	At    string `json:",omitempty"` // instead of N: the first event that begins so
+}
+
+// hits says whether it is the n-th event, called label, that goes wrong.
+func (f *fault) hits(kind, label string, n int) bool {
+	if f.Where != kind || f.N != n && (f.At == "" || !strings.HasPrefix(label, f.At)) {
+		return false
+	}
+	f.At = ""
+	return true
 }
 
 // faults are what can go wrong where. before and after: the process is killed.
@@ -112,7 +122,7 @@ func (a *actor) event(kind, label string, do func(wrong string)) bool {
 	}
 	a.n[kind]++
 	wrong := ""
-	if a.fault.Where == kind && a.fault.N == a.n[kind] {
+	if a.fault.hits(kind, label, a.n[kind]) {
 		wrong = a.fault.What
 		a.w.say("    %s: %s at %s %d: %s", a.name, wrong, kind, a.n[kind], label)
 	}

@@ -696,8 +696,8 @@ func (w *world) inTurn(o op, all ...op) {
 	}
 }
 
-// strictPolicy has machines that wait for their first tbot, and a policy that admits none of them, which a person takes back
-// once it was refused.
+// strictPolicy has machines that wait for their first tbot, and whose rules nobody has seen in the cluster, since the process was
+// killed when it had written them; and a policy that admits none of them, which a person takes back once it was refused.
 func (w *world) strictPolicy(c *controller, o op) {
 	first := len(w.names)
 	w.inTurn(o, op{Kind: "new"}, op{Kind: "new"}, op{Kind: "new"}, op{Kind: "scan"})
@@ -705,7 +705,9 @@ func (w *world) strictPolicy(c *controller, o op) {
 		w.inTurn(o, op{Kind: "down", A: first + i})
 	}
 	before := c.config.Token
-	w.inTurn(o, op{Kind: "enroll"}, op{Kind: "cas", B: 3}, op{Kind: "without", B: 1}, op{Kind: "apply"})
+	c.config.Token.MaxRules = 50 // one token has place for them all
+	killed := fault{Where: "tctl", What: "after", At: "create"}
+	w.inTurn(o, op{Kind: "enroll", Fault: killed}, op{Kind: "cas", B: 3}, op{Kind: "without", B: 1}, op{Kind: "apply"})
 	c.config.Token = before
 }
 
