@@ -32,7 +32,7 @@ var pageJS string
 
 // firstHosts are the rows of the table of hosts that a browser makes elements of at once. The others stand in a noscript: it is
 // text to a browser with scripts, which makes rows of it when somebody wants to see them, and a table to one without.
-const firstHosts = 500
+const firstHosts = 100
 
 // Write writes the page. Hosts and log go out as they are read: memory does not grow with them. When it fails, the page is
 // cut, and lacks the line that says that it is whole.

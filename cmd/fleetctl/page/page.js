@@ -44,7 +44,7 @@
   }
 
   // Of the rows that are found, the first are on the screen. Printed are all.
-  const step = 500;
+  const step = 100;
   let limit = step;
   let printing = false;
   let timer = 0;
@@ -53,12 +53,20 @@
     return n.toLocaleString("en") + (n === 1 ? " host" : " hosts");
   }
 
+  // Whether these rows stand there already: to lay them out again would take as long as the first time.
+  function stands(rows) {
+    return body.rows.length === rows.length && rows.every((row, i) => row === body.rows[i]);
+  }
+
   function show() {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = words.length ? order.filter((row) => words.every((word) => says(row, word))) : order;
-    const shown = document.createDocumentFragment();
-    for (const row of printing ? found : found.slice(0, limit)) shown.append(element(row));
-    if (order.length) body.replaceChildren(shown);
+    const shown = (printing ? found : found.slice(0, limit)).map(element);
+    if (order.length && !stands(shown)) {
+      const rows = document.createDocumentFragment();
+      for (const row of shown) rows.append(row);
+      body.replaceChildren(rows);
+    }
     const left = found.length > limit ? `, the first ${limit.toLocaleString("en")} are shown` : "";
     count.textContent = (words.length ? `${found.length.toLocaleString("en")} of ` : "") + hosts(order.length) + left;
     more.hidden = !left;
