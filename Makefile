@@ -14,7 +14,7 @@ IDENTIFY := $(shell find cmd/identify enroll/tpm -name '*.go' -not -name '*_test
 DEMO_APT := swtpm openssh-client
 TEST_APT := $(DEMO_APT) swtpm-tools ansible-core openssh-server sudo debootstrap systemd-container iproute2 zstd jq procps \
             busybox ksh fish csh tcsh zsh groff-base opendoas openssl util-linux passwd gcc libc6-dev qemu-user-static \
-            chromium poppler-utils
+            chromium poppler-utils rpm
 
 # Debian packages of make vm.
 VM_APT := qemu-system-x86 debootstrap swtpm swtpm-tools openssh-client kmod cpio e2fsprogs xz-utils zstd
