@@ -20,7 +20,7 @@ var everyCommand = map[string]func(l *lab) error{
 		_, err := l.enroll(func(o *EnrollOptions) { o.InstallOnly = true })
 		return err
 	},
-	"status":  func(l *lab) error { _, err := Status(l.t.Context(), l.Fleet); return err },
+	"status":  func(l *lab) error { _, err := Status(l.t.Context(), l.Fleet, nil); return err },
 	"remove":  func(l *lab) error { _, err := l.remove(RemoveOptions{Names: []string{"web-02"}}); return err },
 	"recover": func(l *lab) error { _, err := Recover(l.t.Context(), l.Fleet, RecoverOptions{Out: l.out}); return err },
 }

@@ -64,7 +64,7 @@ func TestWhatIsWrongIsFoundBeforeAHostIsContacted(t *testing.T) {
 			l := newLab(t, 2)
 			want := tt.change(l)
 			_, enrolled := l.enroll()
-			_, status := Status(t.Context(), l.Fleet)
+			_, status := Status(t.Context(), l.Fleet, nil)
 			for what, err := range map[string]error{"Check": check(l.Fleet), "Enroll": enrolled, "Status": status} {
 				if !errors.Is(err, outcome.ErrInput) || !strings.Contains(err.Error(), want) {
 					t.Errorf("%s: %v, want %s", what, err, want)

@@ -82,12 +82,12 @@ func TestAJoinOfLongAgoIsNotOk(t *testing.T) {
 	})
 	report, err := l.enroll()
 	l.check("enroll", report.Results, err, "web-01 failed join-unknown", outcome.ErrHostsFailed)
-	rep, err := Status(t.Context(), l.Fleet)
+	rep, err := Status(t.Context(), l.Fleet, nil)
 	if got := states(rep); got != "web-01 join-stale" || !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Errorf("%s, %v", got, err)
 	}
 	l.Config.Cluster.Verify = config.VerifyHost
-	rep, err = Status(t.Context(), l.Fleet)
+	rep, err = Status(t.Context(), l.Fleet, nil)
 	if got := states(rep); got != "web-01 unverified" || !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Errorf("by the host's word: %s, %v", got, err)
 	}

@@ -30,7 +30,7 @@ func TestWhatIsExpectedIsNoFailure(t *testing.T) {
 	if in := l.record("web-03").Installed; in != nil {
 		t.Errorf("it was enrolled: %+v", in)
 	}
-	status, err := Status(t.Context(), l.Fleet)
+	status, err := Status(t.Context(), l.Fleet, nil)
 	if err != nil || status.Counts[outcome.StateExpected] != 2 || status.Counts[outcome.StateHealthy] != 2 {
 		t.Errorf("status: %v, %v", err, status.Counts)
 	}

@@ -59,7 +59,7 @@ func TestHostsThatLeftTheInventoryAreNamed(t *testing.T) {
 			t.Errorf("%s: %+v", name, notes)
 		}
 	}
-	if report, _ := Status(t.Context(), l.Fleet); openText(report.Rules) != want {
+	if report, _ := Status(t.Context(), l.Fleet, nil); openText(report.Rules) != want {
 		t.Errorf("status: %+v", report.Rules)
 	}
 	l.wantIn("nothing goes by itself", "web-01: fleet; web-02: fleet", "fleet")
@@ -108,7 +108,7 @@ func TestKeptRulesOfHostsThatDoNotJoinAreNamed(t *testing.T) {
 	if err := l.cluster.Join(memcluster.JoinRequest{Host: "web-01", EKHash: l.host["web-01"].TPM.EKHash(), Token: "fleet", Tbot: tbotHere}); err != nil {
 		t.Fatal(err)
 	}
-	if report, _ := Status(t.Context(), l.Fleet); openText(report.Rules) != "web-02 fleet stale, web-03 fleet stale" {
+	if report, _ := Status(t.Context(), l.Fleet, nil); openText(report.Rules) != "web-02 fleet stale, web-03 fleet stale" {
 		t.Errorf("status: %+v", report.Rules)
 	}
 	for _, host := range []string{"web-01", "web-02", "web-03"} {

@@ -514,7 +514,7 @@ func TestRemovedHostThatLeftTheInventoryIsCompleted(t *testing.T) {
 			if kept := fmt.Sprint(l.record("web-01").Installed.Vars); strings.Contains(kept, "hunter2") || !strings.Contains(kept, "ansible_port") {
 				t.Errorf("kept %s", kept)
 			}
-			if rep, _ := Status(t.Context(), l.Fleet); states(rep) != "web-02 healthy, web-01 undo-pending" {
+			if rep, _ := Status(t.Context(), l.Fleet, nil); states(rep) != "web-02 healthy, web-01 undo-pending" {
 				t.Errorf("status: %s", states(rep))
 			}
 			l.with("web-01", func(s *enrolltest.State) { s.Down = false })

@@ -155,7 +155,7 @@ func TestALostHostIsRemovedWithoutContact(t *testing.T) {
 	if got := l.cluster.Rules("fleet"); !slices.Equal(got, []string{l.host["web-02"].TPM.EKHash()}) {
 		t.Errorf("rules %v", got)
 	}
-	if rep, err := Status(t.Context(), l.Fleet); !strings.Contains(states(rep), "web-01 undo-pending") || !errors.Is(err, outcome.ErrHostsFailed) {
+	if rep, err := Status(t.Context(), l.Fleet, nil); !strings.Contains(states(rep), "web-01 undo-pending") || !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Errorf("status: %s, %v", states(rep), err)
 	}
 	if err := l.Store.Forget(t.Context(), "web-01"); err != nil { // it is lost for good
@@ -296,7 +296,7 @@ func TestWhatARemovalDidNotGetToIsTakenAwayByTheNext(t *testing.T) {
 			if made, err := l.tokens(TokensOptions{Apply: true}); err != nil || made.Set.TokenOf("web-01") != "" || len(l.cluster.Rules("fleet")) > 0 {
 				t.Errorf("it has a rule: %v, %v", made.Set.Assignment(), err)
 			}
-			if rep, err := Status(t.Context(), l.Fleet); states(rep) != tt.status || !errors.Is(err, outcome.ErrHostsFailed) ||
+			if rep, err := Status(t.Context(), l.Fleet, nil); states(rep) != tt.status || !errors.Is(err, outcome.ErrHostsFailed) ||
 				!strings.Contains(rep.Hosts[0].Hint, "remove") {
 				t.Errorf("status: %+v, %v", rep.Hosts, err)
 			}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"fleetctl/enroll/config"
@@ -56,8 +57,9 @@ type StatusReport struct {
 }
 
 // Status looks at the chosen hosts and at the cluster and changes nothing. The error is ErrHostsFailed when a host is not
-// well, ErrChanges for drift or a strange join, else of what ended it early; there is no report then.
-func Status(ctx context.Context, f Fleet) (StatusReport, error) {
+// well, ErrChanges for drift or a strange join, else of what ended it early; there is no report then. told, where there is one,
+// hears of each host as soon as it is known how it is, of one at a time; the report has the last word.
+func Status(ctx context.Context, f Fleet, told func(HostStatus)) (StatusReport, error) {
 	if err := check(f); err != nil {
 		return StatusReport{}, err
 	}
@@ -91,10 +93,16 @@ func Status(ctx context.Context, f Fleet) (StatusReport, error) {
 	rep := StatusReport{Counts: map[outcome.Code]int{}, Hosts: make([]HostStatus, len(f.Hosts)), Alarms: known.alarms}
 	f.Watcher.Begin(StageStatus, len(f.Hosts))
 	report := crew.now.Reporter()
+	var telling sync.Mutex
 	work.Each(ctx, reach.Forks, reach.Timeout, f.Hosts, func(ctx context.Context, i int, h inventory.Host) {
 		rep.Hosts[i] = crew.status(ctx, h, known)
 		rep.Hosts[i].expect(expectation(h), f)
 		report(rep.Hosts[i].result())
+		if told != nil {
+			telling.Lock()
+			defer telling.Unlock()
+			told(rep.Hosts[i])
+		}
 	})
 	f.Watcher.End()
 	if err := f.addPending(ctx, &rep); err != nil {

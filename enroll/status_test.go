@@ -80,7 +80,7 @@ func TestStatusSaysHowAHostIs(t *testing.T) {
 			l.writes()
 			l.heard.forget()
 			trees, runs, mark := l.trees(), l.runs(), len(l.cluster.Commands())
-			rep, err := Status(t.Context(), l.Fleet)
+			rep, err := Status(t.Context(), l.Fleet, nil)
 			if !errors.Is(err, tt.err) || tt.err == nil && err != nil {
 				t.Errorf("error %v, want %v", err, tt.err)
 			}
@@ -136,7 +136,7 @@ func TestStatusOfHostsThatNeverCameSoFar(t *testing.T) {
 	report, err := l.enroll()
 	l.check("enroll", report.Results, err, "web-01 ok, web-02 failed join-unconfirmed", outcome.ErrHostsFailed)
 	l.Hosts = l.Inventory
-	rep, err := Status(t.Context(), l.Fleet)
+	rep, err := Status(t.Context(), l.Fleet, nil)
 	if got, want := states(rep), "web-01 healthy, web-02 never-joined, web-03 not-enrolled"; got != want || !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Errorf("got %s, %v", got, err)
 	}
@@ -170,7 +170,7 @@ func TestJoinsThatNoHostAccountsFor(t *testing.T) {
 	now = now.Add(-3 * time.Hour)
 	join(old)
 	now = now.Add(3 * time.Hour)
-	rep, err := Status(t.Context(), l.Fleet)
+	rep, err := Status(t.Context(), l.Fleet, nil)
 	if got := states(rep); got != "web-01 healthy, web-03 healthy" || !errors.Is(err, outcome.ErrChanges) {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -191,7 +191,7 @@ func TestStatusWithoutTheCluster(t *testing.T) {
 	l.enrolled()
 	l.heard.forget()
 	l.cluster.Before = func(memcluster.Command) error { return errors.New("connection refused") }
-	rep, err := Status(t.Context(), l.Fleet)
+	rep, err := Status(t.Context(), l.Fleet, nil)
 	h := rep.Hosts[0]
 	if got := states(rep); got != "web-01 unverified" || !errors.Is(err, outcome.ErrHostsFailed) || h.Joined == nil || h.Instance != nil ||
 		!strings.Contains(h.Message, "connection refused") {
@@ -209,12 +209,12 @@ func TestStatusWithoutTheCluster(t *testing.T) {
 	l.heard.forget()
 	mark := len(l.cluster.Commands())
 	l.Cluster = nil
-	rep, err = Status(t.Context(), l.Fleet)
+	rep, err = Status(t.Context(), l.Fleet, nil)
 	if got := states(rep); got != "web-01 healthy" || err != nil || len(l.heard.notes) > 0 || len(l.cluster.Commands()) != mark {
 		t.Errorf("nobody wants it asked: %s, %v, notes %+v", got, err, l.heard.notes)
 	}
 	l.Unasked = errors.New("tctl is not there")
-	rep, err = Status(t.Context(), l.Fleet)
+	rep, err = Status(t.Context(), l.Fleet, nil)
 	if got := states(rep); got != "web-01 unverified" || !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Errorf("no tctl: %s, %v", got, err)
 	}
@@ -263,7 +263,7 @@ func TestAClusterThatKeepsNoJoinsIsNoTrouble(t *testing.T) {
 	l := newLab(t, 1)
 	l.enrolled()
 	l.cluster.Version = "16.4.5"
-	rep, err := Status(t.Context(), l.Fleet)
+	rep, err := Status(t.Context(), l.Fleet, nil)
 	if got := states(rep); got != "web-01 healthy" || err != nil || len(heard[ClusterSilent](l)) != 1 {
 		t.Errorf("%s, %v, %v", got, err, l.heard.notes)
 	}
@@ -275,13 +275,13 @@ func TestAStatusThatCannotBeHad(t *testing.T) {
 	l.enrolled()
 	f := l.Fleet
 	f.Access = refuseAccess
-	if _, err := Status(t.Context(), f); !errors.Is(err, errNoAccess) {
+	if _, err := Status(t.Context(), f, nil); !errors.Is(err, errNoAccess) {
 		t.Errorf("without access: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	l.heard.onHost = func(outcome.Result) { cancel() }
-	if rep, err := Status(ctx, l.Fleet); !errors.Is(err, context.Canceled) || len(rep.Hosts) > 0 {
+	if rep, err := Status(ctx, l.Fleet, nil); !errors.Is(err, context.Canceled) || len(rep.Hosts) > 0 {
 		t.Errorf("canceled: %v, %+v", err, rep)
 	}
 	l.heard.onHost = nil
@@ -291,13 +291,13 @@ func TestAStatusThatCannotBeHad(t *testing.T) {
 		}
 		return nil
 	})
-	rep, err := Status(t.Context(), l.Fleet)
+	rep, err := Status(t.Context(), l.Fleet, nil)
 	if got := states(rep); got != "web-01 broken, web-02 healthy" || !errors.Is(err, outcome.ErrHostsFailed) {
 		t.Errorf("a record that cannot be read: %s, %v", got, err)
 	}
 	f = l.Fleet
 	f.Config.Tbot.Install.From = "file"
-	if _, err := Status(t.Context(), f); !errors.Is(err, outcome.ErrInput) {
+	if _, err := Status(t.Context(), f, nil); !errors.Is(err, outcome.ErrInput) {
 		t.Errorf("an installer that is not there: %v", err)
 	}
 }
@@ -327,7 +327,7 @@ func TestStatusWarnsOfWhatAnEnrollWarnsOf(t *testing.T) {
 	l.enrolled()
 	l.cluster.Version = "20.1.0"
 	l.with("web-01", func(s *enrolltest.State) { s.Clock = 10 * time.Minute })
-	rep, err := Status(l.t.Context(), l.Fleet)
+	rep, err := Status(l.t.Context(), l.Fleet, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

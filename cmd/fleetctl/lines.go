@@ -7,14 +7,53 @@ import (
 	"fleetctl/enroll/outcome"
 )
 
-// lines is the enroll.Watcher that writes JSON lines as hosts come to their end (-o jsonl), beside another one. A host has more
-// than one line where more becomes known of it: the last one counts.
+// lines writes JSON lines as hosts come to their end (-o jsonl). A host has more than one line where more becomes known of it: the
+// last one counts.
 type lines struct {
-	enroll.Watcher
 	printer *printer
 	seed    maphash.Seed
 	told    map[string]uint64 // host → what was said of it last
 	err     error             // the first line that could not be written
+}
+
+func newLines(p *printer) *lines {
+	return &lines{printer: p, seed: maphash.MakeSeed(), told: map[string]uint64{}}
+}
+
+// tell writes the line of a host.
+func (l *lines) tell(schema, host string, v any) {
+	if l.err != nil {
+		return
+	}
+	raw, err := withSchema(schema, v)
+	if err == nil {
+		_, err = l.printer.w.Write(append(raw, '\n'))
+	}
+	l.err, l.told[host] = err, maphash.Bytes(l.seed, raw)
+}
+
+// untold are the rows that no line was written of as they are now: all of them, but where lines are written at once.
+func untold[R any](l *lines, schema string, rows []R, host func(R) string) ([]R, error) {
+	if l == nil {
+		return rows, nil
+	}
+	var left []R
+	for _, r := range rows {
+		raw, err := withSchema(schema, r)
+		if err != nil {
+			return nil, err
+		}
+		if told, ok := l.told[host(r)]; !ok || told != maphash.Bytes(l.seed, raw) {
+			left = append(left, r)
+		}
+	}
+	return left, l.err
+}
+
+// lineWatcher is the enroll.Watcher that writes lines of results, beside another one.
+type lineWatcher struct {
+	enroll.Watcher
+	lines *lines
 }
 
 // lined lets hosts have their lines at once, where they shall have any.
@@ -22,49 +61,33 @@ func (p *printer) lined(w enroll.Watcher) enroll.Watcher {
 	if p.format != "jsonl" {
 		return w
 	}
-	p.lines = &lines{Watcher: w, printer: p, seed: maphash.MakeSeed(), told: map[string]uint64{}}
-	return p.lines
+	p.lines = newLines(p)
+	return lineWatcher{w, p.lines}
 }
 
 // Host writes the line of a host.
-func (l *lines) Host(r outcome.Result) {
-	l.Watcher.Host(r)
-	l.tell(r)
+func (w lineWatcher) Host(r outcome.Result) {
+	w.Watcher.Host(r)
+	w.tell(r)
 }
 
 // Note writes the line of a host that is refused after all.
-func (l *lines) Note(n enroll.Note) {
-	l.Watcher.Note(n)
+func (w lineWatcher) Note(n enroll.Note) {
+	w.Watcher.Note(n)
 	if n, ok := n.(enroll.HostRefused); ok {
-		l.tell(n.Result)
+		w.tell(n.Result)
 	}
 }
 
-func (l *lines) tell(r outcome.Result) {
-	if l.err != nil {
-		return
-	}
-	raw, err := withSchema(hostsShape.line, adviseAll([]outcome.Result{r})[0])
-	if err == nil {
-		_, err = l.printer.w.Write(append(raw, '\n'))
-	}
-	l.err, l.told[r.Host] = err, maphash.Bytes(l.seed, raw)
+func (w lineWatcher) tell(r outcome.Result) {
+	w.lines.tell(hostsShape.line, r.Host, adviseAll([]outcome.Result{r})[0])
 }
 
-// untold are the results that no line was written of as they are now: all of them, but where lines are written at once.
-func (p *printer) untold(results []outcome.Result) ([]outcome.Result, error) {
-	if p.lines == nil {
-		return results, nil
+// linedStates writes the lines of hosts as soon as it is known how they are, where they shall have any.
+func (p *printer) linedStates() func(enroll.HostStatus) {
+	if p.format != "jsonl" {
+		return nil
 	}
-	var left []outcome.Result
-	for _, r := range results {
-		raw, err := withSchema(hostsShape.line, r)
-		if err != nil {
-			return nil, err
-		}
-		if told, ok := p.lines.told[r.Host]; !ok || told != maphash.Bytes(p.lines.seed, raw) {
-			left = append(left, r)
-		}
-	}
-	return left, p.lines.err
+	p.lines = newLines(p)
+	return func(h enroll.HostStatus) { p.lines.tell(statusShape.line, h.Host, advised(h)) }
 }

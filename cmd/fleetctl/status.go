@@ -35,6 +35,6 @@ func (a *app) status(c *cli.Context) error {
 		return err
 	}
 	defer s.close()
-	report, err := enroll.Status(c.Context, s.Fleet)
+	report, err := enroll.Status(c.Context, s.Fleet, p.linedStates())
 	return show(statusView{a, p}, report, s.measured(c, report.Counts, err))
 }

@@ -72,7 +72,7 @@ type hostsHead struct {
 
 // document is results with a recap, and with what changes in the cluster where somebody looked; or rows of them.
 func (p *printer) document(results []outcome.Result, s outcome.Summary, cluster *token.Diff) error {
-	results, err := p.untold(results)
+	results, err := untold(p.lines, hostsShape.line, results, func(r outcome.Result) string { return r.Host })
 	if err != nil {
 		return err
 	}
@@ -190,15 +190,21 @@ func (v statusView) Report(r enroll.StatusReport) error {
 		return nil
 	}
 	for i, h := range r.Hosts {
-		if h.Code != "" {
-			r.Hosts[i].Reason = advise(h.Host, h.Reason)
-		} else {
-			r.Hosts[i].Hint = advise(h.Host, outcome.Reason{Code: h.State, Hint: h.Hint}).Hint
-		}
+		r.Hosts[i] = advised(h)
 	}
 	err := v.printer.status(r)
 	v.app.recap(strings.TrimSpace(countsOf(r)), r.Counts[outcome.StateHealthy]+r.Counts[outcome.StateExpected] == len(r.Hosts))
 	return err
+}
+
+// advised is how a host is, with what to do about it.
+func advised(h enroll.HostStatus) enroll.HostStatus {
+	if h.Code != "" {
+		h.Reason = advise(h.Host, h.Reason)
+	} else {
+		h.Hint = advise(h.Host, outcome.Reason{Code: h.State, Hint: h.Hint}).Hint
+	}
+	return h
 }
 
 func countsOf(r enroll.StatusReport) string {
@@ -227,7 +233,11 @@ func (p *printer) states(r enroll.StatusReport) error {
 		return p.statesInGroups(r)
 	}
 	header := []string{"HOST", "STATE", "TBOT", "TOKEN", "SERVICE", "JOINED", "DRIFT", "MESSAGE"}
-	return write(p, statusShape, r, header, r.Hosts, func(h enroll.HostStatus) []string {
+	hosts, err := untold(p.lines, statusShape.line, r.Hosts, func(h enroll.HostStatus) string { return h.Host })
+	if err != nil {
+		return err
+	}
+	return write(p, statusShape, r, header, hosts, func(h enroll.HostStatus) []string {
 		joined := ""
 		if h.Joined != nil {
 			joined = shortTime(*h.Joined)
