@@ -20,9 +20,13 @@ import (
 	"fleetctl/remote"
 )
 
+// HookSchema names what a hook reads.
+const HookSchema = "fleetctl/hook/v1"
+
 // HookInput is what a hook reads.
 type HookInput struct {
-	Hook   string               `json:"hook"` // before_run, after_run, before_host, after_host
+	Schema string               `json:"schema"` // HookSchema
+	Hook   string               `json:"hook"`   // before_run, after_run, before_host, after_host
 	Run    int64                `json:"run,omitempty"`
 	Hosts  []string             `json:"hosts,omitempty"`  // of a run
 	Recap  *outcome.Summary     `json:"recap,omitempty"`  // after a run
@@ -41,6 +45,7 @@ func runHook(ctx context.Context, command string, in HookInput) error {
 	if command == "" {
 		return nil
 	}
+	in.Schema = HookSchema
 	raw, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", errHook, in.Hook, err)

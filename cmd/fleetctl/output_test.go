@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,11 +138,42 @@ func once(t *testing.T, w *world, v *validator) {
 			t.Errorf("%s: %v in %q (exit %d, %s)", command, err, r.stdout, r.code, r.stderr)
 		}
 	}
+	hooked(t, v)
 	for _, format := range []string{"json", "jsonl", "yaml"} {
 		r := runApp(t.Context(), nil, "fleetctl", "version", "-o", format)
 		if err := v.parse(format, r.stdout); err != nil {
 			t.Errorf("version -o %s: %v in %q", format, err, r.stdout)
 		}
+	}
+}
+
+// hooked has every hook keep what it reads.
+func hooked(t *testing.T, v *validator) {
+	t.Helper()
+	dir := t.TempDir()
+	heard := filepath.Join(dir, "heard.jsonl")
+	config := worldConfig + "rollout:\n  hooks:\n"
+	for _, hook := range []string{"before_run", "after_run", "before_host", "after_host"} {
+		config += fmt.Sprintf("    %s: cat >>%[2]s; echo >>%[2]s\n", hook, heard)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "fleet.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, dir, worldOptions{groups: []string{"web=1"}})
+	if r := w.inProcess("enroll", "--out", w.out()); r.code != exitOK {
+		t.Errorf("%+v", r)
+	}
+	raw, err := os.ReadFile(heard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hook := range []string{"before_run", "after_run", "before_host", "after_host"} {
+		if !strings.Contains(string(raw), `"hook":"`+hook+`"`) {
+			t.Errorf("%s has heard nothing: %s", hook, raw)
+		}
+	}
+	if err := v.parse("jsonl", string(raw)); err != nil {
+		t.Errorf("hooks: %v in %s", err, raw)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 
+	"fleetctl/enroll"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/report"
 	"fleetctl/enroll/store"
@@ -93,7 +94,7 @@ func published(t *testing.T) map[string]*jsonschema.Schema {
 		reflect.TypeFor[time.Time]():       {Type: "string", Format: "date-time"},
 	}}
 	all := map[string]*jsonschema.Schema{}
-	for _, s := range append(shapes(), reportShape{}, planShape{}) {
+	for _, s := range append(shapes(), reportShape{}, ownShape[token.Proposal]{token.ProposalSchema}, ownShape[enroll.HookInput]{enroll.HookSchema}) {
 		schemas, err := s.schemas(opts)
 		if err != nil {
 			t.Fatal(err)
@@ -131,15 +132,15 @@ func (reportShape) schemas(opts *jsonschema.ForOptions) (map[string]*jsonschema.
 	return map[string]*jsonschema.Schema{reportSchema: s}, nil
 }
 
-// planShape is that of the file of tokens --plan, which says itself what it is.
-type planShape struct{}
+// ownShape is that of what says itself what it is: the file of tokens --plan, and what a hook reads.
+type ownShape[T any] struct{ name string }
 
-func (planShape) schemas(opts *jsonschema.ForOptions) (map[string]*jsonschema.Schema, error) {
-	s, err := jsonschema.For[token.Proposal](opts)
+func (o ownShape[T]) schemas(opts *jsonschema.ForOptions) (map[string]*jsonschema.Schema, error) {
+	s, err := jsonschema.For[T](opts)
 	if err != nil {
 		return nil, err
 	}
-	name := strings.TrimPrefix(token.ProposalSchema, schemaName(""))
+	name := strings.TrimPrefix(o.name, schemaName(""))
 	s.PropertyOrder = slices.DeleteFunc(s.PropertyOrder, func(p string) bool { return p == "schema" })
 	s.Required = slices.DeleteFunc(s.Required, func(p string) bool { return p == "schema" })
 	nameSchema(s, name)
