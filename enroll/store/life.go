@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -240,12 +241,61 @@ func (s *sqlite) Rename(ctx context.Context, from, to string) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE rules SET host = ? WHERE host = ? AND ek_hash = ?", to, from, m.EKHash); err != nil {
 			return err
 		}
+		if err := renameChosen(ctx, tx, from, to); err != nil {
+			return err
+		}
 		why := "was " + from
 		if s.actor.Reason != "" {
 			why += ": " + s.actor.Reason
 		}
 		return s.note(ctx, tx, Entry{Action: "rename", Host: to, EKHash: m.EKHash, Why: why})
 	})
+}
+
+// renameChosen gives a host its new name also among those that runs were begun over, so that --resume finds it.
+func renameChosen(ctx context.Context, tx *sql.Tx, from, to string) error {
+	lists, err := chosenLists(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for run, text := range lists {
+		var names []string
+		if err := json.Unmarshal([]byte(text), &names); err != nil {
+			return fmt.Errorf("the hosts of run %d: %w", run, err)
+		}
+		i := slices.Index(names, from)
+		if i < 0 {
+			continue
+		}
+		names[i] = to
+		now, err := json.Marshal(names)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE runs SET chosen = ? WHERE id = ?", string(now), run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chosenLists are the hosts of runs that know them, as they are stored.
+func chosenLists(ctx context.Context, tx *sql.Tx) (map[int64]string, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT id, chosen FROM runs WHERE chosen <> ''")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	lists := map[int64]string{}
+	for rows.Next() {
+		var run int64
+		var text string
+		if err := rows.Scan(&run, &text); err != nil {
+			return nil, err
+		}
+		lists[run] = text
+	}
+	return lists, rows.Err()
 }
 
 // unite makes the record of a machine's old name a part of that of its new one, which has to have the same EK (ErrTaken).

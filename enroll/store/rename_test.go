@@ -69,3 +69,21 @@ func TestRenameKeepsWhatIsUnderTheNewName(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestARenamedHostIsAmongThoseOfItsRun(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	put(t, s, ok(`a"<ü`, proven(1)))
+	run, err := s.BeginRun(t.Context(), "enroll", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Choose(t.Context(), run, []string{"b", `a"<ü`, `x"a"<ü`}), s.EndRun(t.Context(), run, store.StateDone),
+		s.Rename(t.Context(), `a"<ü`, "c")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Chosen(t.Context(), run)
+	if err != nil || len(got) != 3 || !got["b"] || !got["c"] || !got[`x"a"<ü`] {
+		t.Errorf("%v, %v", got, err)
+	}
+}
