@@ -909,15 +909,15 @@ func (w *world) settle() {
 	}
 	c := w.ctls[0]
 	var last *actor
-	var before map[string]string
-	for i := 0; i < 3 && (i < 2 || len(last.wrote) > 0); i++ { // two converge, and mostly the first one is enough
-		before = w.files(c)
+	changed := true
+	for i := 0; i < 3 && (i < 2 || changed); i++ { // two converge, and mostly the first one is enough
+		before := w.files(c)
 		a, job := w.start(c, op{Kind: "enroll"}, 0)
 		w.turns.run(1, job)
 		w.ended(a)
-		last = a
+		last, changed = a, len(a.wrote) > 0 || !maps.Equal(before, w.files(c))
 	}
-	if len(last.wrote) > 0 || !maps.Equal(before, w.files(c)) {
+	if changed {
 		w.broken("SECOND RUN: it wrote %q: %v", last.wrote, last.err)
 	}
 	known := w.assigned(c) // of what another controller alone has enrolled this one can heal nothing
