@@ -194,7 +194,7 @@ func breaks(seed uint64, every, up, down int64) (out []broken) {
 		if upwards {
 			length = up
 		}
-		for at := int64(0); every > 0 && at < length; at += every {
+		for at := first(seed, every); every > 0 && at < length; at += every {
 			out = append(out, broken{ways[(uint64(len(out))+seed)%3], upwards, at})
 		}
 		for k := 0; every == 0 && k < 6*len(ways); k++ {
@@ -202,6 +202,14 @@ func breaks(seed uint64, every, up, down int64) (out []broken) {
 		}
 	}
 	return out
+}
+
+// first is where every N-th byte begins: those of CUT_SEED=0 to N-1 are all bytes.
+func first(seed uint64, every int64) int64 {
+	if every == 0 {
+		return 0
+	}
+	return int64(seed % uint64(every)) //nolint:gosec // both are small
 }
 
 func isLost(err error) bool {

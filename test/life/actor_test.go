@@ -69,7 +69,7 @@ type actor struct {
 	op         op
 	names      []string            // of the hosts that it is about; nil: all
 	eks        []string            // that a person takes the rule from
-	own        []string            // that the hosts which it is about had in the records
+	own        []string            // that the hosts which it is about had in its records
 	lifts      []string            // those of them that nobody did before
 	unsaid     bool                // another number of machines was said than it takes out
 	before     map[string][]string // the rules of the cluster before

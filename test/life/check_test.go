@@ -98,7 +98,7 @@ func (w *world) checkMachine(m *machine, a *actor) {
 			m.could[token] = true
 			continue
 		}
-		if token == m.configured() && token != m.was && token != a.configured[m] && !w.outsider && !w.racing && m.scanned == m.board.ek && w.excused[m.board.ek] == "" &&
+		if token == m.configured() && token != m.was && token != a.configured[m] && !w.outsider && !w.racing && m.scanned == m.board.ek && a.knows(m) && w.excused[m.board.ek] == "" &&
 			w.out[m.board.ek] == "" {
 			w.broken("CONFIGURED FIRST: %s got token %q, which does not admit it, in %s: %v", m, token, a.name, firstLine(err)) // invariant 5; an undo puts back what was there
 		}

@@ -19,6 +19,7 @@ import (
 	"fleetctl/enroll/store"
 	"fleetctl/enroll/token"
 	"fleetctl/enroll/tpm/wire"
+	"fleetctl/inventory"
 )
 
 // op is a command, or something else that happens.
@@ -325,6 +326,23 @@ func (w *world) configurations() map[*machine]string {
 	return all
 }
 
+func namesOf(hosts []inventory.Host) (names []string) {
+	for _, h := range hosts {
+		names = append(names, h.Name)
+	}
+	return names
+}
+
+// accepted are the EKs that the records accept of hosts.
+func accepted(ctx context.Context, st store.Store, names []string) (eks []string) {
+	for _, name := range names {
+		if rec, err := st.Record(ctx, name); err == nil && rec.Accepted != nil {
+			eks = append(eks, rec.Accepted.EKHash)
+		}
+	}
+	return eks
+}
+
 // run is the command itself.
 func (a *actor) run(ctx context.Context, st store.Store) error {
 	all := a.fleet(st, nil)
@@ -335,11 +353,7 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 	case "enroll":
 		return a.enroll(ctx, all, enroll.EnrollOptions{})
 	case "enroll-limit":
-		for _, name := range a.names {
-			if rec, err := st.Record(ctx, name); err == nil && rec.Accepted != nil {
-				a.own = append(a.own, rec.Accepted.EKHash)
-			}
-		}
+		a.own = accepted(ctx, st, a.names)
 		some := a.fleet(st, func(name string) bool { return slices.Contains(a.names, name) })
 		return a.enroll(ctx, some, enroll.EnrollOptions{})
 	case "enroll-canary":
@@ -356,6 +370,7 @@ func (a *actor) run(ctx context.Context, st store.Store) error {
 	case "import":
 		return a.importRecords(ctx, all)
 	case "install-only":
+		a.own = accepted(ctx, st, namesOf(all.Hosts))
 		return a.enroll(ctx, all, enroll.EnrollOptions{InstallOnly: true})
 	case "enroll-check":
 		return a.enroll(ctx, all, enroll.EnrollOptions{Check: true})
@@ -591,6 +606,12 @@ func (a *actor) inOld(rules map[string][]string) map[string][]string {
 	return old
 }
 
+// knows says whether a command can know which board a machine has: it scans, or its own records have the one that was seen last.
+// Another controller may have seen more.
+func (a *actor) knows(m *machine) bool {
+	return a.op.Kind != "install-only" || m.scanned == m.board.ek && slices.Contains(a.own, m.board.ek)
+}
+
 // checkResults: a host that is said to be well can join (invariant 6).
 func (w *world) checkResults(a *actor) {
 	for _, r := range a.results {
@@ -598,8 +619,8 @@ func (w *world) checkResults(a *actor) {
 		if n == nil || r.Outcome != outcome.OK && r.Outcome != outcome.Changed || strings.HasSuffix(a.op.Kind, "-check") {
 			continue
 		}
-		if a.op.Kind == "install-only" && n.m.scanned != n.m.board.ek {
-			continue // without a scan nobody knows that another board is in it, whose EK another machine joins with
+		if !a.knows(n.m) {
+			continue // another machine may join with its EK
 		}
 		n.m.foreign = false
 		token := n.m.configured()
