@@ -398,6 +398,15 @@ func (s sickStore) Put(ctx context.Context, o store.Observation) (store.Verdict,
 	return s.Store.Put(ctx, o)
 }
 
+func (s sickStore) PutAll(ctx context.Context, all []store.Observation) ([]store.Verdict, error) {
+	for _, o := range all {
+		if err := s.fail("put " + o.Host); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.PutAll(ctx, all)
+}
+
 func (s sickStore) SetInstalled(ctx context.Context, host string, i *store.Installed) error {
 	if err := s.fail("installed " + host); err != nil {
 		return err

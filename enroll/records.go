@@ -42,6 +42,7 @@ func Import(ctx context.Context, f Fleet, opts ImportOptions, files iter.Seq2[Fi
 				errs = append(errs, named(file.Name, err))
 			}
 		}
+		errs = append(errs, claim.JudgeResults(ctx, f.Store, how.Fleet, report.Results))
 		if err := errors.Join(errs...); err != nil {
 			return err
 		}

@@ -56,13 +56,15 @@ func TestImportRecordsWhatFilesSay(t *testing.T) {
 		{"many hosts in one file", "", []string{asJSON("web-01", 1) + asJSON("web-02", 2)}, "web-01 ok unproven, web-02 ok unproven", nil, "", "done"},
 		{"several files", "", []string{asJSON("web-01", 1), asJSON("web-02", 2)}, "web-01 ok unproven, web-02 ok unproven", nil, "", "done"},
 		{"a text of nobody knows which host", "", []string{identified(1)}, " failed bad-input", outcome.ErrHostsFailed, "", "done"},
-		{"one EK of two hosts", "", []string{asJSON("web-01", 1) + asJSON("web-02", 1)}, "web-01 ok unproven, web-02 failed duplicate-ek",
+		{"one EK of two hosts", "", []string{asJSON("web-01", 1) + asJSON("web-02", 1)}, "web-01 failed duplicate-ek, web-02 failed duplicate-ek",
 			outcome.ErrHostsFailed, "", "done"},
 		{"another EK than before", "", []string{asJSON("web-01", 1) + asJSON("web-01", 2)}, "web-01 ok unproven, web-01 failed changed-ek",
 			outcome.ErrHostsFailed, "", "done"},
 		{"a file that is none ends itself alone", "", []string{asJSON("web-01", 1), "{", asJSON("web-02", 2)},
 			"web-01 ok unproven, web-02 ok unproven", outcome.ErrInput, "b: object 1: ", "failed"},
 		{"a file that cannot be read ends itself alone", "", []string{"", asJSON("web-02", 2)}, "web-02 ok unproven", errSick, "a: ", "failed"},
+		{"two machines with one EK, in two files", "", []string{asJSON("web-01", 1), asJSON("web-02", 1) + asJSON("web-03", 3)},
+			"web-01 failed duplicate-ek, web-02 failed duplicate-ek, web-03 ok unproven", outcome.ErrHostsFailed, "", "done"},
 		{"no file at all", "", nil, "", nil, "", "done"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -103,7 +105,7 @@ func TestRecordsThatFailEndAnImport(t *testing.T) {
 		}
 		return nil
 	})
-	report, err := Import(t.Context(), l.Fleet, ImportOptions{}, filesOf(asJSON("web-01", 1)+asJSON("web-02", 2)))
+	report, err := Import(t.Context(), l.Fleet, ImportOptions{}, filesOf(asJSON("web-01", 1), asJSON("web-02", 2)))
 	if told(report.Results) != "web-01 ok unproven" || !errors.Is(err, errSick) || l.runs() != "import failed" {
 		t.Errorf("%s, %v, runs %s", told(report.Results), err, l.runs())
 	}
@@ -158,9 +160,13 @@ func (*memoryStore) BeginRun(context.Context, string, int) (int64, error) { retu
 
 func (*memoryStore) EndRun(context.Context, int64, string) error { return nil }
 
-func (*memoryStore) Put(_ context.Context, o store.Observation) (store.Verdict, error) {
-	if o.Identity.Proven {
-		return store.Verdict{}, errors.New("an import is never proven")
+func (*memoryStore) PutAll(_ context.Context, all []store.Observation) ([]store.Verdict, error) {
+	for _, o := range all {
+		if o.Identity.Proven {
+			return nil, errors.New("an import is never proven")
+		}
 	}
-	return store.Verdict{}, nil
+	return make([]store.Verdict, len(all)), nil
 }
+
+func (*memoryStore) Duplicates(context.Context) ([]store.Duplicate, error) { return nil, nil }

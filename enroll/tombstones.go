@@ -58,11 +58,15 @@ func (f Fleet) taken(ctx context.Context, dir string) ([]store.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	lost := map[string]bool{}
+	for _, m := range all {
+		lost[m.EKHash] = true
+	}
 	for m, err := range f.Store.Machines(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(all, func(o store.Machine) bool { return o.EKHash == m.EKHash }) {
+		if !lost[m.EKHash] {
 			all = append(all, m)
 		}
 	}

@@ -45,12 +45,20 @@ type Machine struct {
 type Dispute struct {
 	Machines []Machine
 	Holder   int // the place of the machine that keeps the EK; -1: nobody can tell which
-	listed   func(host string) bool
+
+	// There may be thousands of clones, and each of them is told of: what that rests on is counted once.
+	at     map[string]int // name → the place of its machine
+	listed []bool         // whether the inventory has a name of the machine
+	weighs []bool         // whether the machine is more than a claim
+	total  tally
 }
+
+// tally counts machines, or their names.
+type tally struct{ names, listed, weigh, proven int }
 
 // Judge says who holds an EK, from the records of the hosts that present it. Those of one machine are one side.
 func Judge(ek string, records []store.Record, f Fleet) Dispute {
-	d := Dispute{listed: f.Listed}
+	d := Dispute{at: make(map[string]int, len(records))}
 	index := map[string]int{}
 	for _, r := range records {
 		root := f.Machines.Name(r.Host)
@@ -61,9 +69,28 @@ func Judge(ek string, records []store.Record, f Fleet) Dispute {
 			d.Machines = append(d.Machines, Machine{Waits: true})
 		}
 		d.Machines[i].add(ek, r)
+		d.at[r.Host] = i
 	}
+	d.count(f.Listed)
 	d.Holder = d.holder()
 	return d
+}
+
+// count counts the machines by what matters to each other; listed is nil where nobody knows the inventory.
+func (d *Dispute) count(listed func(host string) bool) {
+	d.listed, d.weighs = make([]bool, len(d.Machines)), make([]bool, len(d.Machines))
+	for i, m := range d.Machines {
+		d.total.names += len(m.Names)
+		if m.Proven {
+			d.total.proven++
+		}
+		if d.weighs[i] = m.Proven || m.Token != ""; d.weighs[i] { // a bare claim is no name that it had
+			d.total.weigh++
+		}
+		if d.listed[i] = listed != nil && slices.ContainsFunc(m.Names, listed); d.listed[i] {
+			d.total.listed++
+		}
+	}
 }
 
 // add takes in one name of the machine.
@@ -127,20 +154,12 @@ func (d Dispute) Token() string {
 func (d Dispute) Holds(host string) bool { return d.Holder >= 0 && d.Holder == d.of(host) }
 
 // Alarm says whether two machines have proven the EK: one of them is a copy of the other.
-func (d Dispute) Alarm() bool {
-	n := 0
-	for _, m := range d.Machines {
-		if m.Proven {
-			n++
-		}
-	}
-	return n > 1
-}
+func (d Dispute) Alarm() bool { return d.total.proven > 1 }
 
 // Reason is what the dispute means for a host: for the holder a warning, for all others why they are refused.
 func (d Dispute) Reason(host string) outcome.Reason {
 	at := d.of(host)
-	others := strings.Join(d.names(at), ", ")
+	others := d.othersText(at)
 	switch {
 	case d.renamed(at):
 		old, now := d.oldName(at), d.Machines[at].Names[0]
@@ -175,14 +194,14 @@ func (d Dispute) keeps(i int) string {
 // renamed says whether a machine has proven an EK, while all others that present it are not in the inventory. A
 // copy of a machine that was taken out looks like that, too, so a person has to say which.
 func (d Dispute) renamed(at int) bool {
-	weighs := func(m Machine) bool { return m.Proven || m.Token != "" } // a bare claim is no name that it had
-	if at == d.Holder && !slices.ContainsFunc(slices.Delete(slices.Clone(d.Machines), at, at+1), weighs) {
-		return false
+	others := d.total.weigh
+	if d.weighs[at] {
+		others--
 	}
-	if d.listed == nil || !d.Machines[at].Proven || !slices.ContainsFunc(d.Machines[at].Names, d.listed) {
-		return false
+	if at == d.Holder && others == 0 {
+		return false // nobody else has had it
 	}
-	return !slices.ContainsFunc(d.names(at), d.listed)
+	return d.Machines[at].Proven && d.listed[at] && d.total.listed == 1
 }
 
 // oldName is the name that a renamed machine had: the holder's, else the first that there is.
@@ -190,23 +209,47 @@ func (d Dispute) oldName(at int) string {
 	if d.Holder >= 0 && d.Holder != at {
 		return d.Machines[d.Holder].Names[0]
 	}
-	return d.names(at)[0]
+	first, _ := d.others(at)
+	return first[0]
 }
 
 func (d Dispute) of(host string) int {
-	return slices.IndexFunc(d.Machines, func(m Machine) bool { return slices.Contains(m.Names, host) })
+	if at, ok := d.at[host]; ok {
+		return at
+	}
+	return -1
 }
 
-// Others are the names of all machines but that of a host.
-func (d Dispute) Others(host string) []string { return d.names(d.of(host)) }
+// MostOthers bounds how many of those that share an EK are named: of 10,000 clones each would name all others.
+const MostOthers = 10
 
-// names are those of all machines but one.
-func (d Dispute) names(but int) []string {
-	var names []string
+// Others are the names of all machines but that of a host: at most MostOthers of them, and how many more there are.
+func (d Dispute) Others(host string) (first []string, more int) { return d.others(d.of(host)) }
+
+func (d Dispute) others(but int) (first []string, more int) {
+	n := d.total.names
+	if but >= 0 {
+		n -= len(d.Machines[but].Names)
+	}
 	for i, m := range d.Machines {
-		if i != but {
-			names = append(names, m.Names...)
+		if left := MostOthers - len(first); i != but && left > 0 {
+			first = append(first, m.Names[:min(left, len(m.Names))]...)
+		}
+		if len(first) == MostOthers {
+			break
 		}
 	}
-	return names
+	return first, n - len(first)
+}
+
+// OthersText is Others in words.
+func (d Dispute) OthersText(host string) string { return d.othersText(d.of(host)) }
+
+func (d Dispute) othersText(but int) string {
+	first, more := d.others(but)
+	text := strings.Join(first, ", ")
+	if more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

@@ -1,6 +1,7 @@
 package claim
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -84,4 +85,23 @@ func codes(letters string) (all []outcome.Code) {
 		all = append(all, map[rune]outcome.Code{'d': outcome.DuplicateEK, 'r': outcome.Renamed}[c])
 	}
 	return all
+}
+
+func TestOfManyClonesAFewAreNamed(t *testing.T) {
+	t.Parallel()
+	var sides []store.Record
+	for i := range 1000 {
+		sides = append(sides, side(fmt.Sprintf("web-%04d", i), "claimed"))
+	}
+	d := Judge(ek, sides, Fleet{})
+	want := "presents the same EK as web-0000, web-0001, web-0003, web-0004, web-0005, web-0006, web-0007, web-0008, web-0009, web-0010 and 989 more"
+	if got := d.Reason("web-0002").Message; got != want {
+		t.Errorf("%q", got)
+	}
+	if first, more := d.Others("web-0999"); len(first) != MostOthers || more != 989 {
+		t.Errorf("%q and %d more", first, more)
+	}
+	if first, more := (Dispute{}).Others("web-0001"); len(first) > 0 || more != 0 {
+		t.Errorf("of no dispute: %q and %d more", first, more)
+	}
 }

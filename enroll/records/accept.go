@@ -98,7 +98,7 @@ func (a *acceptance) refusal(host string) error {
 		return nil
 	}
 	refused := &outcome.InputError{
-		Msg:  fmt.Sprintf("%s: its new EK is also that of %s", host, strings.Join(d.Others(host), ", ")),
+		Msg:  fmt.Sprintf("%s: its new EK is also that of %s", host, d.OthersText(host)),
 		Hint: "forget the host that does not exist any more, or set fleetctl_same_as when they are one machine"}
 	if together := a.together(host); together != nil {
 		refused.Hint = "they swapped their boards? Then accept them together: fleetctl records accept " + strings.Join(together, " ")

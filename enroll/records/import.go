@@ -45,46 +45,98 @@ type ImportOptions struct {
 //
 // A host that "identify -json" does not name is the one that it calls itself. Such identities are unproven: they are
 // accepted only where none is. With opts.TrustProofs the proofs of an export are taken over, which is how records are restored:
-// whoever could write to the file decides then what counts as proven. The results are one a host, in the order of the file;
-// the error is of the file (ErrInput) or the records.
+// whoever could write to the file decides then what counts as proven. The results are one a host, in the order of the file,
+// as if there were no other hosts with the same EK: claim.JudgeResults says what those are to each other. The error is of the file
+// (ErrInput) or the records.
 func Import(ctx context.Context, st store.Store, r io.Reader, opts ImportOptions) ([]outcome.Result, error) {
-	if opts.Now.IsZero() {
-		opts.Now = time.Now()
+	i := importer{st: st, opts: opts}
+	err := i.file(ctx, r)
+	err = errors.Join(err, i.flush(ctx)) // what was read before an error is recorded
+	return i.results, err
+}
+
+// importer records the entries of a file, many in a commit.
+type importer struct {
+	st      store.Store
+	opts    ImportOptions
+	results []outcome.Result
+
+	waiting []store.Observation
+	of      []int // the results of those that wait
+}
+
+// manyEntries share a commit: one costs more than they do.
+const manyEntries = 256
+
+func (i *importer) file(ctx context.Context, r io.Reader) error {
+	if i.opts.Now.IsZero() {
+		i.opts.Now = time.Now()
 	}
 	in := bufio.NewReader(r)
 	first, err := firstByte(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if first != '{' && first != '[' {
 		entry, err := parseIdentifyText(in)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		result, err := importOne(ctx, st, entry, opts)
-		return []outcome.Result{result}, err
+		return i.add(ctx, entry)
 	}
 	document, err := openDocument(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var results []outcome.Result
 	read := false
 	for entry, err := range importEntries(&objectReader{in: in, document: document}) {
 		if err != nil {
-			return results, err
+			return err
 		}
 		read = read || !entry.unread
-		result, err := importOne(ctx, st, entry, opts)
-		if err != nil {
-			return results, err
+		if err := i.add(ctx, entry); err != nil {
+			return err
 		}
-		results = append(results, result)
 	}
-	if len(results) > 0 && !read { // it is a file of something else
-		return nil, &outcome.InputError{Msg: results[0].Message}
+	if len(i.results) > 0 && !read { // it is a file of something else
+		why := i.results[0].Message
+		i.results = nil
+		return &outcome.InputError{Msg: why}
 	}
-	return results, nil
+	return nil
+}
+
+// add takes in an entry. The error is of the records; what is wrong with the entry is in its result.
+func (i *importer) add(ctx context.Context, e importEntry) error {
+	r, o := e.observe(i.opts)
+	i.results = append(i.results, r)
+	if o == nil {
+		return nil
+	}
+	i.of, i.waiting = append(i.of, len(i.results)-1), append(i.waiting, *o)
+	if len(i.waiting) < manyEntries {
+		return nil
+	}
+	return i.flush(ctx)
+}
+
+// flush records what waits. What could not be recorded has no result.
+func (i *importer) flush(ctx context.Context) error {
+	if len(i.waiting) == 0 {
+		return nil
+	}
+	verdicts, err := i.st.PutAll(ctx, i.waiting)
+	if err != nil {
+		i.results = i.results[:i.of[0]]
+	}
+	for n, v := range verdicts {
+		i.results[i.of[n]] = outcome.Judge(i.results[i.of[n]], v)
+	}
+	i.of, i.waiting = nil, nil
+	if err != nil {
+		return fmt.Errorf("records: %w", err)
+	}
+	return nil
 }
 
 // firstByte looks at the first byte that is no space, and drops a byte order mark.
@@ -209,8 +261,8 @@ func parseIdentifyText(r io.Reader) (e importEntry, err error) {
 	return e, nil
 }
 
-// importOne records one identity. The error is of the records; what is wrong with the entry is in the result.
-func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOptions) (outcome.Result, error) {
+// observe makes an observation of an entry; nil where something is wrong with it, which the result says.
+func (e importEntry) observe(opts ImportOptions) (outcome.Result, *store.Observation) {
 	r := outcome.End(cmp.Or(e.Host, opts.Host, e.hostname), outcome.Failed, outcome.BadInput, "")
 	if e.unread {
 		r.Message = remote.Line(e.err.Error())
@@ -242,32 +294,9 @@ func importOne(ctx context.Context, st store.Store, e importEntry, opts ImportOp
 	if id.Proven {
 		r.Code = ""
 	}
-	verdict, err := st.Put(ctx, store.Observation{
+	return r, &store.Observation{
 		Host: r.Host, Run: opts.Run, At: opts.Now, Outcome: string(outcome.OK), Status: string(r.Code), Identity: id, TPM: e.details(),
-	})
-	if err != nil {
-		return r, fmt.Errorf("records: %w", err)
 	}
-	r = outcome.Judge(r, verdict)
-	sides := append(verdict.Duplicates, r.Host)
-	if r.Outcome != outcome.OK || opts.Fleet.Machines.Same(sides) {
-		return r, nil
-	}
-	return disputed(ctx, st, opts.Fleet, r, sides)
-}
-
-// disputed is the result of a host whose EK others present, too.
-func disputed(ctx context.Context, st store.Store, f claim.Fleet, r outcome.Result, hosts []string) (outcome.Result, error) {
-	d, err := disputeOf(ctx, st, f, r.EKHash, hosts)
-	if err != nil {
-		return r, fmt.Errorf("records: %w", err)
-	}
-	if d.Holds(r.Host) {
-		r.Warnings = append(r.Warnings, outcome.Warning{Reason: d.Reason(r.Host)})
-		return r, nil
-	}
-	r.Outcome, r.Reason = outcome.Failed, d.Reason(r.Host)
-	return r, nil
 }
 
 // restore takes over what an export says of how its identity was seen. Nothing else says that it was proven.

@@ -22,19 +22,20 @@ import (
 
 // View is a record as lists show it.
 type View struct {
-	Host      string       `json:"host"`
-	State     outcome.Code `json:"state"`
-	EKHash    string       `json:"ek_public_hash,omitempty"`
-	EKSerial  string       `json:"ek_certificate_serial,omitempty"`
-	Proven    bool         `json:"proven"`
-	Via       string       `json:"via,omitempty"`
-	Pending   string       `json:"pending_ek_public_hash,omitempty"`
-	SharedBy  []string     `json:"shared_by,omitempty"` // hosts with the same EK
-	Token     string       `json:"token,omitempty"`
-	Outcome   string       `json:"last_outcome,omitempty"`
-	Status    string       `json:"last_status,omitempty"`
-	Seen      time.Time    `json:"last_seen,omitzero"`
-	Installed bool         `json:"installed"`
+	Host         string       `json:"host"`
+	State        outcome.Code `json:"state"`
+	EKHash       string       `json:"ek_public_hash,omitempty"`
+	EKSerial     string       `json:"ek_certificate_serial,omitempty"`
+	Proven       bool         `json:"proven"`
+	Via          string       `json:"via,omitempty"`
+	Pending      string       `json:"pending_ek_public_hash,omitempty"`
+	SharedBy     []string     `json:"shared_by,omitempty"`      // hosts with the same EK, at most ten of them
+	SharedByMore int          `json:"shared_by_more,omitempty"` // how many more there are
+	Token        string       `json:"token,omitempty"`
+	Outcome      string       `json:"last_outcome,omitempty"`
+	Status       string       `json:"last_status,omitempty"`
+	Seen         time.Time    `json:"last_seen,omitzero"`
+	Installed    bool         `json:"installed"`
 
 	TPM *tpm.Details `json:"tpm,omitempty"`
 }
@@ -114,31 +115,18 @@ func disputes(ctx context.Context, st store.Store, inv []inventory.Host) (map[st
 		if fleet.Machines.Same(d.Hosts) {
 			continue
 		}
-		if found[d.EKHash], err = disputeOf(ctx, st, fleet, d.EKHash, d.Hosts); err != nil {
+		if found[d.EKHash], err = claim.Of(ctx, st, d, fleet); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
-// disputeOf says what hosts that present one EK are to each other.
-func disputeOf(ctx context.Context, st store.Store, f claim.Fleet, ek string, hosts []string) (claim.Dispute, error) {
-	sides := make([]store.Record, 0, len(hosts))
-	for _, name := range slices.Sorted(slices.Values(hosts)) {
-		r, err := st.Record(ctx, name)
-		if err != nil {
-			return claim.Dispute{}, err
-		}
-		sides = append(sides, r)
-	}
-	return claim.Judge(ek, sides, f), nil
-}
-
 func viewOf(r store.Record, disputed map[string]claim.Dispute) View {
 	v := View{Host: r.Host, Token: r.Token, Installed: r.Installed != nil}
 	if a := r.Accepted; a != nil {
 		v.EKHash, v.EKSerial, v.Proven, v.Via = a.EKHash, a.EKSerial, a.Proven, a.Via
-		v.SharedBy = disputed[a.EKHash].Others(r.Host)
+		v.SharedBy, v.SharedByMore = disputed[a.EKHash].Others(r.Host)
 	}
 	if r.Pending != nil {
 		v.Pending = r.Pending.EKHash

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"fleetctl/enroll/claim"
 	"fleetctl/enroll/config"
 	"fleetctl/enroll/outcome"
 	"fleetctl/enroll/store"
@@ -35,7 +36,7 @@ func Scan(ctx context.Context, hosts []inventory.Host, opts Options) ([]outcome.
 	if err := context.Cause(ctx); err != nil {
 		return results, err
 	}
-	return results, s.judgeDuplicates(ctx, results)
+	return results, claim.JudgeResults(ctx, s.Store, s.Names, results)
 }
 
 // expected is a result as it counts by what the inventory expects of the host.

@@ -23,33 +23,43 @@ const (
 )
 
 type putRequest struct {
-	o    Observation
+	all  []Observation
 	done chan putResult // buffered
 }
 
 type putResult struct {
-	verdict Verdict
-	err     error
+	verdicts []Verdict
+	err      error
 }
 
 func (s *sqlite) Put(ctx context.Context, o Observation) (Verdict, error) {
-	if err := checkObservation(o); err != nil {
+	verdicts, err := s.PutAll(ctx, []Observation{o})
+	if err != nil {
 		return Verdict{}, err
+	}
+	return verdicts[0], nil
+}
+
+func (s *sqlite) PutAll(ctx context.Context, all []Observation) ([]Verdict, error) {
+	for _, o := range all {
+		if err := checkObservation(o); err != nil {
+			return nil, err
+		}
 	}
 	if err := ctx.Err(); err != nil {
-		return Verdict{}, err
+		return nil, err
 	}
-	req := putRequest{o: o, done: make(chan putResult, 1)}
+	req := putRequest{all: all, done: make(chan putResult, 1)}
 	select {
 	case s.puts <- req:
 	case <-ctx.Done():
-		return Verdict{}, ctx.Err()
+		return nil, ctx.Err()
 	case <-s.closing:
-		return Verdict{}, ErrClosed
+		return nil, ErrClosed
 	}
 	// From here on it is written whatever becomes of ctx, so the caller is told what happened.
 	r := <-req.done
-	return r.verdict, r.err
+	return r.verdicts, r.err
 }
 
 func checkObservation(o Observation) error {
@@ -92,11 +102,11 @@ func (s *sqlite) writeLoop() {
 }
 
 func (s *sqlite) gather(first putRequest) []putRequest {
-	batch := []putRequest{first}
-	for len(batch) < maxBatch {
+	batch, n := []putRequest{first}, len(first.all)
+	for n < maxBatch {
 		select {
 		case next := <-s.puts:
-			batch = append(batch, next)
+			batch, n = append(batch, next), n+len(next.all)
 		default:
 			return batch
 		}
@@ -105,27 +115,33 @@ func (s *sqlite) gather(first putRequest) []putRequest {
 }
 
 func (s *sqlite) commit(batch []putRequest) {
-	verdicts := make([]Verdict, len(batch))
+	verdicts := make([][]Verdict, len(batch))
 	ctx := context.Background()
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
 		p := putTx{ctx: ctx, tx: tx, st: &s.put}
 		for i, req := range batch {
-			v, err := p.put(req.o)
-			if err != nil {
-				return err
+			verdicts[i] = make([]Verdict, len(req.all))
+			for j, o := range req.all {
+				v, err := p.put(o)
+				if err != nil {
+					return err
+				}
+				verdicts[i][j] = v
 			}
-			verdicts[i] = v
 		}
 		return nil
 	})
 	for i, req := range batch {
-		req.done <- putResult{verdict: verdicts[i], err: err}
+		if err != nil {
+			verdicts[i] = nil
+		}
+		req.done <- putResult{verdicts[i], err}
 	}
 }
 
 // putStatements are the statements of Put; there are many Puts.
 type putStatements struct {
-	host, newHost, identity, identityID, newIdentity, detail, newDetail, observe, update, duplicates, removed, had *sql.Stmt
+	host, newHost, identity, identityID, newIdentity, detail, newDetail, observe, update, removed, had *sql.Stmt
 }
 
 func (p *putStatements) prepare(ctx context.Context, db *sql.DB) error {
@@ -144,8 +160,6 @@ func (p *putStatements) prepare(ctx context.Context, db *sql.DB) error {
 		{&p.observe, "INSERT INTO observations (host, run, at, outcome, status, message, identity, detail) " +
 			"VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&p.update, "UPDATE hosts SET known = 1, accepted = ?, pending = ?, last = ? WHERE id = ?"},
-		{&p.duplicates, "SELECT DISTINCT h.name FROM identities i JOIN hosts h ON h.accepted = i.id OR h.pending = i.id " +
-			"WHERE i.ek_hash = ? AND h.id <> ? ORDER BY h.name"},
 		{&p.removed, "SELECT state, host, serial, run, at, by, why FROM machines WHERE ek_hash = ? " +
 			"AND (state = 'removed' OR state = 'replaced' AND host <> ?)"},
 		{&p.had, "SELECT count(*) FROM observations o JOIN identities i ON i.id = o.identity " +
@@ -242,8 +256,7 @@ func (p putTx) judge(h *hostState, o *Observation) (identity int64, v Verdict, e
 		v.Changed, v.Old = true, accepted.hash
 		o.Outcome, o.Status = outcomeFailed, statusChangedEK
 	}
-	v.Duplicates, err = p.duplicates(o.Identity.EKHash, h.id)
-	return identity, v, err
+	return identity, v, nil
 }
 
 // removed is the machine of an EK that a person took out, or whose board was replaced on another host; nil for one that is
@@ -332,22 +345,6 @@ func (p putTx) detailID(detail json.RawMessage) (id int64, err error) {
 		id, err = p.exec(p.st.newDetail, digest[:], string(detail))
 	}
 	return id, err
-}
-
-func (p putTx) duplicates(hash string, host int64) (names []string, err error) {
-	rows, err := p.tx.StmtContext(p.ctx, p.st.duplicates).QueryContext(p.ctx, hash, host)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		names = append(names, name)
-	}
-	return names, rows.Err()
 }
 
 func (p putTx) row(st *sql.Stmt, args ...any) *sql.Row {

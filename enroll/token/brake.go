@@ -12,37 +12,25 @@ import (
 	"fleetctl/remote"
 )
 
-// admitted are the machines that tokens admit: token → EK hashes.
-type admitted map[string]map[string]bool
+// admitted are the tokens that admit a machine, by EK hash.
+type admitted map[string][]string
 
 func (a admitted) add(token, ek string) {
-	if ek == "" {
-		return
+	if ek != "" && !slices.Contains(a[ek], token) {
+		a[ek] = append(a[ek], token)
 	}
-	if a[token] == nil {
-		a[token] = map[string]bool{}
-	}
-	a[token][ek] = true
 }
 
 // has says whether one of these tokens admits a machine; no tokens are all.
 func (a admitted) has(ek string, tokens []string) bool {
-	for token, eks := range a {
-		if eks[ek] && (len(tokens) == 0 || slices.Contains(tokens, token)) {
-			return true
-		}
-	}
-	return false
+	in := func(token string) bool { return slices.Contains(tokens, token) }
+	return len(a[ek]) > 0 && (len(tokens) == 0 || slices.ContainsFunc(a[ek], in))
 }
 
 // lastWays are the machines that were admitted before and are not after: by one of the tokens that they may be configured
 // with, for another one is of no use to them, or by any at all. Those that a person named are none of them.
 func (s *Set) lastWays(before, after admitted) (lost []string) {
-	all := map[string]bool{}
-	for _, eks := range before {
-		maps.Copy(all, eks)
-	}
-	for _, ek := range slices.Sorted(maps.Keys(all)) {
+	for _, ek := range slices.Sorted(maps.Keys(before)) {
 		ways := s.ways[ek]
 		if !s.named[ek] && (!after.has(ek, nil) || before.has(ek, ways) && !after.has(ek, ways)) {
 			lost = append(lost, ek)
@@ -117,24 +105,21 @@ var ekInFile = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 // CheckFiles refuses files by which more machines than a person allowed would lose their last rule: somebody applies them. A
 // file that goes counts as its machines.
 func (s *Set) CheckFiles(dir, format string, opts ApplyOptions) error {
-	files, err := s.FilesAs(format)
-	if err != nil {
-		return err
-	}
-	ours := stale(format)
-	there, err := contentsOf(dir, func(name string, head []byte) bool { return files[name] != nil || ours(name, head) })
-	if err != nil {
-		return err
-	}
-	before, after := admitted{}, admitted{}
-	for name, content := range there {
-		for _, ek := range ekInFile.FindAllString(string(content), -1) {
-			before.add(tokenOfFile(name, format), ek)
+	before, after, planned := admitted{}, admitted{}, map[string]bool{}
+	for _, t := range s.Tokens {
+		planned[t.Name+endingOf(format)] = true
+		for _, r := range t.Rules {
+			after.add(t.Name, r.EKHash)
 		}
 	}
-	for name, content := range files {
-		for _, ek := range ekInFile.FindAllString(string(content), -1) {
-			after.add(tokenOfFile(name, format), ek)
+	ours := stale(format)
+	there, err := contentsOf(dir, func(name string, head []byte) bool { return planned[name] || ours(name, head) })
+	if err != nil {
+		return err
+	}
+	for name, content := range there {
+		for _, ek := range ekInFile.FindAll(content, -1) {
+			before.add(tokenOfFile(name, format), string(ek))
 		}
 	}
 	lost := map[string]string{}

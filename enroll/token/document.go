@@ -62,15 +62,21 @@ func (q quoted) MarshalYAML() (any, error) {
 	return &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Tag: "!!str", Value: string(q)}, nil
 }
 
-// MarshalYAML adds the comment of a rule that stays for a while.
+// MarshalYAML adds the comment of a rule that stays for a while. There may be 100,000 rules: they are no matter of reflection.
 func (r allowRule) MarshalYAML() (any, error) {
-	type plain allowRule
-	var node yaml.Node
-	if err := node.Encode(plain(r)); err != nil {
-		return nil, err
+	node := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", HeadComment: r.why}
+	for _, field := range []struct {
+		name  string
+		value quoted
+	}{
+		{"description", r.Description}, {"ek_public_hash", r.EKPublicHash}, {"ek_certificate_serial", r.EKCertificateSerial},
+	} {
+		if field.value != "" {
+			node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: field.name},
+				&yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Tag: "!!str", Value: string(field.value)})
+		}
 	}
-	node.HeadComment = r.why
-	return &node, nil
+	return node, nil
 }
 
 // why is what a file says of a rule that its token is not planned to have.

@@ -53,6 +53,14 @@ func (r commits) Put(ctx context.Context, o store.Observation) (out store.Verdic
 	return out, err
 }
 
+func (r commits) PutAll(ctx context.Context, all []store.Observation) (out []store.Verdict, err error) {
+	err = r.a.commit("PutAll", func() (err error) {
+		out, err = r.s.PutAll(ctx, all)
+		return err
+	})
+	return out, err
+}
+
 func (r commits) Record(ctx context.Context, host string) (store.Record, error) {
 	return r.s.Record(ctx, host)
 }
