@@ -259,9 +259,9 @@ func renameChosen(ctx context.Context, tx *sql.Tx, from, to string) error {
 		return err
 	}
 	for run, text := range lists {
-		var names []string
-		if err := json.Unmarshal([]byte(text), &names); err != nil {
-			return fmt.Errorf("the hosts of run %d: %w", run, err)
+		names, err := chosenNames(run, text)
+		if err != nil {
+			return err
 		}
 		i := slices.Index(names, from)
 		if i < 0 {

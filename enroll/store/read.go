@@ -77,15 +77,23 @@ func (s *sqlite) Chosen(ctx context.Context, run int64) (map[string]bool, error)
 	if err != nil || text == "" {
 		return nil, err
 	}
-	var names []string
-	if err := json.Unmarshal([]byte(text), &names); err != nil {
-		return nil, fmt.Errorf("the hosts of run %d: %w", run, err)
+	names, err := chosenNames(run, text)
+	if err != nil {
+		return nil, err
 	}
 	chosen := make(map[string]bool, len(names))
 	for _, name := range names {
 		chosen[name] = true
 	}
 	return chosen, nil
+}
+
+// chosenNames are the hosts of a run, from what is stored of them.
+func chosenNames(run int64, text string) (names []string, err error) {
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
+		return nil, fmt.Errorf("the hosts of run %d: %w", run, err)
+	}
+	return names, nil
 }
 
 func (s *sqlite) Duplicates(ctx context.Context) ([]Duplicate, error) {
